@@ -1,0 +1,38 @@
+"""Separate overlapping sounds by deep clustering: `Separator.load().separate(mixture, sample_rate)`.
+
+The names below are the public interface. They are imported when first used, so that importing a part of this
+package (the trainer's network, say) does not load the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.config import ModelConfig
+    from model.embedder import Embedder, OnnxEmbedder
+    from model.errors import AudioError, InputError, LimitError, ModelError, ParameterError, UnmingleError
+    from model.separator import Separation, Separator
+
+_HOME = {
+    "AudioError": "model.errors",
+    "Embedder": "model.embedder",
+    "InputError": "model.errors",
+    "LimitError": "model.errors",
+    "ModelConfig": "model.config",
+    "ModelError": "model.errors",
+    "OnnxEmbedder": "model.embedder",
+    "ParameterError": "model.errors",
+    "Separation": "model.separator",
+    "Separator": "model.separator",
+    "UnmingleError": "model.errors",
+}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

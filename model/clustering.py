@@ -1,0 +1,101 @@
+"""Weighted spherical k-means: embeddings -> centroids. Axes: (bin, dim) for embeddings, (source, dim) for centroids."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clusters:
+    """What k-means found.
+
+    Attributes:
+        centroids: (sources, dim), unit norm.
+        objective: weighted mean cosine between an embedding and its centroid; 1 is perfect, larger is tighter.
+    """
+
+    centroids: Vectors
+    objective: float
+
+
+def cluster(
+    embeddings: Vectors,
+    weights: Vectors,
+    num_sources: int,
+    rng: np.random.Generator,
+    *,
+    starts: int = 6,
+    iterations: int = 30,
+    sample: int = 8192,
+) -> Clusters:
+    """Best of several seeded starts of weighted k-means on the unit sphere (Dhillon & Modha, 2001).
+
+    Only a bounded sample of bins places the centroids, drawn in proportion to weight; all bins are assigned later
+    with one matrix product, so the cost of clustering hardly grows with the recording.
+
+    Args:
+        embeddings: (bins, dim), unit norm.
+        weights: (bins,), not negative; 0 leaves a bin out.
+        num_sources: how many centroids to place.
+        rng: decides the sample and the starts.
+
+    Returns:
+        Centroids, also where there are fewer distinct embeddings than sources (some then coincide) and where no
+        bin has weight (all are then zero vectors, which makes soft masks uniform).
+    """
+    points, mass = _sample(embeddings, weights, sample, rng)
+    if len(points) == 0:
+        return Clusters(np.zeros((num_sources, embeddings.shape[-1]), np.float32), 0.0)
+    runs = [_lloyd(points, mass, _spread_start(points, mass, num_sources, rng), iterations) for _ in range(starts)]
+    return max(runs, key=lambda run: run.objective)
+
+
+def _sample(embeddings: Vectors, weights: Vectors, most: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """At most `most` bins and their weights (systematic resampling: equal weights where there are more bins)."""
+    counted = np.flatnonzero(weights > 0)
+    if len(counted) <= most:
+        return embeddings[counted], weights[counted]
+    total = np.cumsum(weights[counted], dtype=np.float64)
+    at = (rng.random() + np.arange(most)) * (total[-1] / most)
+    chosen = counted[np.searchsorted(total, at).clip(max=len(counted) - 1)]
+    return embeddings[chosen], np.ones(most, np.float32)
+
+
+def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:
+    """k-means++ seeding with 1 - cosine as the distance (Arthur & Vassilvitskii, 2007)."""
+    first = rng.choice(len(points), p=mass / mass.sum(dtype=np.float64))
+    chosen = [points[first]]
+    distance = np.full(len(points), np.inf, np.float32)
+    for _ in range(num_sources - 1):
+        distance = np.minimum(distance, np.maximum(1.0 - points @ chosen[-1], 0.0))
+        chance = (distance * mass).astype(np.float64)
+        total = chance.sum()
+        # Where every point coincides with a centroid already, any point will do.
+        at = rng.choice(len(points), p=chance / total if total > 0 else None)
+        chosen.append(points[at])
+    return np.stack(chosen)
+
+
+def _lloyd(points: Vectors, mass: Vectors, centroids: Vectors, iterations: int) -> Clusters:
+    objective = -np.inf
+    weighted = points * mass[:, None]
+    total = float(mass.sum(dtype=np.float64))
+    for _ in range(iterations):
+        similarity = points @ centroids.T
+        labels = similarity.argmax(-1)
+        reached = float(np.dot(similarity.max(-1), mass)) / total
+        if reached - objective < 1e-6:
+            break
+        objective = reached
+        members = np.zeros((len(points), len(centroids)), np.float32)
+        members[np.arange(len(points)), labels] = 1.0
+        sums = members.T @ weighted
+        norms = np.linalg.norm(sums, axis=-1, keepdims=True)
+        # A centroid that lost all its members stays where it is.
+        centroids = np.where(norms > 1e-8, sums / np.maximum(norms, 1e-8), centroids).astype(np.float32)
+    return Clusters(centroids, objective)

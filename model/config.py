@@ -1,0 +1,114 @@
+"""What a trained network must know about itself: it travels inside the ONNX file and inside every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal, get_args
+
+from model.errors import ModelError
+
+FORMAT_VERSION = 1
+"""Raised when a field changes its meaning, so that an old server refuses a new file instead of misreading it."""
+
+Trunk = Literal["blstm", "dual_path"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Signal path and network of one model.
+
+    Frames and bins are those of the STFT: `window` samples long, a frame every `hop` samples, `window // 2 + 1`
+    bins. To the network, bins up to `full_resolution_hz` are given one by one and those above in groups of
+    `high_group` (speech has little harmonic structure there); what comes out of that
+    grouping are bands, and every band of every frame gets one embedding.
+    """
+
+    name: str = "unnamed"
+    sample_rate: int = 16_000
+    """Hz at which the network hears; input at other rates is resampled for the network only."""
+    window: int = 512
+    """STFT window in samples (square-root Hann, analysis and synthesis)."""
+    hop: int = 128
+    """STFT hop in samples."""
+    floor_db: float = -60.0
+    """Log-magnitude features are floored this far below the segment's RMS magnitude."""
+    full_resolution_hz: float = 4_000.0
+    high_group: int = 4
+    embedding_dim: int = 20
+    """D in the paper."""
+    trunk: Trunk = "blstm"
+    layers: int = 2
+    hidden: int = 300
+    """LSTM cells per direction."""
+    frames_per_step: int = 2
+    """Consecutive frames that the network reads and answers in one recurrent step."""
+    bands_per_step: int = 4
+    """dual_path only: neighbouring bands that make one token."""
+    mask_sharpness: float = 5.0
+    """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be at least 1"
+            for name in (
+                "sample_rate window hop high_group embedding_dim layers hidden frames_per_step bands_per_step"
+            ).split()
+            if getattr(self, name) < 1
+        ]
+        if self.window % (2 * self.hop):
+            problems.append("window must be an even multiple of hop, or the square-root Hann window does not resynthesise")
+        if self.trunk not in get_args(Trunk):
+            problems.append(f"trunk must be one of {', '.join(get_args(Trunk))}")
+        if problems:
+            raise ModelError("This model configuration is not usable: " + "; ".join(problems) + ".")
+
+    @property
+    def bins(self) -> int:
+        """Bins of one frame."""
+        return self.window // 2 + 1
+
+    @property
+    def full_resolution_bins(self) -> int:
+        """Bins that are a band of their own; what is left over divides into whole groups."""
+        wanted = min(self.bins, round(self.full_resolution_hz * self.window / self.sample_rate) + 1)
+        return wanted + (self.bins - wanted) % self.high_group
+
+    @property
+    def bands(self) -> int:
+        """Bands that the network reads and embeds."""
+        return self.full_resolution_bins + (self.bins - self.full_resolution_bins) // self.high_group
+
+    @property
+    def band_starts(self) -> tuple[int, ...]:
+        """First bin of each band, for sums and means over bands."""
+        low = self.full_resolution_bins
+        return (*range(low), *range(low, self.bins, self.high_group))
+
+    def to_json(self) -> str:
+        """The configuration as JSON, for the ONNX metadata and for checkpoints."""
+        return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: not JSON, another format version, or fields that this version does not know.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            version = fields.pop("format_version")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"The model's configuration is not readable ({error!r}); expected the JSON that training/train.py writes."
+            ) from error
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"The model has configuration format {version}, this version of Unmingle reads {FORMAT_VERSION}: "
+                "export the model again, or use the Unmingle version that it was made with."
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ModelError(f"The model's configuration has fields this version does not know: {error}.") from error

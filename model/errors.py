@@ -1,0 +1,38 @@
+"""Every error the library raises on purpose, so that a caller can catch one base class.
+
+UnmingleError
+├── InputError           the recording or an argument is not usable; nothing is wrong with the installation
+│   ├── AudioError       the samples: empty, not finite, wrong shape, unreadable
+│   ├── LimitError       the recording or the request is larger than a stated limit
+│   └── ParameterError   an argument is outside its range
+└── ModelError           the model file is missing, damaged, or not one of ours
+    └── ProviderError    the execution provider that was asked for is not to be had
+"""
+
+
+class UnmingleError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class InputError(UnmingleError):
+    """What the caller handed in cannot be separated; the message says what was wrong and what is expected."""
+
+
+class AudioError(InputError):
+    """The samples are empty, not finite, of a wrong shape, or not readable as audio."""
+
+
+class LimitError(InputError):
+    """The recording or the request is larger than a stated limit."""
+
+
+class ParameterError(InputError):
+    """An argument is outside its range."""
+
+
+class ModelError(UnmingleError):
+    """The model file is missing, damaged, or not a model of this project."""
+
+
+class ProviderError(ModelError):
+    """The execution provider that was asked for is not available."""

@@ -1,0 +1,71 @@
+"""Training objectives. Axes: (batch, frame, bin, dim) for V, (batch, frame, bin, source) for Y, (batch, frame, bin) for w.
+
+V are unit-norm embeddings, Y one-hot memberships of the source that dominates the bin, w non-negative weights that
+sum to 1 over each item (bins that do not count weigh 0). Everything is computed in float32: Gram matrices overflow
+in half precision.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _weighted(V: Tensor, Y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(w) V and sqrt(w) Y, flattened to (batch, bins, dim) and (batch, bins, source)."""
+    root = w.float().flatten(1).sqrt().unsqueeze(-1)
+    return V.float().flatten(1, 2) * root, Y.float().flatten(1, 2) * root
+
+
+def affinity(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
+    """|| W^1/2 (V V' - Y Y') W^1/2 ||_F^2, the mean over the batch (Hershey et al., arXiv 1508.04306, eq. 1 and 3).
+
+    In its low-rank form |V'WV|^2 - 2 |V'WY|^2 + |Y'WY|^2, which never makes the bins x bins matrices. With w the
+    same for all active bins it is the paper's objective; with w the magnitude it is the weighted one of Wang, Le Roux
+    and Hershey (ICASSP 2018, section 3.1).
+    """
+    V, Y = _weighted(V, Y, w)
+    vv = V.transpose(1, 2) @ V
+    vy = V.transpose(1, 2) @ Y
+    yy = Y.transpose(1, 2) @ Y
+    return (vv.square().sum((1, 2)) - 2 * vy.square().sum((1, 2)) + yy.square().sum((1, 2))).mean()
+
+
+def whitened_kmeans(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
+    """D - tr((V'WV)^-1 V'WY (Y'WY)^-1 Y'WV), the mean over the batch (Wang et al., ICASSP 2018, eq. 8).
+
+    The distance between the subspaces that V and Y span. From scratch it hardly learns; after affinity it does.
+    """
+    V, Y = _weighted(V, Y, w)
+    dim = V.shape[-1]
+    vv = V.transpose(1, 2) @ V + 1e-4 * torch.eye(dim, device=V.device) / dim
+    vy = V.transpose(1, 2) @ Y
+    # Y'WY is diagonal; an absent source (weight 0) then adds nothing rather than dividing by zero.
+    yy = Y.square().sum(1).clamp_min(1e-6)
+    explained = (torch.linalg.solve(vv, vy) * vy).sum(1) / yy
+    present = (yy > 1e-6).sum(-1).clamp_max(dim)
+    return (present - explained.sum(-1)).mean()
+
+
+def attractor_mask(V: Tensor, Y: Tensor, w: Tensor, target: Tensor, mixture: Tensor, sharpness: float) -> Tensor:
+    """L1 between masked mixture and phase-sensitive sources, masks from ideal centroids, the mean over the batch.
+
+    Masks are what the separator would compute if k-means found the weighted mean of each source's embeddings (the
+    attractors of Chen, Luo and Mesgarani, arXiv 1611.08930), so this trains the soft masks themselves. The target is
+    |S| cos(angle between S and X) truncated to 0..|X| (Erdogan et al., ICASSP 2015).
+
+    Args:
+        target: (batch, frame, bin, source) truncated phase-sensitive magnitudes.
+        mixture: (batch, frame, bin) magnitudes |X|.
+        sharpness: as ModelConfig.mask_sharpness.
+    """
+    flat = V.float().flatten(1, 2)
+    members = Y.float().flatten(1, 2) * w.float().flatten(1).unsqueeze(-1)
+    centroids = torch.nn.functional.normalize(members.transpose(1, 2) @ flat, dim=-1)
+    absent = members.sum(1) == 0
+    similarity = sharpness * flat @ centroids.transpose(1, 2)
+    masks = similarity.masked_fill(absent.unsqueeze(1), -torch.inf).softmax(-1)
+    estimate = masks * mixture.flatten(1).unsqueeze(-1)
+    wanted = target.flatten(1, 2)
+    scale = mixture.flatten(1).sum(1).clamp_min(1e-8)
+    return ((estimate - wanted).abs().sum((1, 2)) / scale).mean()
