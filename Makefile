@@ -1,0 +1,65 @@
+# Everything a developer types. `make` alone lists it.
+#
+# One virtual environment, .venv, in two sizes: `serve` installs what serving needs (no torch), the other targets add
+# what training, tests and checks need. A stamp file per size says that it is installed; it is renewed only when
+# pyproject.toml changes, so the second time nothing is asked of pip and no network is needed.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PORT ?= 8000
+# More for pip, for instance PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
+PIP_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SERVING := $(VENV)/.installed-serving
+ALL := $(VENV)/.installed-all
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format train picture clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
+	@echo "Unmingle listens on http://127.0.0.1:$(PORT) as soon as the log says so. In another terminal, try:"
+	@echo
+	@echo "  curl -F file=@examples/two_speakers/mixture.flac -o stems.zip http://127.0.0.1:$(PORT)/separate"
+	@echo
+	@$(BIN)/unmingle serve --port $(PORT)
+
+test: $(ALL) ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(ALL) ## format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(ALL) ## format and sort imports in place
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+train: $(ALL) ## train a small network on examples/training (5 minutes on 2 cores)
+	$(BIN)/python training/train.py $(ARGS)
+
+picture: $(ALL) ## draw docs/images/two_speakers.png again, with the bundled model
+	$(BIN)/python docs/make_picture.py
+
+clean: ## remove .venv and caches; trained models in runs/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Unmingle needs Python 3.11 or newer, and found none. Install it, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(SERVING): pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[cpu]'
+	@touch $@
+
+$(ALL): pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[cpu,training,test,dev]'
+	@touch $(SERVING) $@
