@@ -29,7 +29,19 @@ _HOME = {
     "UnmingleError": "model.errors",
 }
 
-__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "AudioError",
+    "Embedder",
+    "InputError",
+    "LimitError",
+    "ModelConfig",
+    "ModelError",
+    "OnnxEmbedder",
+    "ParameterError",
+    "Separation",
+    "Separator",
+    "UnmingleError",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,18 @@ FORMAT_VERSION = 1
 
 Trunk = Literal["blstm", "dual_path"]
 
+_AT_LEAST_ONE = (
+    "sample_rate",
+    "window",
+    "hop",
+    "high_group",
+    "embedding_dim",
+    "layers",
+    "hidden",
+    "frames_per_step",
+    "bands_per_step",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -49,15 +61,11 @@ class ModelConfig:
     """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} must be at least 1"
-            for name in (
-                "sample_rate window hop high_group embedding_dim layers hidden frames_per_step bands_per_step"
-            ).split()
-            if getattr(self, name) < 1
-        ]
+        problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]
         if self.window % (2 * self.hop):
-            problems.append("window must be an even multiple of hop, or the square-root Hann window does not resynthesise")
+            problems.append(
+                "window must be an even multiple of hop, or the square-root Hann window does not resynthesise"
+            )
         if self.trunk not in get_args(Trunk):
             problems.append(f"trunk must be one of {', '.join(get_args(Trunk))}")
         if problems:
@@ -101,7 +109,8 @@ class ModelConfig:
             version = fields.pop("format_version")
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelError(
-                f"The model's configuration is not readable ({error!r}); expected the JSON that training/train.py writes."
+                f"The model's configuration is not readable ({error!r}); "
+                "expected the JSON that training/train.py writes."
             ) from error
         if version != FORMAT_VERSION:
             raise ModelError(

@@ -73,7 +73,8 @@ class OnnxEmbedder:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(
-                f"The model {path} cannot be read ({error.strerror}); expected an ONNX file that training/train.py wrote."
+                f"The model {path} cannot be read ({error.strerror}); "
+                "expected an ONNX file that training/train.py wrote."
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()

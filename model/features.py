@@ -1,4 +1,4 @@
-"""What the network sees of a spectrum, and how much each part counts. Axes: (..., frame, bin) and (..., frame, band)."""
+"""What the network sees of a spectrum, and how much each part counts. Axes: (..., frame, bin or band)."""
 
 from __future__ import annotations
 

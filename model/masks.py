@@ -34,7 +34,7 @@ def hard_masks(embeddings: Vectors, centroids: Vectors) -> Masks:
 
 def labels_to_masks(labels: NDArray[np.integer], num_sources: int) -> Masks:
     """(frames, bands) of source indices -> one-hot (sources, frames, bands)."""
-    return (labels == np.arange(num_sources)[:, None, None]).astype(np.float32)
+    return np.asarray(labels == np.arange(num_sources)[:, None, None], np.float32)
 
 
 def _similarity(embeddings: Vectors, centroids: Vectors) -> Masks:
@@ -65,12 +65,12 @@ class Grid:
 
     def bin_hz(self) -> NDArray[np.float64]:
         """Centre of each bin in Hz."""
-        return np.arange(self.window // 2 + 1) * (self.sample_rate / self.window)
+        return np.arange(self.window // 2 + 1, dtype=np.float64) * (self.sample_rate / self.window)
 
 
 def band_hz(config: ModelConfig) -> NDArray[np.float64]:
     """Centre of each band in Hz."""
-    edges = np.array((*config.band_starts, config.bins))
+    edges = np.array((*config.band_starts, config.bins), np.float64)
     return (edges[:-1] + edges[1:] - 1) / 2.0 * (config.sample_rate / config.window)
 
 

@@ -43,7 +43,16 @@ def best_permutation(scores: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def si_sdr_improvement_db(stems: Samples, sources: Samples, mixture: Samples) -> NDArray[np.float64]:
-    """SI-SDRi of each source under the best permutation: (stems, samples), (sources, samples), (samples,) -> (sources,)."""
+    """SI-SDRi in dB of each source under the best permutation.
+
+    Args:
+        stems: (stems, samples), at least as many as sources.
+        sources: (sources, samples), the true ones.
+        mixture: (samples,).
+
+    Returns:
+        (sources,).
+    """
     scores = si_sdr_db(stems[None, :, :], sources[:, None, :])
     chosen = best_permutation(scores)
     return np.asarray(scores[np.arange(len(sources)), chosen] - si_sdr_db(mixture, sources))

@@ -5,6 +5,8 @@ Only training and export import this file; serving runs the exported ONNX file a
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,7 +37,8 @@ class BlstmTrunk(nn.Module):
         c = self.config
         x = x.reshape(x.shape[0], -1, c.frames_per_step * c.bands)
         x, _ = self.lstm(x)
-        return self.head(self.dropout(x)).reshape(x.shape[0], -1, c.bands, c.embedding_dim)
+        v: Tensor = self.head(self.dropout(x))
+        return v.reshape(x.shape[0], -1, c.bands, c.embedding_dim)
 
 
 class DualPathTrunk(nn.Module):
@@ -55,7 +58,9 @@ class DualPathTrunk(nn.Module):
         self.encode = nn.Linear(patch, width)
         self.position = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
         self.blocks = nn.ModuleList(
-            nn.ModuleList((_ResidualBlstm(width, config.hidden, dropout), _ResidualBlstm(width, config.hidden, dropout)))
+            nn.ModuleList(
+                (_ResidualBlstm(width, config.hidden, dropout), _ResidualBlstm(width, config.hidden, dropout))
+            )
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -69,7 +74,8 @@ class DualPathTrunk(nn.Module):
         batch, steps = x.shape[0], x.shape[1]
         x = x.transpose(2, 3).reshape(batch, steps, k, -1)
         x = self.encode(x) + self.position
-        for along_time, along_bands in self.blocks:
+        for block in self.blocks:
+            along_time, along_bands = cast(nn.ModuleList, block)
             y = x.transpose(1, 2).reshape(batch * k, steps, self.width)
             x = along_time(y).reshape(batch, k, steps, self.width).transpose(1, 2)
             y = x.reshape(batch * steps, k, self.width)
@@ -89,7 +95,8 @@ class _ResidualBlstm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y, _ = self.lstm(self.norm(x))
-        return x + self.project(self.dropout(y))
+        update: Tensor = self.project(self.dropout(y))
+        return x + update
 
 
 class EmbeddingNet(nn.Module):

@@ -59,7 +59,7 @@ def synthesise(spectrum: NDArray[np.complexfloating], samples: int, window: int,
     if frames == 0:
         return np.zeros((*spectrum.shape[:-2], samples), np.float32)
     pieces = np.fft.irfft(spectrum, n=window, axis=-1).astype(np.float32, copy=False) * square_root_hann(window)
-    # A window is a whole number of hops, so overlap-add is window / hop shifted sums of blocks, with no loop over frames.
+    # A window is a whole number of hops, so overlap-add is window / hop shifted sums of blocks: no loop over frames.
     overlap = window // hop
     blocks = pieces.reshape(*pieces.shape[:-1], overlap, hop)
     summed = np.zeros((*spectrum.shape[:-2], frames + overlap - 1, hop), np.float32)

@@ -71,9 +71,7 @@ def find_recordings(root: Path, held_out: float = 0.1) -> list[Recording]:
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as lines:
             found = [
-                Recording(
-                    root / row["path"], row["speaker"], row["split"], row.get("dataset", "").upper() != "ESC-10"
-                )
+                Recording(root / row["path"], row["speaker"], row["split"], row.get("dataset", "").upper() != "ESC-10")
                 for row in csv.DictReader(lines)
             ]
     else:
@@ -82,9 +80,7 @@ def find_recordings(root: Path, held_out: float = 0.1) -> list[Recording]:
         speakers = [p for p in folders if files[p]]
         kept = max(2, round(len(speakers) * held_out))
         validation = set(speakers[:: max(1, len(speakers) // kept)][:kept])
-        found = [
-            Recording(f, p.name, "valid" if p in validation else "train") for p in speakers for f in files[p]
-        ]
+        found = [Recording(f, p.name, "valid" if p in validation else "train") for p in speakers for f in files[p]]
     if len({r.speaker for r in found if r.split == "train"}) < 2:
         raise FileNotFoundError(
             f"{root} has no recordings of two or more speakers to train on: expected a metadata.csv with the columns "

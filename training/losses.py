@@ -1,4 +1,4 @@
-"""Training objectives. Axes: (batch, frame, bin, dim) for V, (batch, frame, bin, source) for Y, (batch, frame, bin) for w.
+"""Training objectives. Axes: V (batch, frame, bin, dim), Y (batch, frame, bin, source), w (batch, frame, bin).
 
 V are unit-norm embeddings, Y one-hot memberships of the source that dominates the bin, w non-negative weights that
 sum to 1 over each item (bins that do not count weigh 0). Everything is computed in float32: Gram matrices overflow

@@ -65,7 +65,9 @@ class MixtureSampler:
         pick = torch.rand(batch, most, generator=g)
         recording = torch.stack(
             [
-                torch.stack([self._by_speaker[s][int(p * len(self._by_speaker[s]))] for s, p in zip(row, ps, strict=True)])
+                torch.stack(
+                    [self._by_speaker[s][int(p * len(self._by_speaker[s]))] for s, p in zip(row, ps, strict=True)]
+                )
                 for row, ps in zip(who.tolist(), pick.tolist(), strict=True)
             ]
         )
@@ -118,7 +120,10 @@ def samples_for(frames: int, config: ModelConfig) -> int:
 
 
 def spectra(signals: Tensor, config: ModelConfig) -> Tensor:
-    """STFT without padding, as model.stft computes it inside a signal: (..., samples) -> (..., frames, bins) complex64."""
+    """STFT without padding, as model.stft computes it inside a signal.
+
+    (..., samples) -> (..., frames, bins) complex64.
+    """
     window = torch.hann_window(config.window, device=signals.device).sqrt()
     framed = signals.unfold(-1, config.window, config.hop)
     return torch.fft.rfft(framed * window)
