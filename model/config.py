@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Literal, get_args
+from typing import Any
 
 from model.errors import ModelError
 
 FORMAT_VERSION = 1
 """Raised when a field changes its meaning, so that an old server refuses a new file instead of misreading it."""
-
-Trunk = Literal["blstm", "dual_path"]
 
 _AT_LEAST_ONE = (
     "sample_rate",
@@ -22,7 +20,6 @@ _AT_LEAST_ONE = (
     "layers",
     "hidden",
     "frames_per_step",
-    "bands_per_step",
 )
 
 
@@ -49,14 +46,11 @@ class ModelConfig:
     high_group: int = 4
     embedding_dim: int = 20
     """D in the paper."""
-    trunk: Trunk = "blstm"
     layers: int = 2
     hidden: int = 300
     """LSTM cells per direction."""
     frames_per_step: int = 2
     """Consecutive frames that the network reads and answers in one recurrent step."""
-    bands_per_step: int = 4
-    """dual_path only: neighbouring bands that make one token."""
     mask_sharpness: float = 5.0
     """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
 
@@ -66,8 +60,6 @@ class ModelConfig:
             problems.append(
                 "window must be an even multiple of hop, or the square-root Hann window does not resynthesise"
             )
-        if self.trunk not in get_args(Trunk):
-            problems.append(f"trunk must be one of {', '.join(get_args(Trunk))}")
         if problems:
             raise ModelError("This model configuration is not usable: " + "; ".join(problems) + ".")
 
