@@ -1,4 +1,7 @@
-"""Short-time Fourier transform with perfect reconstruction at every length. Axes: (..., frame, bin)."""
+"""Short-time Fourier transform with perfect reconstruction at every length, whole or in pieces.
+
+Axes: (..., sample) for signals, (..., frame, bin) for spectra.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,8 @@ def analyse(signal: NDArray[np.floating], window: int, hop: int) -> Spectrum:
     Returns:
         (..., frames, window // 2 + 1) complex64; frames is 0 where samples is 0.
     """
-    samples = signal.shape[-1]
-    frames = frame_count(samples, window, hop)
-    if frames == 0:
-        return np.zeros((*signal.shape[:-1], 0, window // 2 + 1), np.complex64)
-    front = window - hop
-    back = (frames - 1) * hop + window - front - samples
-    padded = np.pad(signal.astype(np.float32, copy=False), [(0, 0)] * (signal.ndim - 1) + [(front, back)])
-    framed = np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1)[..., ::hop, :]
-    return np.asarray(np.fft.rfft(framed * square_root_hann(window), axis=-1), np.complex64)
+    analyser = Analyser(window, hop)
+    return np.concatenate((analyser.push(signal), analyser.finish()), axis=-2)
 
 
 def synthesise(spectrum: NDArray[np.complexfloating], samples: int, window: int, hop: int) -> Samples:
@@ -55,16 +51,68 @@ def synthesise(spectrum: NDArray[np.complexfloating], samples: int, window: int,
     Returns:
         (..., samples) float32.
     """
-    frames = spectrum.shape[-2]
-    if frames == 0:
-        return np.zeros((*spectrum.shape[:-2], samples), np.float32)
-    pieces = np.fft.irfft(spectrum, n=window, axis=-1).astype(np.float32, copy=False) * square_root_hann(window)
-    # A window is a whole number of hops, so overlap-add is window / hop shifted sums of blocks: no loop over frames.
-    overlap = window // hop
-    blocks = pieces.reshape(*pieces.shape[:-1], overlap, hop)
-    summed = np.zeros((*spectrum.shape[:-2], frames + overlap - 1, hop), np.float32)
-    for shift in range(overlap):
-        summed[..., shift : shift + frames, :] += blocks[..., shift, :]
-    # The squared windows sum to overlap / 2 everywhere.
-    flat = summed.reshape(*summed.shape[:-2], -1) * np.float32(2.0 / overlap)
-    return np.ascontiguousarray(flat[..., window - hop : window - hop + samples])
+    return Synthesiser(window, hop).push(spectrum)[..., :samples]
+
+
+class Analyser:
+    """`analyse` for signals that arrive in pieces: the same frames, whatever the pieces."""
+
+    def __init__(self, window: int, hop: int) -> None:
+        self._window, self._hop = window, hop
+        self._waiting: Samples | None = None
+        self._samples = 0
+
+    def push(self, piece: NDArray[np.floating]) -> Spectrum:
+        """(..., samples) -> (..., frames, bins): the frames that are complete by now."""
+        if self._waiting is None:
+            self._waiting = np.zeros((*piece.shape[:-1], self._window - self._hop), np.float32)
+        self._samples += piece.shape[-1]
+        signal = np.concatenate((self._waiting, piece), axis=-1, dtype=np.float32)
+        frames = max(0, (signal.shape[-1] - self._window) // self._hop + 1)
+        self._waiting = signal[..., frames * self._hop :].copy()
+        return self._transform(signal, frames)
+
+    def finish(self) -> Spectrum:
+        """The frames that reach beyond the end of the signal, as if zeros followed."""
+        if self._waiting is None:
+            raise ValueError("finish() before any push(): the number of channels is not known")
+        frames = -(-self._waiting.shape[-1] // self._hop) if self._samples else 0
+        missing = max(0, (frames - 1) * self._hop + self._window - self._waiting.shape[-1])
+        padding = [(0, 0)] * (self._waiting.ndim - 1) + [(0, missing)]
+        return self._transform(np.pad(self._waiting, padding), frames)
+
+    def _transform(self, signal: Samples, frames: int) -> Spectrum:
+        if frames == 0:
+            return np.zeros((*signal.shape[:-1], 0, self._window // 2 + 1), np.complex64)
+        framed = np.lib.stride_tricks.sliding_window_view(signal, self._window, axis=-1)[..., :: self._hop, :]
+        framed = framed[..., :frames, :]
+        return np.asarray(np.fft.rfft(framed * square_root_hann(self._window), axis=-1), np.complex64)
+
+
+class Synthesiser:
+    """`synthesise` for spectra that arrive in pieces: the same samples, whatever the pieces."""
+
+    def __init__(self, window: int, hop: int) -> None:
+        self._window, self._hop = window, hop
+        self._tail: Samples | None = None
+        self._to_skip = window - hop
+
+    def push(self, spectrum: NDArray[np.complexfloating]) -> Samples:
+        """(..., frames, bins) -> (..., samples): the samples that no later frame will change."""
+        frames = spectrum.shape[-2]
+        overlap = self._window // self._hop
+        pieces = np.fft.irfft(spectrum, n=self._window, axis=-1).astype(np.float32, copy=False)
+        # The squared windows sum to overlap / 2 everywhere.
+        pieces *= square_root_hann(self._window) * np.float32(2.0 / overlap)
+        # A window is a whole number of hops, so overlap-add is a few shifted sums of blocks, with no loop over frames.
+        blocks = pieces.reshape(*pieces.shape[:-1], overlap, self._hop)
+        summed = np.zeros((*spectrum.shape[:-2], frames + overlap - 1, self._hop), np.float32)
+        for shift in range(overlap):
+            summed[..., shift : shift + frames, :] += blocks[..., shift, :]
+        if self._tail is not None:
+            summed[..., : overlap - 1, :] += self._tail
+        self._tail = summed[..., frames:, :].copy()
+        ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], -1)
+        skip = min(self._to_skip, ready.shape[-1])
+        self._to_skip -= skip
+        return ready[..., skip:]
