@@ -100,7 +100,7 @@ class Batch:
     """What one training step needs.
 
     Attributes:
-        features: (batch, frame, bin).
+        features: (batch, frame, band).
         memberships: (batch, frame, band, source) one-hot; the loudest source of each band.
         weights: (batch, frame, band), sum 1 over each item.
         targets: (batch, frame, band, source) truncated phase-sensitive magnitudes.
@@ -150,8 +150,10 @@ def make_batch(sources: Tensor, config: ModelConfig, active_db: float = -40.0) -
     peak = magnitude_bands.amax((1, 2), keepdim=True)
     weights = torch.where(magnitude_bands >= peak * 10.0 ** (active_db / 20.0), magnitude_bands, 0.0)
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    # As model.features.band_magnitude, which is what the network will be shown when it serves.
+    heard = _group(magnitude.square(), config).sqrt()
     return Batch(
-        log_magnitude(magnitude, config.floor_db),
+        log_magnitude(heard, config.floor_db),
         memberships,
         weights,
         _group(targets, config).movedim(1, -1),

@@ -1,0 +1,68 @@
+"""Embedders to test with that need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model import features, stft
+from model.config import ModelConfig
+from model.embedder import OnnxEmbedder
+from model.export import export
+from model.network import EmbeddingNet
+
+SMALL = ModelConfig(name="small", layers=1, hidden=16, embedding_dim=6)
+
+
+class OracleEmbedder:
+    """Embeds every band as the one-hot vector of the source that is loudest there: what perfect training would give."""
+
+    def __init__(self, sources: NDArray[np.float32], config: ModelConfig) -> None:
+        self.config = config
+        power = np.square(np.abs(stft.analyse(sources, config.window, config.hop)))
+        loudest = features.band_magnitude(power, config).argmax(0)
+        self.embeddings = np.eye(config.embedding_dim, dtype=np.float32)[loudest]
+
+    def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The planted embeddings, whatever the features."""
+        assert features.shape == (1, *self.embeddings.shape[:2])
+        return self.embeddings[None]
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Callable[[NDArray[np.float32], ModelConfig], OracleEmbedder]:
+    """Makes an oracle from true sources at the config's sample rate."""
+    return OracleEmbedder
+
+
+@pytest.fixture(scope="session")
+def small_network() -> EmbeddingNet:
+    """An untrained network, with weights large enough that its embeddings depend on what it hears."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = EmbeddingNet(SMALL).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 3.0
+        network.mean += 0.5
+        network.deviation *= 2.0
+    return network
+
+
+@pytest.fixture(scope="session")
+def small_model(small_network: EmbeddingNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_network` as an ONNX file."""
+    path = tmp_path_factory.mktemp("small_model") / "small.onnx"
+    export(small_network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_embedder(small_model: Path) -> OnnxEmbedder:
+    """`small_model` in a session on one thread."""
+    return OnnxEmbedder(small_model, device="cpu", threads=1)

@@ -1,0 +1,112 @@
+"""k-means finds what was planted, repeats itself, and agrees with the slow and obvious way of doing it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.clustering import cluster
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def plant(num_sources, bins=600, dim=8, spread=0.15, seed=0):
+    """Embeddings around orthogonal directions, with weights of uneven size."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(num_sources, size=bins)
+    embeddings = unit(np.eye(dim)[labels] + spread * rng.standard_normal((bins, dim)))
+    return embeddings, rng.random(bins).astype(np.float32) + 0.01, labels
+
+
+def obvious_kmeans(points, weights, num_sources, rng, iterations=30):
+    """Weighted spherical k-means, one bin at a time, from randomly chosen bins."""
+    centroids = points[rng.choice(len(points), num_sources, replace=False)]
+    for _ in range(iterations):
+        sums = np.zeros_like(centroids, dtype=np.float64)
+        for point, weight in zip(points, weights, strict=True):
+            sums[max(range(num_sources), key=lambda s, p=point: float(p @ centroids[s]))] += weight * point
+        centroids = np.stack([s / np.linalg.norm(s) if s.any() else c for s, c in zip(sums, centroids, strict=True)])
+    return centroids, objective(points, weights, centroids)
+
+
+def objective(points, weights, centroids):
+    return float(np.average((points @ centroids.T).max(1), weights=weights))
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 3, 5, 8])
+def test_finds_planted_clusters(num_sources):
+    embeddings, weights, labels = plant(num_sources)
+    found = cluster(embeddings, weights, num_sources, np.random.default_rng(0))
+    np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1.0, rtol=1e-5)
+    given = (embeddings @ found.centroids.T).argmax(1)
+    # Every planted cluster is one found cluster, and no two share one.
+    pairs = {(int(a), int(b)) for a, b in zip(labels, given, strict=True)}
+    assert len(pairs) == num_sources
+    assert found.objective == pytest.approx(objective(embeddings, weights, found.centroids), abs=1e-4)
+
+
+@pytest.mark.parametrize("num_sources", [2, 3])
+def test_as_good_as_the_obvious_way(num_sources):
+    """On data without clear clusters, where starts matter: at least as good as the best of ten slow runs."""
+    rng = np.random.default_rng(5)
+    embeddings, weights = unit(rng.standard_normal((150, 4))), rng.random(150).astype(np.float32)
+    found = cluster(embeddings, weights, num_sources, np.random.default_rng(0), starts=20)
+    slow = max(obvious_kmeans(embeddings, weights, num_sources, rng)[1] for _ in range(10))
+    assert found.objective > slow - 0.01
+
+
+def test_the_seed_decides():
+    rng = np.random.default_rng(5)
+    embeddings, weights = unit(rng.standard_normal((30_000, 6))), rng.random(30_000).astype(np.float32)
+    runs = [cluster(embeddings, weights, 3, np.random.default_rng(s), starts=1).centroids.tobytes() for s in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_bins_without_weight_do_not_count():
+    embeddings, weights, _ = plant(2)
+    noise = unit(np.random.default_rng(1).standard_normal((400, 8)))
+    alone = cluster(embeddings, weights, 2, np.random.default_rng(0))
+    among = cluster(
+        np.concatenate((noise, embeddings)), np.concatenate((np.zeros(400, np.float32), weights)), 2,
+        np.random.default_rng(0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(alone.centroids, among.centroids)
+
+
+def test_heavy_bins_place_the_centroid():
+    embeddings = np.eye(2, dtype=np.float32)
+    found = cluster(embeddings, np.array([3.0, 1.0], np.float32), 1, np.random.default_rng(0))
+    np.testing.assert_allclose(found.centroids, unit(np.array([[3.0, 1.0]])), rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 4])
+def test_all_bins_the_same(num_sources):
+    embeddings = np.tile(np.eye(5, dtype=np.float32)[2], (50, 1))
+    found = cluster(embeddings, np.ones(50, np.float32), num_sources, np.random.default_rng(0))
+    np.testing.assert_allclose(found.centroids, embeddings[:num_sources], atol=1e-6)
+    assert found.objective == pytest.approx(1.0, abs=1e-6)
+
+
+def test_fewer_bins_than_sources():
+    found = cluster(np.eye(3, dtype=np.float32)[:2], np.ones(2, np.float32), 5, np.random.default_rng(0))
+    assert found.centroids.shape == (5, 3)
+    assert np.isfinite(found.centroids).all()
+    assert found.objective == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("bins", [0, 10])
+def test_no_bin_has_weight(bins):
+    found = cluster(np.ones((bins, 3), np.float32), np.zeros(bins, np.float32), 2, np.random.default_rng(0))
+    assert found.centroids.shape == (2, 3)
+    assert not found.centroids.any()
+    assert found.objective == 0.0
+
+
+def test_a_sample_places_the_centroids_where_all_bins_would():
+    embeddings, weights, _ = plant(3, bins=60_000, spread=0.3)
+    sampled = cluster(embeddings, weights, 3, np.random.default_rng(0)).centroids
+    every = cluster(embeddings, weights, 3, np.random.default_rng(0), sample=60_000).centroids
+    assert (sampled @ every.T).max(1).min() > 0.999
