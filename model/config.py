@@ -56,7 +56,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]
-        if self.window % (2 * self.hop):
+        if self.hop > 0 and self.window % (2 * self.hop):
             problems.append(
                 "window must be an even multiple of hop, or the square-root Hann window does not resynthesise"
             )
@@ -99,7 +99,7 @@ class ModelConfig:
         try:
             fields: dict[str, Any] = json.loads(text)
             version = fields.pop("format_version")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"The model's configuration is not readable ({error!r}); "
                 "expected the JSON that training/train.py writes."

@@ -1,0 +1,133 @@
+"""The fast losses equal their explicit definitions, and have the properties that their papers state."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch.nn.functional import normalize, one_hot
+
+from training import losses
+
+BATCH, FRAMES, BINS, DIM = 3, 7, 5, 6
+
+
+def a_case(num_sources, seed=0):
+    """Random unit-norm V, one-hot Y and weights that sum to 1 over each item, some of them 0."""
+    g = torch.Generator().manual_seed(seed)
+    V = normalize(torch.randn(BATCH, FRAMES, BINS, DIM, generator=g), dim=-1)
+    labels = torch.randint(num_sources, (BATCH, FRAMES, BINS), generator=g)
+    w = torch.rand(BATCH, FRAMES, BINS, generator=g)
+    w = torch.where(w > 0.2, w, torch.zeros(()))
+    return V, one_hot(labels, num_sources).float(), w / w.sum((1, 2), keepdim=True)
+
+
+def perfect(Y):
+    """Embeddings that say exactly which source a bin belongs to."""
+    return torch.nn.functional.pad(Y, (0, DIM - Y.shape[-1]))
+
+
+def explicit_affinity(V, Y, w):
+    """|| W^1/2 (V V' - Y Y') W^1/2 ||_F^2 with the bins x bins matrices written out, in float64."""
+    total = 0.0
+    for v, y, weight in zip(V.double(), Y.double(), w.double(), strict=True):
+        v, y, root = v.reshape(-1, v.shape[-1]), y.reshape(-1, y.shape[-1]), weight.reshape(-1).sqrt()
+        difference = root[:, None] * (v @ v.T - y @ y.T) * root[None, :]
+        total += float(difference.square().sum())
+    return total / len(V)
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 3, 5])
+def test_low_rank_affinity_equals_the_explicit_one(num_sources):
+    V, Y, w = a_case(num_sources)
+    assert float(losses.affinity(V, Y, w)) == pytest.approx(explicit_affinity(V, Y, w), rel=1e-5)
+
+
+def test_affinity_of_perfect_embeddings_is_zero():
+    _, Y, w = a_case(3)
+    assert float(losses.affinity(perfect(Y), Y, w)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_bins_without_weight_do_not_count():
+    V, Y, w = a_case(2)
+    other = torch.where(w.unsqueeze(-1) > 0, V, -V.flip(-1))
+    assert (w == 0).any()
+    for loss in (losses.affinity, losses.whitened_kmeans):
+        assert float(loss(V, Y, w)) == pytest.approx(float(loss(other, Y, w)), abs=1e-6)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[1:])
+def test_the_order_of_sources_does_not_matter(order):
+    V, Y, w = a_case(3)
+    turned = Y[..., list(order)]
+    target = torch.rand(BATCH, FRAMES, BINS, 3, generator=torch.Generator().manual_seed(1))
+    mixture = target.sum(-1)
+    for loss in (losses.affinity, losses.whitened_kmeans):
+        assert float(loss(V, turned, w)) == pytest.approx(float(loss(V, Y, w)), rel=1e-5)
+    plain = losses.attractor_mask(V, Y, w, target, mixture, 5.0)
+    swapped = losses.attractor_mask(V, turned, w, target[..., list(order)], mixture, 5.0)
+    assert float(swapped) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_turning_the_space_does_not_matter():
+    V, Y, w = a_case(2)
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(2)))[0]
+    for loss in (losses.affinity, losses.whitened_kmeans):
+        assert float(loss(V @ turn, Y, w)) == pytest.approx(float(loss(V, Y, w)), abs=1e-4)
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 3])
+def test_whitened_kmeans_lies_between_zero_and_the_number_of_sources(num_sources):
+    V, Y, w = a_case(num_sources)
+    assert 0.0 < float(losses.whitened_kmeans(V, Y, w)) < num_sources
+    # The ridge that keeps the inverse finite costs a little.
+    assert float(losses.whitened_kmeans(perfect(Y), Y, w)) == pytest.approx(0.0, abs=2e-3)
+
+
+def test_whitened_kmeans_equals_its_definition():
+    V, Y, w = a_case(3)
+    total = 0.0
+    for v, y, weight in zip(V.double(), Y.double(), w.double(), strict=True):
+        v, y, W = v.reshape(-1, DIM), y.reshape(-1, 3), torch.diag(weight.reshape(-1))
+        explained = torch.linalg.inv(v.T @ W @ v) @ v.T @ W @ y @ torch.linalg.inv(y.T @ W @ y) @ y.T @ W @ v
+        total += 3.0 - float(torch.trace(explained))
+    assert float(losses.whitened_kmeans(V, Y, w)) == pytest.approx(total / BATCH, abs=2e-3)
+
+
+def test_an_absent_source_adds_nothing():
+    V, Y, w = a_case(2)
+    with_absent = torch.nn.functional.pad(Y, (0, 1))
+    target = torch.rand(BATCH, FRAMES, BINS, 2, generator=torch.Generator().manual_seed(1))
+    mixture = target.sum(-1)
+    for loss in (losses.affinity, losses.whitened_kmeans):
+        assert float(loss(V, with_absent, w)) == pytest.approx(float(loss(V, Y, w)), rel=1e-5)
+    padded = losses.attractor_mask(V, with_absent, w, torch.nn.functional.pad(target, (0, 1)), mixture, 5.0)
+    assert float(padded) == pytest.approx(float(losses.attractor_mask(V, Y, w, target, mixture, 5.0)), rel=1e-5)
+
+
+def test_attractor_masks_of_perfect_embeddings_are_nearly_right():
+    """Sources that do not overlap: what is left at perfect embeddings is the softness of the masks."""
+    V, Y, w = a_case(2)
+    mixture = torch.rand(BATCH, FRAMES, BINS, generator=torch.Generator().manual_seed(1))
+    target = Y * mixture.unsqueeze(-1)
+    random, right = (float(losses.attractor_mask(v, Y, w, target, mixture, 5.0)) for v in (V, perfect(Y)))
+    assert right < 0.02 < random
+    assert float(losses.attractor_mask(perfect(Y), Y, w, target, mixture, 30.0)) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["affinity", "whitened_kmeans", "attractor_mask"])
+def test_following_the_gradient_lowers_the_loss(name):
+    V, Y, w = a_case(2)
+    mixture = torch.rand(BATCH, FRAMES, BINS, generator=torch.Generator().manual_seed(1))
+    further = (Y * mixture.unsqueeze(-1), mixture, 5.0) if name == "attractor_mask" else ()
+    x = V.clone().requires_grad_()
+    optimiser = torch.optim.Adam([x], 0.05)
+    values = []
+    for _ in range(30):
+        loss = getattr(losses, name)(normalize(x, dim=-1), Y, w, *further)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(loss.item())
+    assert values[-1] < 0.7 * values[0]
