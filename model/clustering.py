@@ -55,15 +55,40 @@ def cluster(
     return max(runs, key=lambda run: run.objective)
 
 
+class EmbeddingSample:
+    """A bounded sample of the embeddings of a recording of any length, drawn in proportion to weight."""
+
+    def __init__(self, most: int = 65_536, per_segment: int = 8192) -> None:
+        self._most = most
+        self._per_segment = per_segment
+        self._points: list[Vectors] = []
+        self._mass: list[Vectors] = []
+
+    def add(self, embeddings: Vectors, weights: Vectors, rng: np.random.Generator) -> None:
+        """Take in one segment: (bins, dim) unit-norm embeddings and (bins,) weights."""
+        points, mass = _sample(embeddings, weights, self._per_segment, rng)
+        self._points.append(points)
+        self._mass.append(mass)
+        if sum(map(len, self._mass)) > self._most:
+            # Halve what every segment may contribute, the past ones too, so that early and late count the same.
+            self._per_segment //= 2
+            thinned = [_sample(p, m, self._per_segment, rng) for p, m in zip(self._points, self._mass, strict=True)]
+            self._points, self._mass = [p for p, _ in thinned], [m for _, m in thinned]
+
+    def all(self) -> tuple[Vectors, Vectors]:
+        """(points, dim) embeddings and (points,) weights of what was kept."""
+        return np.concatenate(self._points), np.concatenate(self._mass)
+
+
 def _sample(embeddings: Vectors, weights: Vectors, most: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
-    """At most `most` bins and their weights (systematic resampling: equal weights where there are more bins)."""
+    """At most `most` bins and their weights; the sum of the weights stays (systematic resampling)."""
     counted = np.flatnonzero(weights > 0)
     if len(counted) <= most:
         return embeddings[counted], weights[counted]
     total = np.cumsum(weights[counted], dtype=np.float64)
     at = (rng.random() + np.arange(most)) * (total[-1] / most)
     chosen = counted[np.searchsorted(total, at).clip(max=len(counted) - 1)]
-    return embeddings[chosen], np.ones(most, np.float32)
+    return embeddings[chosen], np.full(most, total[-1] / most, np.float32)
 
 
 def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:

@@ -20,7 +20,7 @@ def band_magnitude(power: NDArray[np.float32], config: ModelConfig) -> Magnitude
         (..., frames, bands).
     """
     low = config.full_resolution_bins
-    high = power[..., low:].reshape(*power.shape[:-1], -1, config.high_group).sum(-1)
+    high = power[..., low:].reshape(*power.shape[:-1], config.bands - low, config.high_group).sum(-1)
     return np.sqrt(np.concatenate((power[..., :low], high), axis=-1, dtype=np.float32))
 
 

@@ -55,8 +55,12 @@ class Grid:
 
     @classmethod
     def at_rate(cls, sample_rate: int, config: ModelConfig) -> Grid:
-        """The grid for a recording's own rate that lies closest to the network's, with the same overlap."""
-        hop = max(1, round(config.hop * sample_rate / config.sample_rate))
+        """The grid for a recording's own rate that lies closest to the network's, with the same overlap.
+
+        Where no grid of that rate coincides with the network's, a hop that makes the FFT fast beats the nearest one.
+        """
+        hop = config.hop * sample_rate / config.sample_rate
+        hop = round(hop) if hop == round(hop) else max(1, round(hop / 8)) * 8
         return cls(sample_rate, hop * (config.window // config.hop), hop)
 
     def frame_seconds(self, frames: int) -> NDArray[np.float64]:
@@ -80,29 +84,70 @@ def regrid(masks: Masks, config: ModelConfig, grid: Grid, frames: int) -> Masks:
     Beyond the network's highest band, its mask holds. Linear interpolation keeps the sum over sources at 1.
 
     Args:
-        masks: (sources, frames, bands) as the network's config lays them out.
+        masks: (sources, frames, bands) as the network's config lays them out, at least one frame.
         grid: where the masks are wanted.
         frames: how many frames are wanted.
 
     Returns:
         (sources, frames, bins) of `grid`.
     """
-    own = Grid(config.sample_rate, config.window, config.hop)
-    masks = _interpolate(masks, own.frame_seconds(masks.shape[1]), grid.frame_seconds(frames), axis=1)
-    return _interpolate(masks, band_hz(config), grid.bin_hz(), axis=2)
+    regridder = Regridder(config, grid)
+    first = regridder.push(masks)[:, :frames]
+    return np.concatenate((first, regridder.hold(frames - first.shape[1])), axis=1)
 
 
-def _interpolate(values: Masks, have: NDArray[np.float64], want: NDArray[np.float64], axis: int) -> Masks:
-    at = np.interp(want, have, np.arange(len(have)))
-    # Rounded so that a grid that coincides is copied, not blurred by the last bit of a division.
-    at = np.round(at, 6)
+class Regridder:
+    """`regrid` for masks that arrive in pieces: the same masks, whatever the pieces."""
+
+    def __init__(self, config: ModelConfig, grid: Grid) -> None:
+        own = Grid(config.sample_rate, config.window, config.hop)
+        bands = band_hz(config)
+        # Rounded so that a grid that coincides is copied, not blurred by the last bit of a division.
+        self._bin_at = np.round(np.interp(grid.bin_hz(), bands, np.arange(len(bands))), 6)
+        seconds = grid.frame_seconds(2)
+        at = (seconds * own.sample_rate + own.window / 2) / own.hop - 1.0
+        self._first_at, self._step = float(at[0]), float(at[1] - at[0])
+        self._given = 0
+        self._last: Masks | None = None
+        self._passed = 0
+
+    def push(self, masks: Masks) -> Masks:
+        """(sources, frames, bands) of the network -> (sources, frames, bins): the frames that are determined by now."""
+        if self._last is not None:
+            masks = np.concatenate((self._last, masks), axis=1)
+        newest = self._passed + masks.shape[1] - 1
+        until = max(self._given, int(np.floor((newest - self._first_at) / self._step + 1e-6)) + 1)
+        at = self._first_at + self._step * np.arange(self._given, until) - self._passed
+        self._given = until
+        # Grids of different hop drift against each other, so the next frames may lie before the newest mask.
+        kept_from = int(
+            np.clip(np.floor(self._first_at + self._step * until + 1e-6) - self._passed, 0, masks.shape[1] - 1)
+        )
+        self._last = masks[:, kept_from:].copy()
+        self._passed += kept_from
+        return self._at(masks, at)
+
+    def hold(self, frames: int) -> Masks:
+        """`frames` more frames beyond the last mask, which holds."""
+        if self._last is None:
+            raise ValueError("hold() before any push(): there is no mask to hold")
+        newest = self._last[:, -1:]
+        return np.repeat(self._at(newest, np.zeros(1)), max(0, frames), axis=1)
+
+    def _at(self, masks: Masks, frame_at: NDArray[np.float64]) -> Masks:
+        return _interpolate(_interpolate(masks, np.round(frame_at, 6), axis=1), self._bin_at, axis=2)
+
+
+def _interpolate(values: Masks, at: NDArray[np.float64], axis: int) -> Masks:
+    """Values at fractional indices along an axis; indices beyond the ends take the end's value."""
+    at = at.clip(0, values.shape[axis] - 1)
     left = np.floor(at).astype(np.int64)
-    right = np.minimum(left + 1, len(have) - 1)
     fraction = (at - left).astype(np.float32)
     below = np.take(values, left, axis)
     if not fraction.any():
         return below
     shape = [1] * values.ndim
     shape[axis] = -1
-    below += fraction.reshape(shape) * (np.take(values, right, axis) - below)
+    above = np.take(values, np.minimum(left + 1, values.shape[axis] - 1), axis)
+    below += fraction.reshape(shape) * (above - below)
     return below

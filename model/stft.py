@@ -60,13 +60,13 @@ class Analyser:
     def __init__(self, window: int, hop: int) -> None:
         self._window, self._hop = window, hop
         self._waiting: Samples | None = None
-        self._samples = 0
+        self.samples = 0
 
     def push(self, piece: NDArray[np.floating]) -> Spectrum:
         """(..., samples) -> (..., frames, bins): the frames that are complete by now."""
         if self._waiting is None:
             self._waiting = np.zeros((*piece.shape[:-1], self._window - self._hop), np.float32)
-        self._samples += piece.shape[-1]
+        self.samples += piece.shape[-1]
         signal = np.concatenate((self._waiting, piece), axis=-1, dtype=np.float32)
         frames = max(0, (signal.shape[-1] - self._window) // self._hop + 1)
         self._waiting = signal[..., frames * self._hop :].copy()
@@ -76,7 +76,7 @@ class Analyser:
         """The frames that reach beyond the end of the signal, as if zeros followed."""
         if self._waiting is None:
             raise ValueError("finish() before any push(): the number of channels is not known")
-        frames = -(-self._waiting.shape[-1] // self._hop) if self._samples else 0
+        frames = -(-self._waiting.shape[-1] // self._hop) if self.samples else 0
         missing = max(0, (frames - 1) * self._hop + self._window - self._waiting.shape[-1])
         padding = [(0, 0)] * (self._waiting.ndim - 1) + [(0, missing)]
         return self._transform(np.pad(self._waiting, padding), frames)

@@ -1,0 +1,129 @@
+"""A recording -> overlapping segments that the network can take one by one, and masks of segments -> one run of masks.
+
+Axes: (frame, band) for magnitudes, (source, frame, band) for masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from model import features, stft
+from model.config import ModelConfig
+from model.recording import Recording
+
+Magnitude = NDArray[np.float32]
+Masks = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentLayout:
+    """How long segments are and how far neighbours overlap, in frames of the network."""
+
+    frames: int = 1250
+    overlap: int = 125
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Consecutive frames of a recording, the first of them number `start`."""
+
+    start: int
+    magnitude: Magnitude
+
+
+def heard_magnitude(recording: Recording, config: ModelConfig) -> Iterator[Magnitude]:
+    """What the network hears of a recording, piece by piece: band magnitudes of all channels together.
+
+    The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
+    """
+    analyser = stft.Analyser(config.window, config.hop)
+    resampler = None
+    if recording.sample_rate != config.sample_rate:
+        resampler = soxr.ResampleStream(recording.sample_rate, config.sample_rate, recording.channels, dtype="float32")
+
+    def bands(spectrum: stft.Spectrum) -> Magnitude:
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        return features.band_magnitude(power.mean(0), config)
+
+    for block in recording.blocks():
+        heard = block
+        if resampler is not None:
+            heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
+        yield bands(analyser.push(heard))
+    if resampler is not None:
+        nothing = np.zeros((0, recording.channels), np.float32)
+        rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
+        # Less than one sample of the network's still is a recording: it is heard as silence.
+        yield bands(analyser.push(rest if analyser.samples or rest.size else np.zeros((recording.channels, 1))))
+    yield bands(analyser.finish())
+
+
+def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]:
+    """Cut a run of frames into segments of one length.
+
+    The last segment reaches back as far as it must to be as long as the others; a recording shorter than a segment
+    is one shorter segment. No frames give no segments.
+    """
+    step = layout.frames - layout.overlap
+    start = 0
+    waiting: Magnitude | None = None
+    for piece in pieces:
+        waiting = piece if waiting is None else np.concatenate((waiting, piece))
+        while len(waiting) >= layout.frames + step:
+            # One whole segment stays back, so that the last one can reach back into it.
+            yield Segment(start, waiting[: layout.frames])
+            waiting = waiting[step:]
+            start += step
+    if waiting is None or len(waiting) == 0:
+        return
+    yield Segment(start, waiting[: layout.frames])
+    rest = len(waiting) - layout.frames
+    if rest > 0:
+        yield Segment(start + rest, waiting[rest:])
+
+
+def batches(segments: Iterable[Segment], most: int) -> Iterator[list[Segment]]:
+    """Neighbouring segments of equal length, at most `most` together."""
+    batch: list[Segment] = []
+    for segment in segments:
+        if batch and (len(batch) == most or len(batch[0].magnitude) != len(segment.magnitude)):
+            yield batch
+            batch = []
+        batch.append(segment)
+    if batch:
+        yield batch
+
+
+def blend(masked: Iterable[tuple[int, Masks]]) -> Iterator[Masks]:
+    """Masks of overlapping segments -> consecutive masks without a seam.
+
+    Where two segments overlap the masks fade linearly from one to the next, so their sum over sources stays 1, and
+    the frames near a segment's border, which the network knew least about, count least.
+
+    Args:
+        masked: (first frame, (sources, frames, bands)) in order.
+
+    Yields:
+        (sources, frames, bands), which concatenate to the masks of all frames.
+    """
+    held: Masks | None = None
+    held_start = 0
+    for start, masks in masked:
+        if held is None:
+            held, held_start = masks, start
+            continue
+        if start > held_start:
+            yield held[:, : start - held_start]
+        fading = held[:, start - held_start :]
+        overlap = fading.shape[1]
+        rise = ((np.arange(overlap, dtype=np.float32) + 0.5) / np.float32(max(1, overlap)))[:, None]
+        joined = masks.copy()
+        joined[:, :overlap] = fading + rise * (masks[:, :overlap] - fading)
+        held, held_start = joined, start
+    if held is not None:
+        yield held
