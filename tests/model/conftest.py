@@ -1,12 +1,14 @@
-"""Embedders to test with that need no training."""
+"""Real mixtures with their sources, and embedders that need no training."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
@@ -16,7 +18,34 @@ from model.embedder import OnnxEmbedder
 from model.export import export
 from model.network import EmbeddingNet
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ModelConfig(name="small", layers=1, hidden=16, embedding_dim=6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A mixture of real speech with its true sources.
+
+    Attributes:
+        mixture: (samples,) float32.
+        sources: (sources, samples) float32.
+    """
+
+    mixture: NDArray[np.float32]
+    sources: NDArray[np.float32]
+    sample_rate: int
+
+
+@pytest.fixture(scope="session")
+def example() -> Callable[[str], Example]:
+    """Reads one of the bundled mixtures by the name of its folder."""
+
+    def read(name: str) -> Example:
+        mixture, sample_rate = soundfile.read(EXAMPLES / name / "mixture.flac", dtype="float32")
+        files = sorted((EXAMPLES / name).glob("source_*.flac"))
+        return Example(mixture, np.stack([soundfile.read(f, dtype="float32")[0] for f in files]), sample_rate)
+
+    return read
 
 
 class OracleEmbedder:
@@ -48,7 +77,7 @@ def small_network() -> EmbeddingNet:
         network = EmbeddingNet(SMALL).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter *= 3.0
+            parameter.mul_(3.0)
         network.mean += 0.5
         network.deviation *= 2.0
     return network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.clustering import cluster
+from model.clustering import EmbeddingSample, cluster
 
 
 def unit(vectors):
@@ -110,3 +110,24 @@ def test_a_sample_places_the_centroids_where_all_bins_would():
     sampled = cluster(embeddings, weights, 3, np.random.default_rng(0)).centroids
     every = cluster(embeddings, weights, 3, np.random.default_rng(0), sample=60_000).centroids
     assert (sampled @ every.T).max(1).min() > 0.999
+
+
+@pytest.mark.parametrize("segments", [1, 7, 40])
+def test_a_sample_of_segments_is_bounded_and_stands_for_all(segments):
+    rng = np.random.default_rng(0)
+    sample = EmbeddingSample(most=2000, per_segment=1000)
+    embeddings, weights, _ = plant(3, bins=segments * 1500)
+    for part in np.array_split(np.arange(len(weights)), segments):
+        sample.add(embeddings[part], weights[part], rng)
+    points, mass = sample.all()
+    assert len(points) == len(mass) <= 2000
+    assert mass.sum() == pytest.approx(weights.sum(), rel=1e-3)
+    found = cluster(points, mass, 3, rng).centroids
+    every = cluster(embeddings, weights, 3, rng, sample=len(weights)).centroids
+    assert (found @ every.T).max(1).min() > 0.99
+
+
+def test_a_sample_of_silence_is_empty():
+    sample = EmbeddingSample()
+    sample.add(np.ones((10, 3), np.float32), np.zeros(10, np.float32), np.random.default_rng(0))
+    assert not cluster(*sample.all(), 2, np.random.default_rng(0)).centroids.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -100,6 +101,18 @@ def test_a_mask_stays_where_it_was_in_time_and_frequency(rate):
     assert (regridded[np.ix_(seconds < 0.38, hz < 1940.0)] > 0.99).all()
     assert (regridded[seconds > 0.42] < 0.01).all()
     assert (regridded[:, hz > 2060.0] < 0.01).all()
+
+
+@pytest.mark.parametrize("rate", [*RATES, 4_000, 192_000])
+def test_pieces_make_no_difference(rate):
+    shares = some_masks(frames=203)
+    grid = masks.Grid.at_rate(rate, CONFIG)
+    regridder = masks.Regridder(CONFIG, grid)
+    edges = [0, 1, 2, 2, 30, 31, 100, 180, 203]
+    parts = [regridder.push(shares[:, a:b]) for a, b in itertools.pairwise(edges)]
+    parts.append(regridder.hold(3))
+    in_pieces = np.concatenate(parts, axis=1)
+    np.testing.assert_allclose(in_pieces, masks.regrid(shares, CONFIG, grid, in_pieces.shape[1]), atol=1e-6)
 
 
 def test_beyond_the_networks_band_the_highest_mask_holds():

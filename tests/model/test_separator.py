@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import soxr
 from model import Separator, metrics, stft
 from model.config import ModelConfig
 from model.errors import AudioError, ParameterError, UnmingleError
-from model.segments import SegmentLayout
+from model.segments import SegmentLayout, cut
 
 # Every bin with an embedding of its own: the separator can then do exactly what the ideal binary mask does.
 EVERY_BIN = ModelConfig(high_group=1, embedding_dim=8)
@@ -108,6 +109,51 @@ def test_recordings_of_several_segments(small_embedder, samples):
     stems = separator.separate(mixture, 16_000, 3).stems
     assert stems.shape == (3, 2, samples)
     np.testing.assert_allclose(stems.sum(0), mixture, atol=2e-6)
+
+
+def test_a_source_is_the_same_stem_in_every_segment(example, oracle):
+    """The clustering is one for the whole recording, however many segments the network takes it in."""
+    case = example("two_speakers")
+    whole = oracle(case.sources, EVERY_BIN)
+    layout = SegmentLayout(frames=125, overlap=25)
+
+    class InSegments:
+        config = EVERY_BIN
+        starts: ClassVar = [s.start for s in cut([np.zeros((len(whole.embeddings), 1), np.float32)], layout)]
+
+        def embed(self, features):
+            taken = [self.starts.pop(0) for _ in features]
+            return np.stack([whole.embeddings[start : start + layout.frames] for start in taken])
+
+    stems = Separator(InSegments(), layout).separate(case.mixture, 16_000, mask_kind="hard").stems
+    assert improvement(stems, case).mean() > improvement(ideal_binary_mask(case), case).mean() - 0.1
+
+
+def test_embedding_twice_changes_next_to_nothing(separator, example, monkeypatch):
+    """Recordings too long for their embeddings to be kept are embedded a second time instead."""
+    mixture = example("two_speakers").mixture
+    kept = separator.separate(mixture, 16_000).stems
+    monkeypatch.setattr("model.separator._KEPT_EMBEDDINGS", 0)
+    again = separator.separate(mixture, 16_000).stems
+    # They are kept in half precision.
+    np.testing.assert_allclose(again, kept, atol=1e-3)
+
+
+def test_progress_rises_to_one_and_may_stop_the_work(separator, example):
+    mixture = example("two_speakers").mixture
+    told = []
+    separator.separate(mixture, 16_000, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(done):
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        separator.separate(mixture, 16_000, progress=stop)
 
 
 def test_every_channel_gets_the_same_masks(separator, example):

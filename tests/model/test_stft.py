@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,26 @@ def test_frames_lie_where_they_are_said_to():
     energy = np.square(np.abs(stft.analyse(signal, WINDOW, HOP))).sum(-1)
     centres = (np.arange(len(energy)) + 1) * HOP - WINDOW / 2
     assert abs(centres[energy.argmax()] - 4000) <= HOP / 2
+
+
+def in_pieces(total, seed):
+    """Consecutive slices of uneven length, some of them empty, that cover `total`."""
+    edges = np.sort(np.random.default_rng(seed).integers(0, total + 1, 12))
+    return [slice(a, b) for a, b in itertools.pairwise([0, *edges.tolist(), total])]
+
+
+@pytest.mark.parametrize("samples", AWKWARD)
+def test_pieces_make_no_difference(samples):
+    signal = np.random.default_rng(samples).standard_normal((2, samples)).astype(np.float32)
+    whole = stft.analyse(signal, WINDOW, HOP)
+    analyser = stft.Analyser(WINDOW, HOP)
+    frames = [analyser.push(signal[:, piece]) for piece in in_pieces(samples, 0)] + [analyser.finish()]
+    np.testing.assert_array_equal(np.concatenate(frames, 1), whole)
+    assert analyser.samples == samples
+
+    synthesiser = stft.Synthesiser(WINDOW, HOP)
+    parts = [synthesiser.push(whole[:, piece]) for piece in in_pieces(whole.shape[1], 1)]
+    np.testing.assert_allclose(np.concatenate(parts, 1)[:, :samples], signal, atol=2e-6)
 
 
 def test_the_trainers_stft_is_the_same(example):

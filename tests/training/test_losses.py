@@ -28,11 +28,16 @@ def perfect(Y):
     return torch.nn.functional.pad(Y, (0, DIM - Y.shape[-1]))
 
 
+def items(V, Y, w):
+    """Each item of a batch in float64: (bins, dim), (bins, source), (bins,)."""
+    return zip(V.double().flatten(1, 2), Y.double().flatten(1, 2), w.double().flatten(1), strict=True)
+
+
 def explicit_affinity(V, Y, w):
     """|| W^1/2 (V V' - Y Y') W^1/2 ||_F^2 with the bins x bins matrices written out, in float64."""
     total = 0.0
-    for v, y, weight in zip(V.double(), Y.double(), w.double(), strict=True):
-        v, y, root = v.reshape(-1, v.shape[-1]), y.reshape(-1, y.shape[-1]), weight.reshape(-1).sqrt()
+    for v, y, weight in items(V, Y, w):
+        root = weight.sqrt()
         difference = root[:, None] * (v @ v.T - y @ y.T) * root[None, :]
         total += float(difference.square().sum())
     return total / len(V)
@@ -88,8 +93,8 @@ def test_whitened_kmeans_lies_between_zero_and_the_number_of_sources(num_sources
 def test_whitened_kmeans_equals_its_definition():
     V, Y, w = a_case(3)
     total = 0.0
-    for v, y, weight in zip(V.double(), Y.double(), w.double(), strict=True):
-        v, y, W = v.reshape(-1, DIM), y.reshape(-1, 3), torch.diag(weight.reshape(-1))
+    for v, y, weight in items(V, Y, w):
+        W = torch.diag(weight)
         explained = torch.linalg.inv(v.T @ W @ v) @ v.T @ W @ y @ torch.linalg.inv(y.T @ W @ y) @ y.T @ W @ v
         total += 3.0 - float(torch.trace(explained))
     assert float(losses.whitened_kmeans(V, Y, w)) == pytest.approx(total / BATCH, abs=2e-3)
