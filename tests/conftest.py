@@ -1,44 +1,39 @@
-"""What several rooms of the tests use: the real recordings of examples/."""
+"""What all tests share: the bundled model and the real recordings of examples/."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from numpy.typing import NDArray
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from model.embedder import BUNDLED_MODEL
+from model.separator import Separator
 
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """A mixture of real speech with its true sources.
-
-    Attributes:
-        mixture: (samples,) float32.
-        sources: (sources, samples) float32.
-        path: the mixture's file.
-    """
-
-    mixture: NDArray[np.float32]
-    sources: NDArray[np.float32]
-    sample_rate: int
-    path: Path
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="session")
-def example() -> Callable[[str], Example]:
-    """Reads one of the bundled mixtures by the name of its folder."""
+def bundled_model() -> Path:
+    """The ONNX file that comes with the project."""
+    if not BUNDLED_MODEL.exists():  # until it is trained
+        from model.config import ModelConfig
+        from model.export import export
+        from model.network import EmbeddingNet
 
-    def read(name: str) -> Example:
-        folder = EXAMPLES / name
-        mixture, sample_rate = soundfile.read(folder / "mixture.flac", dtype="float32")
-        files = sorted(folder.glob("source_*.flac"))
-        sources = np.stack([soundfile.read(f, dtype="float32")[0] for f in files])
-        return Example(mixture, sources, sample_rate, folder / "mixture.flac")
+        BUNDLED_MODEL.parent.mkdir(exist_ok=True)
+        path = Path("/tmp/unmingle-random.onnx")
+        export(EmbeddingNet(ModelConfig(hidden=32)), path)
+        return path
+    return BUNDLED_MODEL
 
-    return read
+
+@pytest.fixture(scope="session")
+def separator(bundled_model: Path) -> Separator:
+    """The bundled model, loaded once."""
+    return Separator.load(bundled_model, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def two_speakers() -> Path:
+    """Five seconds of two people talking at once, 16 kHz mono FLAC."""
+    return EXAMPLES / "two_speakers" / "mixture.flac"

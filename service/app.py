@@ -1,0 +1,116 @@
+"""create_app(settings): the pieces of the service, wired together."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import BinaryIO
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.errors import UnmingleError
+from model.separator import Separator
+from service import problems
+from service.decoder import Decoder
+from service.engine import Engine, EngineLimits
+from service.problems import Problem
+from service.routes import health, separate
+from service.settings import Settings
+from service.state import ServiceState
+from service.telemetry import RequestFrame
+from service.version import version
+
+
+class DataDirError(UnmingleError):
+    """The data directory cannot be used."""
+
+
+def load_separator(settings: Settings) -> Separator:
+    """The model that the settings name.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    return Separator(OnnxEmbedder(settings.model or BUNDLED_MODEL, settings.device, settings.threads))
+
+
+def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:
+    """Build the service; the model is loaded here, and runs once while the server starts.
+
+    Args:
+        settings: by default, those of the environment.
+        separator: by default, with the model that the settings name.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DataDirError: the data directory cannot be written, or another server uses it.
+    """
+    settings = settings or Settings()
+    separator = separator or load_separator(settings)
+    limits = EngineLimits(settings.workers, settings.max_queued_seconds, settings.max_queued_bytes)
+    spool = settings.data_dir / "spool"
+    lock = _claim(settings)
+    state = ServiceState(
+        settings=settings,
+        engine=Engine(separator, limits),
+        embedder=separator.embedder,
+        decoder=Decoder(settings.decoders),
+        spool=spool,
+        started=time.monotonic(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
+        spool.mkdir(parents=True)
+        state.engine.start()
+        yield
+        state.engine.stop()
+        shutil.rmtree(spool, ignore_errors=True)
+        lock.close()
+
+    app = FastAPI(
+        title="Unmingle",
+        summary="Separates a recording in which several sounds overlap into each sound on its own.",
+        version=version(),
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = state
+    app.include_router(separate.router)
+    app.include_router(health.router)
+    for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
+        app.add_exception_handler(error, _answer_problem)
+    app.add_middleware(RequestFrame)
+    return app
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    return problems.response(problems.from_exception(error), request.state.request_id)
+
+
+def _claim(settings: Settings) -> BinaryIO:
+    """Make the data directory and lock it for as long as the returned file is open."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.data_dir / "lock").open("wb")
+    except OSError as error:
+        raise DataDirError(
+            f"The data directory {settings.data_dir} cannot be written ({error.strerror}); "
+            "set UNMINGLE_DATA_DIR to one that can."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise DataDirError(
+            f"Another server uses the data directory {settings.data_dir}; set UNMINGLE_DATA_DIR to another one."
+        ) from error
+    return lock

@@ -1,0 +1,96 @@
+"""`unmingle separate`: a list of files, one after the other, each written whole or not at all."""
+
+from __future__ import annotations
+
+import collections
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.errors import UnmingleError
+from model.separator import Separator
+from service import audio_io, stems
+from service.schemas import ModelEntry, SeparateParameters
+
+Failure = tuple[Path, str]
+
+
+class OutputError(UnmingleError):
+    """The stems cannot be written where they should go."""
+
+
+def separate_files(
+    files: Sequence[Path],
+    output: Path,
+    parameters: SeparateParameters,
+    model: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+) -> list[Failure]:
+    """Separate every file into `output`/<the file's name without its ending>/, going on after one that fails.
+
+    Returns:
+        The files that failed, each with the reason.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    embedder = OnnxEmbedder(model or BUNDLED_MODEL, device)
+    separator, entry = Separator(embedder), ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
+    failures: list[Failure] = []
+    written: set[str] = set()
+    names = output_names(files)
+    with tqdm(files, unit="file", dynamic_ncols=True) as bar:
+        for path, name in zip(bar, names, strict=True):
+            bar.set_postfix_str(path.name)
+            target = output / name
+            try:
+                if name in written:
+                    raise OutputError(f"another file's stems are in {target} already; use another -o for this one.")
+                _separate_file(path, target, separator, parameters, entry)
+                written.add(name)
+            except UnmingleError as error:
+                failures.append((path, str(error)))
+            except MemoryError:
+                failures.append((path, "not enough memory; cut the recording into parts."))
+            except OSError as error:
+                failures.append((path, f"cannot write to {target} ({error.strerror})."))
+    return failures
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """The name of each file's output directory: the file's own without its ending.
+
+    Files that share that name, as in two/mixture.flac and three/mixture.flac, get their directory's name before it.
+    """
+    often = collections.Counter(path.stem for path in files)
+    return [
+        path.stem if often[path.stem] == 1 else f"{path.absolute().parent.name}_{path.stem}".lstrip("_")
+        for path in files
+    ]
+
+
+def _separate_file(
+    path: Path, target: Path, separator: Separator, parameters: SeparateParameters, model: ModelEntry
+) -> None:
+    recording = audio_io.read(path)
+    separation = separator.separate(
+        recording.samples,
+        recording.sample_rate,
+        parameters.num_sources,
+        seed=parameters.seed,
+        mask_kind=parameters.masks,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unmingle-", dir=target.parent) as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        new.mkdir()
+        stems.write_directory(new, separation, recording, parameters, model)
+        if target.exists():
+            if not (target / stems.MANIFEST).is_file():
+                raise OutputError(f"{target} exists and holds something else than stems; use another -o.")
+            target.rename(old)
+        new.rename(target)

@@ -1,0 +1,109 @@
+"""The `unmingle` command. What a subcommand needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.errors import UnmingleError
+from service.version import version
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 some files failed, 2 nothing could be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UnmingleError as error:
+        print(f"unmingle: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unmingle: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unmingle", description="Separate a recording in which several sounds overlap into each sound on its own."
+    )
+    parser.add_argument("--version", action="version", version=f"unmingle {version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    separate = commands.add_parser(
+        "separate",
+        help="separate audio files",
+        description="Write DIR/<file's name>/stem_1.wav ... (loudest first) and manifest.json for every FILE.",
+    )
+    separate.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, AIFF ...")
+    separate.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="where the stems go")
+    separate.add_argument(
+        "-n", "--num-sources", type=_whole(1, 8), default=2, metavar="N", help="sounds to find, 1 to 8 (default 2)"
+    )
+    separate.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
+    separate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    separate.add_argument(
+        "--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="same seed, same stems (default 0)"
+    )
+    separate.add_argument("--masks", choices=("soft", "hard"), default="soft", help="soft sounds better (default)")
+    separate.add_argument(
+        "--subtype",
+        choices=("FLOAT", "PCM_16"),
+        default="FLOAT",
+        help="sample type of the stems; PCM_16 saturates beyond full scale (default FLOAT)",
+    )
+    separate.set_defaults(run=_separate)
+
+    serve = commands.add_parser(
+        "serve",
+        help="start the REST service",
+        description="Start the REST service. Further settings are UNMINGLE_* environment variables.",
+    )
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=_whole(0, 65535), help="port to listen on (default 8000)")
+    serve.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _whole(lowest: int, highest: int) -> type[int]:
+    """An argparse type: a whole number in a range."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {lowest} to {highest}")
+        return number
+
+    return convert  # type: ignore[return-value]
+
+
+def _separate(options: argparse.Namespace) -> int:
+    from service.batch import separate_files
+    from service.schemas import SeparateParameters
+
+    parameters = SeparateParameters(
+        num_sources=options.num_sources, seed=options.seed, masks=options.masks, subtype=options.subtype
+    )
+    failures = separate_files(options.files, options.output, parameters, options.model, options.device)
+    if failures:
+        print(f"unmingle: {len(failures)} of {len(options.files)} files failed:", file=sys.stderr)
+        for path, reason in failures:
+            print(f"  {path}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from service.server import serve
+
+    given = {name: value for name in ("host", "port", "model") if (value := getattr(options, name)) is not None}
+    serve(given)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Every way a request can fail: one table, error code -> status and problem body (RFC 9457)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from model.errors import AudioError, InputError, LimitError, ParameterError
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:unmingle:problem:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One row of the table."""
+
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "not_found": Kind(404, "There is nothing at this address."),
+    "method_not_allowed": Kind(405, "This address does not take this method."),
+    "multipart_expected": Kind(415, "The body is not multipart/form-data."),
+    "multipart_malformed": Kind(400, "The multipart body cannot be read."),
+    "too_many_parts": Kind(400, "The form has more parts than it may have."),
+    "file_missing": Kind(422, "The form has no field 'file'."),
+    "file_empty": Kind(422, "The uploaded file is empty."),
+    "upload_too_large": Kind(413, "The request body is larger than the limit."),
+    "format_unsupported": Kind(415, "The file is not in an audio format that this server reads."),
+    "audio_unreadable": Kind(422, "The file cannot be decoded."),
+    "audio_unusable": Kind(422, "The recording cannot be separated."),
+    "too_many_channels": Kind(422, "The recording has more channels than the limit."),
+    "sample_rate_unsupported": Kind(422, "The recording's sample rate is outside the range that this server takes."),
+    "recording_too_long": Kind(413, "The recording is longer than the limit."),
+    "recording_too_large": Kind(413, "The recording is larger than the limit once decoded."),
+    "decoding_too_costly": Kind(413, "Decoding the file takes more time or memory than the limit."),
+    "limit_exceeded": Kind(413, "The request is larger than a limit."),
+    "parameter_invalid": Kind(422, "A parameter is not valid."),
+    "not_ready": Kind(503, "The server is starting, stopping, or its engine does not run."),
+    "server_full": Kind(503, "The server has as much work as it takes."),
+    "deadline_exceeded": Kind(503, "The answer was not ready within the deadline."),
+    "disk_full": Kind(507, "The server has no disk space left for this request."),
+    "internal": Kind(500, "The server failed; the fault is not in the request."),
+}
+
+
+class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
+    """A request fails with a row of the table.
+
+    Attributes:
+        code: key of KINDS.
+        detail: what was wrong here, what is expected, what to do; for the client's eyes.
+        extra: further members of the problem body, such as the limit that was hit.
+        headers: of the response, such as Retry-After.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+        self.extra, self.headers = dict(extra or {}), dict(headers or {})
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return KINDS[self.code].status
+
+
+def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
+    """The problem that stands for an exception; one that is not foreseen says nothing about our insides."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError() | ValidationError():
+            return _invalid_parameters(error)
+        case ParameterError():
+            return Problem("parameter_invalid", str(error))
+        case LimitError():
+            return Problem("limit_exceeded", str(error))
+        case AudioError() | InputError():
+            return Problem("audio_unusable", str(error))
+        case HTTPException(status_code=404):
+            return Problem("not_found", "No such address; /openapi.json lists all.")
+        case HTTPException(status_code=405):
+            return Problem(
+                "method_not_allowed", "Another method is expected; see the Allow header.", headers=error.headers
+            )
+        case OSError(errno=28):  # ENOSPC
+            return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
+        case _:
+            return Problem("internal", "An error that should not happen; the server's log has it under the request id.")
+
+
+def _invalid_parameters(error: RequestValidationError | ValidationError) -> Problem:
+    errors = [
+        {
+            "parameter": ".".join(str(part) for part in item["loc"] if part not in ("query", "body", "path", "header")),
+            "message": item["msg"],
+            "given": item["input"] if isinstance(item.get("input"), str | int | float | None) else None,
+        }
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['parameter']}={item['given']}: {item['message']}" for item in errors)
+    return Problem("parameter_invalid", f"{detail}.", extra={"errors": errors})
+
+
+def response(problem: Problem, request_id: str) -> JSONResponse:
+    """The problem as an HTTP response."""
+    kind = KINDS[problem.code]
+    body = {
+        "type": TYPE_PREFIX + problem.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+        **problem.extra,
+    }
+    return JSONResponse(body, kind.status, problem.headers, MEDIA_TYPE)

@@ -1,0 +1,91 @@
+"""Request parameters and response bodies; the manifest is the same for the service and for the command."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.separator import MAX_SOURCES, MaskKind
+
+Subtype = Literal["FLOAT", "PCM_16"]
+
+
+class Body(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class SeparateParameters(Body):
+    """How to separate. Given as query parameters or as form fields; a form field wins."""
+
+    num_sources: int = Field(2, ge=1, le=MAX_SOURCES, description="Sounds to separate the recording into.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
+    masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
+    subtype: Subtype = Field(
+        "FLOAT", description="Sample type of the stems. PCM_16 saturates beyond full scale; the manifest counts it."
+    )
+
+
+class ModelEntry(Body):
+    """Which model it was."""
+
+    name: str
+    hash: str = Field(description="First 12 hex digits of the SHA-256 of the model's file.")
+
+
+class StemEntry(Body):
+    """One stem."""
+
+    file: str = Field(examples=["stem_1.wav"])
+    energy_share: float = Field(description="Its part of the summed energy of all stems; 0 where all is silence.")
+    clipped_samples: int = Field(description="Samples that PCM_16 could not hold and that were set to full scale.")
+
+
+class Manifest(Body):
+    """What was done to a recording: manifest.json beside the stems."""
+
+    unmingle_version: str
+    model: ModelEntry
+    sample_rate: int = Field(description="Hz, the recording's own.")
+    channels: int
+    samples: int = Field(description="Per channel.")
+    seconds: float
+    num_sources: int
+    seed: int
+    masks: MaskKind
+    subtype: Subtype
+    stems: list[StemEntry] = Field(description="Loudest first.")
+    stage_seconds: dict[str, float] = Field(description="Wall time by stage.")
+    warnings: list[str] = Field(description="What a listener should know, such as a file that breaks off.")
+
+
+class QueueState(Body):
+    """What the engine has to do."""
+
+    waiting: int
+    running: int
+    audio_seconds: float = Field(description="Of all recordings that wait or run.")
+
+
+class Health(Body):
+    """State of the server."""
+
+    status: Literal["ok", "starting", "draining", "failed"]
+    model: ModelEntry
+    provider: str = Field(description="Execution provider that the session really uses.")
+    version: str
+    uptime_s: float
+    queue: QueueState
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["urn:unmingle:problem:file_missing"])
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong, what is expected, what to do.")
+    code: str = Field(description="Stable name of the problem, for programs.")
+    request_id: str

@@ -1,0 +1,66 @@
+"""The server process: uvicorn, stopped so that what is in flight gets its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from service.app import create_app
+from service.engine import Engine
+from service.settings import read_settings
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM or SIGINT: refuse new work at once, finish what is in flight within the grace period, exit with 0.
+
+    While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, grace_s: float) -> None:
+        super().__init__(config)
+        self._engine, self._grace_s = engine, grace_s
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, or end."""
+        if self._stop_at is None:
+            self._engine.drain()
+            self._stop_at = time.monotonic() + self._grace_s
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second by uvicorn; True ends the server."""
+        if self._stop_at is not None:
+            idle = not (self._engine.waiting or self._engine.running)
+            self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
+        return await super().on_tick(counter)
+
+
+def serve(given: Mapping[str, Any]) -> None:
+    """Run the server until it is told to stop.
+
+    Args:
+        given: settings that come before those of the environment.
+
+    Raises:
+        SettingsError: a setting is not valid.
+        ModelError: the model cannot be used.
+        DataDirError: the data directory cannot be used.
+    """
+    settings = read_settings(given)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        settings.host,
+        settings.port,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, settings.grace_s),
+    )
+    asyncio.run(DrainingServer(config, app.state.service.engine, settings.grace_s).serve())

@@ -1,0 +1,104 @@
+"""Everything a deployment can choose, and the only place that reads the environment: `UNMINGLE_*`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.errors import UnmingleError
+
+PREFIX = "UNMINGLE_"
+
+MIB = 2**20
+
+
+def default_data_dir() -> Path:
+    """Where a desktop keeps the data of its programs."""
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "unmingle"
+
+
+class Settings(BaseSettings):
+    """One deployment. The defaults suit a laptop; `unmingle settings` lists them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    model: Path | None = Field(default=None, description="ONNX model to serve; by default the bundled one.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the network runs.")
+    threads: PositiveInt | None = Field(
+        default=None, description="CPU threads of the network; by default all cores this process may use."
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="The only directory the server writes to: uploads in flight and jobs. One server per directory.",
+    )
+
+    max_upload_bytes: PositiveInt = Field(default=256 * MIB, description="Largest request body of an upload.")
+    max_seconds: PositiveFloat = Field(default=600.0, description="Longest recording that /separate takes.")
+    max_decoded_bytes: PositiveInt = Field(
+        default=1024 * MIB, description="Largest recording once decoded: samples x channels x 4 bytes."
+    )
+    decoders: PositiveInt = Field(default=2, description="Uploads that are decoded at the same time.")
+    decode_timeout_s: PositiveFloat = Field(default=30.0, description="Longest time that decoding one upload may take.")
+    decode_memory_bytes: PositiveInt = Field(default=1024 * MIB, description="Address space of one decoding process.")
+
+    workers: PositiveInt = Field(default=1, description="Recordings that are separated at the same time.")
+    max_queued_seconds: PositiveFloat = Field(
+        default=1800.0, description="Seconds of audio that may wait or run; more gets 503."
+    )
+    max_queued_bytes: PositiveInt = Field(
+        default=2048 * MIB, description="Decoded audio that may wait or run, in bytes; more gets 503."
+    )
+    request_timeout_s: PositiveFloat = Field(
+        default=120.0, description="Deadline of a synchronous request, from its decoded upload to its answer."
+    )
+    grace_s: NonNegativeInt = Field(
+        default=30, description="Seconds that requests in flight get to finish after SIGTERM."
+    )
+
+
+class SettingsError(UnmingleError):
+    """A setting is not valid."""
+
+
+def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        given: by name of the field; they come before those of the environment.
+
+    Raises:
+        SettingsError: a setting is not valid; the message names it and says what is expected.
+    """
+    try:
+        return Settings(**(given or {}))
+    except ValidationError as error:
+        faults = [
+            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}={item['input']}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise SettingsError("Settings are not valid.\n  " + "\n  ".join(faults)) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Names of `UNMINGLE_*` variables that are no setting: most likely spelt wrongly."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def unknown_in_environment() -> list[str]:
+    """`unknown_variables` of this process's environment."""
+    return unknown_variables(os.environ)
+
+
+def listing(settings: Settings) -> Iterable[tuple[str, str, str]]:
+    """(variable, value, description) of every setting, in the order of their definition."""
+    for name, field in Settings.model_fields.items():
+        yield PREFIX + name.upper(), str(getattr(settings, name)), field.description or ""

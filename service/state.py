@@ -1,0 +1,72 @@
+"""What the handlers share: one per server, made by service.app."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from model.embedder import Embedder, OnnxEmbedder
+from service.decoder import DecodeLimits, Decoder
+from service.engine import Engine
+from service.schemas import ModelEntry
+from service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceState:
+    """Attributes:
+    settings: of this deployment.
+    engine: separates.
+    embedder: the model in use.
+    decoder: reads uploads.
+    spool: directory of requests in flight.
+    started: time.monotonic() when the server was made.
+    """
+
+    settings: Settings
+    engine: Engine
+    embedder: Embedder
+    decoder: Decoder
+    spool: Path
+    started: float
+
+    @property
+    def model(self) -> ModelEntry:
+        """Name and hash of the model."""
+        digest = self.embedder.model_hash if isinstance(self.embedder, OnnxEmbedder) else "none"
+        return ModelEntry(name=self.embedder.config.name, hash=digest)
+
+    @property
+    def provider(self) -> str:
+        """Execution provider that the session uses."""
+        return self.embedder.provider if isinstance(self.embedder, OnnxEmbedder) else "none"
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """Of an upload to /separate."""
+        s = self.settings
+        return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s)
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Path]:
+        """A directory of one's own under the spool, gone afterwards."""
+        directory = Path(tempfile.mkdtemp(dir=self.spool))
+        try:
+            yield directory
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, True))
+
+
+def _service(request: Request) -> ServiceState:
+    return cast(ServiceState, request.app.state.service)
+
+
+Service = Annotated[ServiceState, Depends(_service)]

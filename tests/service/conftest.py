@@ -1,0 +1,34 @@
+"""Real server processes on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.harness import RunningServer, StartServer
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Iterator[RunningServer]:
+    """A server with default settings, shared by tests that leave it as it was."""
+    running = RunningServer(tmp_path_factory.mktemp("server"), {"UNMINGLE_MODEL": str(bundled_model)})
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, bundled_model: Path) -> Iterator[StartServer]:
+    """Starts a server of one's own, with settings: start_server(UNMINGLE_MAX_SECONDS="2")."""
+    started: list[RunningServer] = []
+
+    def start(**environment: str) -> RunningServer:
+        directory = tmp_path / f"server{len(started)}"
+        directory.mkdir()
+        started.append(RunningServer(directory, {"UNMINGLE_MODEL": str(bundled_model), **environment}))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill()

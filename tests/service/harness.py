@@ -1,0 +1,106 @@
+"""A real server process, and requests to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent.parent
+START_S = 60.0
+
+
+class RunningServer:
+    """One `unmingle serve` process."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.directory = directory
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = directory / "log.txt"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")},
+            "PYTHONPATH": str(ROOT),
+            "UNMINGLE_DATA_DIR": str(directory / "data"),
+            **environment,
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start the process (again), and wait until it is healthy."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port)],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        give_up = time.monotonic() + START_S
+        while True:
+            try:
+                if httpx.get(self.url + "/health", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                self.kill()
+                pytest.fail("The server did not get healthy:\n" + self.log.read_text())
+            time.sleep(0.05)
+
+    def terminate(self) -> None:
+        """Ask the server to stop, as an orchestrator does."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process without a chance to clean up."""
+        self.process.kill()
+        self.process.wait()
+
+
+StartServer = Callable[..., RunningServer]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def post(server: RunningServer, content: bytes, **parameters: object) -> httpx.Response:
+    return httpx.post(server.url + "/separate", params=parameters, files={"file": content}, timeout=120)
+
+
+def unpack(response: httpx.Response) -> tuple[dict, list[np.ndarray]]:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        manifest = json.loads(archive.read("manifest.json"))
+        names = [stem["file"] for stem in manifest["stems"]]
+        assert sorted(archive.namelist()) == sorted([*names, "manifest.json"])
+        stems = []
+        for name in names:
+            samples, rate = soundfile.read(io.BytesIO(archive.read(name)), dtype="float32", always_2d=True)
+            assert rate == manifest["sample_rate"]
+            stems.append(samples.T)
+    return manifest, stems
+
+
+def encoded(samples: np.ndarray, rate: int, format: str = "WAV", subtype: str = "FLOAT") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=format, subtype=subtype)
+    return buffer.getvalue()

@@ -1,0 +1,41 @@
+"""GET /health of the real server: true, and never late."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+
+import httpx
+import numpy as np
+
+from model.separator import Separator
+from service.version import version
+from tests.service.harness import RunningServer, encoded, post
+
+
+def test_health_names_model_provider_and_version(server: RunningServer, separator: Separator) -> None:
+    response = httpx.get(server.url + "/health")
+    body = response.json()
+    assert response.status_code == 200
+    assert body["status"] == "ok"
+    assert body["model"] == {"name": separator.embedder.config.name, "hash": separator.embedder.model_hash}
+    assert body["provider"] == separator.embedder.provider
+    assert body["version"] == version()
+    assert body["uptime_s"] > 0
+
+
+def test_health_answers_within_100_ms_while_a_long_separation_runs(server: RunningServer) -> None:
+    minutes = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 120).astype(np.float32)
+    with concurrent.futures.ThreadPoolExecutor() as pool, httpx.Client(base_url=server.url) as client:
+        client.get("/health")
+        separation = pool.submit(post, server, encoded(minutes, 16_000, subtype="PCM_16"), num_sources=3)
+        late, during = [], 0
+        while not separation.done():
+            start = time.perf_counter()
+            body = client.get("/health").json()
+            late.append(time.perf_counter() - start)
+            during += body["queue"]["running"]
+            time.sleep(0.02)
+        assert separation.result().status_code == 200
+    assert during > 3, "the separation was too short to tell"
+    assert max(late) < 0.1
