@@ -12,9 +12,18 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from model.threads import usable_cores
+from training.errors import TrainingError
+
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+
+_EXPECTED = (
+    "expected a metadata.csv with the columns path, split and speaker, or a folder per speaker with audio files in it, "
+    "of four or more speakers (two to train on, two held out for validation)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Corpus:
         speaker: (recordings,) int64, index into `speakers`.
         speakers: names, in sorted order.
         is_speech: (speakers,) bool.
+        sample_rate: Hz.
     """
 
     samples: Tensor
@@ -47,6 +57,7 @@ class Corpus:
     speaker: Tensor
     speakers: tuple[str, ...]
     is_speech: Tensor
+    sample_rate: int
 
     def to(self, device: torch.device | str) -> Corpus:
         """The same corpus with its samples on another device; the small index stays on the CPU."""
@@ -54,66 +65,99 @@ class Corpus:
 
     @property
     def hours(self) -> float:
-        """Hours of audio, counted at 16 bits a sample and the rate it was loaded with."""
-        return float(self.lengths.sum()) / 3600.0
+        """Hours of audio."""
+        return float(self.lengths.sum()) / self.sample_rate / 3600.0
 
 
-def find_recordings(root: Path, held_out: float = 0.1) -> list[Recording]:
+def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
     """List a corpus: by its metadata.csv (columns path, split, speaker) or, without one, a folder per speaker.
 
-    A corpus of folders has no splits of its own: every tenth speaker (`held_out`), at least two, is kept for
-    validation, the same ones each time.
+    Where no recording is marked `valid` (folders never are), every fifth speaker (`held_out`), at least two, is kept
+    for validation, the same ones each time. Rows whose `language` is "-" are sounds that are not speech.
 
     Raises:
-        FileNotFoundError: there is no such folder, or nothing to train on in it.
+        TrainingError: there is no such folder, or there are too few speakers to train and to validate with.
     """
     table = root / "metadata.csv"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as lines:
-            found = [
-                Recording(root / row["path"], row["speaker"], row["split"], row.get("dataset", "").upper() != "ESC-10")
-                for row in csv.DictReader(lines)
-            ]
-    else:
-        folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        files = {p: sorted(f for f in p.rglob("*") if f.suffix.lower() in AUDIO_SUFFIXES) for p in folders}
-        speakers = [p for p in folders if files[p]]
-        kept = max(2, round(len(speakers) * held_out))
-        validation = set(speakers[:: max(1, len(speakers) // kept)][:kept])
-        found = [Recording(f, p.name, "valid" if p in validation else "train") for p in speakers for f in files[p]]
-    if len({r.speaker for r in found if r.split == "train"}) < 2:
-        raise FileNotFoundError(
-            f"{root} has no recordings of two or more speakers to train on: expected a metadata.csv with the columns "
-            "path, split and speaker, or a folder per speaker with audio files in it."
-        )
+    found = _from_table(table) if table.is_file() else _from_folders(root)
+    if not any(r.split == "valid" for r in found):
+        found = _hold_out(found, held_out)
+    for split in ("train", "valid"):
+        if len({r.speaker for r in found if r.split == split and r.is_speech}) < 2:
+            problem = "has recordings of fewer than two speakers" if found else "has no recordings"
+            raise TrainingError(f"The corpus {root} {problem} for '{split}': {_EXPECTED}")
     return found
 
 
+def _from_table(table: Path) -> list[Recording]:
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    missing = {"path", "split", "speaker"} - set(rows[0] if rows else ())
+    if missing:
+        raise TrainingError(f"{table} has no column {', '.join(sorted(missing))}: {_EXPECTED}")
+    return [Recording(table.parent / r["path"], r["speaker"], r["split"], r.get("language") != "-") for r in rows]
+
+
+def _from_folders(root: Path) -> list[Recording]:
+    if not root.is_dir():
+        raise TrainingError(f"There is no corpus folder {root}: {_EXPECTED}")
+    return [
+        Recording(file, folder.name, "train")
+        for folder in sorted(p for p in root.iterdir() if p.is_dir())
+        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in AUDIO_SUFFIXES)
+    ]
+
+
+def _hold_out(recordings: list[Recording], share: float) -> list[Recording]:
+    """Mark the recordings of some speakers, evenly spaced by name, as `valid`."""
+    speakers = sorted({r.speaker for r in recordings if r.split == "train" and r.is_speech})
+    kept = max(2, round(len(speakers) * share))
+    validation = set(speakers[:: max(1, len(speakers) // kept)][:kept])
+    return [dataclasses.replace(r, split="valid") if r.speaker in validation else r for r in recordings]
+
+
 def load_corpus(recordings: Iterable[Recording], sample_rate: int) -> Corpus:
-    """Decode recordings to mono int16 at `sample_rate`, several at a time."""
+    """Decode recordings to mono int16 at `sample_rate`, several at a time.
+
+    Raises:
+        TrainingError: a file is missing, is not audio, or has fewer than two samples.
+    """
     files = list(recordings)
     speakers = sorted({r.speaker for r in files})
     index = {name: i for i, name in enumerate(speakers)}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         decoded = list(pool.map(lambda r: _decode(r.path, sample_rate), files))
     lengths = np.array([len(d) for d in decoded], np.int64)
-    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-    rms = np.array([np.sqrt(np.mean(np.square(d / 32768.0))) for d in decoded], np.float32)
-    speech = dict.fromkeys(speakers, True) | {r.speaker: r.is_speech for r in files}
+    speech = {r.speaker: r.is_speech for r in files}
     return Corpus(
         samples=torch.from_numpy(np.concatenate(decoded)),
-        starts=torch.from_numpy(starts),
+        starts=torch.from_numpy(np.cumsum(lengths) - lengths),
         lengths=torch.from_numpy(lengths),
-        rms=torch.from_numpy(rms).clamp_min(1e-4),
+        rms=torch.tensor([_rms(d) for d in decoded]).clamp_min(1e-4),
         speaker=torch.tensor([index[r.speaker] for r in files]),
         speakers=tuple(speakers),
         is_speech=torch.tensor([speech[s] for s in speakers]),
+        sample_rate=sample_rate,
     )
 
 
-def _decode(path: Path, sample_rate: int) -> np.ndarray:
-    signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+def _decode(path: Path, sample_rate: int) -> NDArray[np.int16]:
+    try:
+        signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise TrainingError(
+            f"The recording {path} cannot be read ({error}); expected WAV, FLAC, Ogg, Opus or MP3. "
+            "Repair it or take it out of the corpus."
+        ) from error
     mono = signal.mean(1)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
-    return np.clip(np.round(mono * 32767.0), -32768, 32767).astype(np.int16)
+    if len(mono) < 2:
+        raise TrainingError(
+            f"The recording {path} has no sound in it ({len(mono)} samples): take it out of the corpus."
+        )
+    return np.clip(np.round(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _rms(samples: NDArray[np.int16]) -> float:
+    return float(np.sqrt(np.mean(np.square(samples / np.float32(32768.0)), dtype=np.float64)))

@@ -1,17 +1,21 @@
 """Speakers -> mixtures -> training targets, on the fly, seeded, in batches on the corpus's device.
 
-Axes: (batch, source, sample) for signals, (batch, frame, bin, source) for memberships as in losses.py.
+Axes: (batch, source, sample) for signals, (batch, frame, band, source) for memberships as in losses.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
 from training.corpus import Corpus
+from training.errors import TrainingError
+
+Weighting = Literal["magnitude", "equal"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +31,28 @@ class MixtureConfig:
     speed_range: float = 0.0
     """Sources are played faster or slower by up to this fraction (changes pitch and formants: a new voice)."""
 
+    def __post_init__(self) -> None:
+        if not self.num_sources or min(self.num_sources) < 0 or sum(self.num_sources) <= 0:
+            raise TrainingError(
+                f"num_sources is {self.num_sources}; expected the chances of 1, 2, 3... sources, for example 0,0.7,0.3."
+            )
+        if self.level_range_db < 0 or not 0 <= self.sound_chance <= 1 or not 0 <= self.speed_range < 0.5:
+            raise TrainingError(
+                "Expected level_range_db of 0 or more, sound_chance from 0 to 1 and speed_range from 0 to below 0.5; "
+                f"got {self.level_range_db}, {self.sound_chance} and {self.speed_range}."
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """Which pieces of which recordings make a batch: small tensors on the CPU, all of (batch, source)."""
+    """Which pieces of which recordings make a batch: small tensors on the CPU, all of (batch, source).
+
+    Attributes:
+        recording: index into the corpus.
+        start: in samples, from the recording's first.
+        gain: factor on samples of full scale 1; 0 for a source that is absent.
+        speed: samples of the recording per sample of the mixture.
+    """
 
     recording: Tensor
     start: Tensor
@@ -45,35 +67,40 @@ class MixtureSampler:
         self.corpus = corpus
         self.config = config
         self.generator = generator
-        self._by_speaker = [torch.nonzero(corpus.speaker == s).flatten() for s in range(len(corpus.speakers))]
-        seconds = torch.stack([corpus.lengths[r].sum() for r in self._by_speaker]).float()
+        most = len(config.num_sources)
+        if int(corpus.is_speech.sum()) < most:
+            raise TrainingError(
+                f"Mixtures of {most} sources need as many speakers; the corpus has {int(corpus.is_speech.sum())}. "
+                "Give more speakers, or chances for fewer sources with --num-sources."
+            )
+        speakers = len(corpus.speakers)
+        # Recordings in the order of their speakers: speaker s has _count[s] of them, from _in_order[_first[s]] on.
+        self._in_order = torch.argsort(corpus.speaker, stable=True)
+        self._count = torch.bincount(corpus.speaker, minlength=speakers)
+        self._first = self._count.cumsum(0) - self._count
+        seconds = torch.zeros(speakers, dtype=torch.float64).index_add_(0, corpus.speaker, corpus.lengths.double())
         # Between uniform over speakers (every voice counts) and over hours (every second counts).
-        weight = seconds.sqrt()
-        self._speech_weight = torch.where(corpus.is_speech, weight, torch.zeros(()))
-        self._sound_weight = torch.where(corpus.is_speech, torch.zeros(()), weight)
+        weight = seconds.sqrt().float()
+        self._speech_weight = weight * corpus.is_speech
+        self._sound_weight = weight * ~corpus.is_speech
 
     def draw(self, batch: int, samples: int) -> Draw:
-        """Choose speakers, recordings, places, gains and speeds for a batch of mixtures of `samples` samples."""
-        c, g = self.config, self.generator
-        most = len(c.num_sources)
+        """Choose speakers, recordings, places, gains and speeds for a batch of mixtures of `samples` samples.
+
+        Sources of one mixture are different speakers; at most one of them is a sound that is not speech.
+        """
+        c, g, most = self.config, self.generator, len(self.config.num_sources)
         counts = torch.multinomial(torch.tensor(c.num_sources), batch, replacement=True, generator=g) + 1
         who = torch.multinomial(self._speech_weight.expand(batch, -1), most, generator=g)
         if bool(self._sound_weight.any()):
             sound = torch.multinomial(self._sound_weight, batch, replacement=True, generator=g)
             is_sound = (torch.rand(batch, generator=g) < c.sound_chance) & (counts > 1)
             who[:, 0] = torch.where(is_sound, sound, who[:, 0])
-        pick = torch.rand(batch, most, generator=g)
-        recording = torch.stack(
-            [
-                torch.stack(
-                    [self._by_speaker[s][int(p * len(self._by_speaker[s]))] for s, p in zip(row, ps, strict=True)]
-                )
-                for row, ps in zip(who.tolist(), pick.tolist(), strict=True)
-            ]
-        )
+        nth = (torch.rand(batch, most, generator=g) * self._count[who]).long().minimum(self._count[who] - 1)
+        recording = self._in_order[self._first[who] + nth]
         speed = 1.0 + c.speed_range * (2.0 * torch.rand(batch, most, generator=g) - 1.0)
         room = (self.corpus.lengths[recording] - (samples * speed).ceil().long() - 1).clamp_min(0)
-        start = (torch.rand(batch, most, generator=g) * (room + 1)).long().clamp_max(room)
+        start = (torch.rand(batch, most, generator=g) * (room + 1)).long().minimum(room)
         level_db = c.level_range_db * (torch.rand(batch, most, generator=g) - 0.5)
         gain = 0.05 * 10.0 ** (level_db / 20.0) / self.corpus.rms[recording]
         present = torch.arange(most) < counts.unsqueeze(1)
@@ -82,17 +109,22 @@ class MixtureSampler:
     def sources(self, draw: Draw, samples: int) -> Tensor:
         """(batch, source, samples) float32 on the corpus's device; absent sources are zero."""
         data = self.corpus.samples
-        at = draw.speed.unsqueeze(-1) * torch.arange(samples)
-        whole = at.floor().long()
-        position = draw.start.unsqueeze(-1) + whole
-        last = (self.corpus.lengths[draw.recording] - 2).unsqueeze(-1)
-        inside = (position <= last).to(data.device)
-        index = (self.corpus.starts[draw.recording].unsqueeze(-1) + position.minimum(last)).to(data.device)
-        fraction = (at - whole).to(data.device)
-        left = data[index].float()
-        if self.config.speed_range:
-            left = left + fraction * (data[index + 1].float() - left)
-        return left * inside * (draw.gain.to(data.device).unsqueeze(-1) / 32768.0)
+        first = self.corpus.starts[draw.recording]
+        last = first + self.corpus.lengths[draw.recording] - 1
+        # Only these small tensors travel to the device; everything of (batch, source, samples) is made there.
+        begin, last, speed, gain = (
+            x.to(data.device, non_blocking=True).unsqueeze(-1)
+            for x in (first + draw.start, last, draw.speed, draw.gain / 32768.0)
+        )
+        time = torch.arange(samples, device=data.device)
+        if not self.config.speed_range:
+            at = begin + time
+            return data[at.minimum(last)] * (gain * (at <= last))
+        position = speed * time
+        whole = position.long()
+        at = begin + whole
+        left, right = data[at.minimum(last)].float(), data[(at + 1).minimum(last)].float()
+        return (left + (position - whole) * (right - left)) * (gain * (at <= last))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,40 +161,45 @@ def spectra(signals: Tensor, config: ModelConfig) -> Tensor:
     return torch.fft.rfft(framed * window)
 
 
+def band_sums(x: Tensor, config: ModelConfig) -> Tensor:
+    """(..., bins) -> (..., bands): low bins as they are, high ones summed in groups."""
+    low = config.full_resolution_bins
+    high = x[..., low:].reshape(*x.shape[:-1], -1, config.high_group).sum(-1)
+    return torch.cat((x[..., :low], high), -1)
+
+
 def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
     """model.features.log_magnitude in torch."""
     rms = magnitude.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
     return torch.log(magnitude / rms + 10.0 ** (floor_db / 20.0))
 
 
-def make_batch(sources: Tensor, config: ModelConfig, active_db: float = -40.0) -> Batch:
-    """(batch, source, samples) -> features and targets, on the same device."""
+def make_batch(
+    sources: Tensor, config: ModelConfig, weighting: Weighting = "magnitude", active_db: float = -40.0
+) -> Batch:
+    """(batch, source, samples) -> features and targets, on the same device.
+
+    Features are those of model/features.py. A band's target is |X| m, with m the real mask that brings the mixture X
+    nearest to the source S over the band's bins, Re<S, X> / |X|^2, truncated to 0..1: for a band of one bin, the
+    truncated phase-sensitive mask of Erdogan et al. (ICASSP 2015).
+
+    Args:
+        weighting: active bands weigh their magnitude, or all the same (the paper's objective).
+        active_db: bands further below the loudest of their item than this weigh nothing.
+    """
     separate = spectra(sources, config)
     mixture = separate.sum(1)
-    magnitude = mixture.abs()
-    phase = mixture / magnitude.clamp_min(1e-12)
-    sensitive = (separate * phase.conj().unsqueeze(1)).real
-    targets = sensitive.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
-    power = separate.real.square() + separate.imag.square()
-    power_bands = _group(power, config).movedim(1, -1)
-    magnitude_bands = _group(magnitude, config)
-    memberships = torch.nn.functional.one_hot(power_bands.argmax(-1), sources.shape[1]).float()
-    peak = magnitude_bands.amax((1, 2), keepdim=True)
-    weights = torch.where(magnitude_bands >= peak * 10.0 ** (active_db / 20.0), magnitude_bands, 0.0)
+    power = band_sums(_product(separate, separate), config)
+    magnitude = band_sums(_product(mixture, mixture), config).sqrt()
+    shared = band_sums(_product(separate, mixture.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
+    targets = shared.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
+    memberships = torch.nn.functional.one_hot(power.argmax(1), sources.shape[1]).float()
+    active = magnitude >= magnitude.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
+    weights = magnitude * active if weighting == "magnitude" else active.float()
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
-    # As model.features.band_magnitude, which is what the network will be shown when it serves.
-    heard = _group(magnitude.square(), config).sqrt()
-    return Batch(
-        log_magnitude(heard, config.floor_db),
-        memberships,
-        weights,
-        _group(targets, config).movedim(1, -1),
-        magnitude_bands,
-    )
+    return Batch(log_magnitude(magnitude, config.floor_db), memberships, weights, targets.movedim(1, -1), magnitude)
 
 
-def _group(x: Tensor, config: ModelConfig) -> Tensor:
-    """(..., bins) -> (..., bands), high bins summed in groups (their energy is what the group's embedding moves)."""
-    low = config.full_resolution_bins
-    high = x[..., low:].reshape(*x.shape[:-1], -1, config.high_group).sum(-1)
-    return torch.cat((x[..., :low], high), -1)
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Re(a b*) of complex tensors."""
+    return a.real * b.real + a.imag * b.imag

@@ -1,0 +1,106 @@
+"""The command line of train.py -> TrainConfig. Every field of the configurations is an option of the same name."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from model.config import ModelConfig
+from training.errors import TrainingError
+from training.mixtures import MixtureConfig
+from training.train_config import SMALL_NETWORK, TrainConfig
+
+MAY_CHANGE = ("data", "device", "threads")
+"""What a resumed run may be given anew, because machines differ in it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What the user asked for.
+
+    Attributes:
+        runs: folder of all runs.
+        resume: the run to go on with; empty for a new one.
+        given: value of every option that was given, by its name.
+    """
+
+    runs: Path
+    resume: str
+    given: dict[str, Any]
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Read the command line; ends the process with usage on errors, as argparse does."""
+    parser = argparse.ArgumentParser(
+        prog="training/train.py",
+        description="Train an embedding network and export it for `unmingle separate --model`. Without arguments: a "
+        "small network on the project's examples, in less than five minutes on two cores.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--name", help="of the run and its network (default: run-1, run-2, ...)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for runs (default: runs)")
+    parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run, by name or folder")
+    _add_fields(parser.add_argument_group("training"), TrainConfig())
+    _add_fields(parser.add_argument_group("mixtures", "explained in training/mixtures.py"), MixtureConfig())
+    _add_fields(parser.add_argument_group("network", "explained in model/config.py"), SMALL_NETWORK)
+    given = vars(parser.parse_args(argv))
+    return Arguments(given.pop("runs"), given.pop("resume"), given)
+
+
+def _add_fields(group: Any, defaults: TrainConfig | MixtureConfig | ModelConfig) -> None:
+    hints = get_type_hints(type(defaults))
+    for field in dataclasses.fields(defaults):
+        hint, default = hints[field.name], getattr(defaults, field.name)
+        if dataclasses.is_dataclass(hint) or field.name == "name":
+            continue
+        choices = get_args(hint) if get_origin(hint) is Literal else None
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=_numbers if isinstance(default, tuple) else None if choices else hint,
+            choices=choices,
+            metavar=None if choices else field.name.rsplit("_", 1)[-1].upper(),
+            help=f"{field.metadata.get('help', '')} (default: {shown})".strip().replace("%", "%%"),
+        )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def new_config(given: dict[str, Any], start: ModelConfig) -> TrainConfig:
+    """Given options over the defaults, those of the network over `start`."""
+    return TrainConfig(
+        **_those_of(TrainConfig, given),
+        mixtures=MixtureConfig(**_those_of(MixtureConfig, given)),
+        network=dataclasses.replace(start, **_those_of(ModelConfig, given)),
+    )
+
+
+def resumed_config(given: dict[str, Any], saved: TrainConfig) -> TrainConfig:
+    """The configuration of a run to go on with.
+
+    Raises:
+        TrainingError: an option was given that would change the run.
+    """
+    had = {**dataclasses.asdict(saved), **dataclasses.asdict(saved.mixtures), **dataclasses.asdict(saved.network)}
+    changed = [
+        f"--{name.replace('_', '-')} is {value}, was {had[name]}"
+        for name, value in given.items()
+        if name not in MAY_CHANGE and value != had[name]
+    ]
+    if changed:
+        raise TrainingError(
+            f"A resumed run goes on as it began, but {'; '.join(changed)}. Leave that out, or start a new run from "
+            f"these weights with --init {saved.network.name}."
+        )
+    return dataclasses.replace(saved, **{k: v for k, v in given.items() if k in MAY_CHANGE})
+
+
+def _those_of(kind: type[TrainConfig | MixtureConfig | ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in given.items() if name in names}

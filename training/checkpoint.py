@@ -1,0 +1,148 @@
+"""The state of a run, saved whole or not at all, and restored so that the run goes on exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.config import ModelConfig
+from model.network import EmbeddingNet
+from training.errors import TrainingError
+from training.optimisation import GradientClipper
+from training.train_config import TrainConfig
+
+LATEST, BEST = "checkpoint.pt", "best.pt"
+
+
+@dataclasses.dataclass
+class State:
+    """Everything of a run that changes from step to step.
+
+    Attributes:
+        generator: decides the mixtures.
+        step: steps done.
+        elapsed_s: wall time used up, over all sittings.
+        validations: how many were made.
+        best_db: the highest SI-SDRi that a validation found; -inf before the first.
+    """
+
+    network: EmbeddingNet
+    optimiser: torch.optim.Optimizer
+    clipper: GradientClipper
+    generator: torch.Generator
+    step: int = 0
+    elapsed_s: float = 0.0
+    validations: int = 0
+    best_db: float = -math.inf
+
+    def progress(self, config: TrainConfig) -> float:
+        """Part of the run's budget that is used up; 1 or more when it is done."""
+        return self.step / config.steps if config.steps else self.elapsed_s / (60.0 * config.minutes)
+
+
+def save(path: Path, state: State, config: TrainConfig) -> None:
+    """Write all that `restore` needs."""
+    _write(
+        path,
+        {
+            **_weights(state),
+            "config": config.to_json(),
+            "optimiser": state.optimiser.state_dict(),
+            "gradient_norms": list(state.clipper.norms),
+            "generator": state.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "step": state.step,
+            "elapsed_s": state.elapsed_s,
+            "validations": state.validations,
+            "best_db": state.best_db,
+        },
+    )
+
+
+def save_weights(path: Path, state: State) -> None:
+    """Write what `load_weights` needs: the network alone."""
+    _write(path, _weights(state))
+
+
+def restore(path: Path, state: State, config: TrainConfig) -> None:
+    """Bring `state`, freshly made for `config`, to where it was when saved; also the global random generators.
+
+    The state may be on another device than the one that it was saved on.
+
+    Raises:
+        TrainingError: there is no such checkpoint, it is damaged, or it belongs to another network.
+    """
+    saved = _read(path)
+    try:
+        _check_same_network(path, saved, config.network)
+        state.network.load_state_dict(saved["network"])
+        state.optimiser.load_state_dict(saved["optimiser"])
+        state.clipper.norms.extend(saved["gradient_norms"])
+        state.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch_rng"])
+        if torch.cuda.is_available() and saved["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(saved["cuda_rng"])
+        state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
+        state.validations, state.best_db = saved["validations"], saved["best_db"]
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise TrainingError(f"The checkpoint {path} cannot be gone on from: {error}.") from error
+
+
+def read_network_config(path: Path) -> ModelConfig:
+    """The configuration of the network in a checkpoint."""
+    return ModelConfig.from_json(_read(path)["network_config"])
+
+
+def load_weights(path: Path, network: EmbeddingNet) -> None:
+    """Take over the weights of another run.
+
+    Raises:
+        TrainingError: there is no such checkpoint, it is damaged, or its network is not like this one.
+    """
+    saved = _read(path)
+    _check_same_network(path, saved, network.config)
+    network.load_state_dict(saved["network"])
+
+
+def _weights(state: State) -> dict[str, Any]:
+    return {"network": state.network.state_dict(), "network_config": state.network.config.to_json()}
+
+
+def _check_same_network(path: Path, saved: dict[str, Any], wanted: ModelConfig) -> None:
+    had, want = dataclasses.asdict(ModelConfig.from_json(saved["network_config"])), dataclasses.asdict(wanted)
+    # Neither the name nor how masks are made of embeddings touches the weights.
+    different = [k for k in want if want[k] != had[k] and k not in ("name", "mask_sharpness")]
+    if different:
+        listed = ", ".join(f"{k} {had[k]} (wanted {want[k]})" for k in different)
+        raise TrainingError(
+            f"The checkpoint {path} holds a network with {listed}: leave out the options that change it, or start a "
+            "new run without --init."
+        )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".pt.partial")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        # Without this, a power cut after the renaming can leave an empty file under the right name.
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"There is no checkpoint {path}: expected one that training/train.py wrote.") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        raise TrainingError(f"{path} is not a checkpoint of training/train.py, or it is damaged: {error!r}.") from error
+    if not isinstance(saved, dict) or not {"network", "network_config"} <= set(saved):
+        raise TrainingError(f"{path} is not a checkpoint of training/train.py: it has no network and configuration.")
+    return saved

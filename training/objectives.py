@@ -1,0 +1,54 @@
+"""The objective's name, as in --objective -> what is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from training import losses
+from training.errors import TrainingError
+from training.mixtures import Batch
+
+Term = Callable[[Tensor, Batch, float], Tensor]
+
+TERMS: Mapping[str, Term] = {
+    "affinity": lambda v, b, _: losses.affinity(v, b.memberships, b.weights),
+    "whitened_kmeans": lambda v, b, _: losses.whitened_kmeans(v, b.memberships, b.weights),
+    "attractor": lambda v, b, sharpness: losses.attractor_mask(
+        v, b.memberships, b.weights, b.targets, b.magnitudes, sharpness
+    ),
+}
+
+
+def parse_objective(text: str) -> list[tuple[float, Term]]:
+    """`whitened_kmeans+2*attractor` -> factors and terms.
+
+    Raises:
+        TrainingError: a term that there is not, or a factor that is not a number.
+    """
+    terms = []
+    for part in text.split("+"):
+        factor, _, name = part.rpartition("*")
+        try:
+            terms.append((float(factor or 1.0), TERMS[name]))
+        except (KeyError, ValueError) as error:
+            raise TrainingError(
+                f"The objective '{text}' has a part '{part}'; expected {', '.join(TERMS)}, or a sum of those such as "
+                "whitened_kmeans+2*attractor."
+            ) from error
+    return terms
+
+
+def evaluate(terms: list[tuple[float, Term]], embeddings: Tensor, batch: Batch, sharpness: float) -> Tensor:
+    """The objective's value for a batch, a scalar in float32.
+
+    Args:
+        embeddings: (batch, frame, band, dim), unit norm.
+        sharpness: as ModelConfig.mask_sharpness.
+    """
+    values = [factor * term(embeddings, batch, sharpness) for factor, term in terms]
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total

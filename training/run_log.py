@@ -1,0 +1,88 @@
+"""What a run leaves to look at: history.jsonl, a TensorBoard log, and curves.png."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard.writer import SummaryWriter
+
+HISTORY, CURVES, TENSORBOARD = "history.jsonl", "curves.png", "tensorboard"
+
+Record = dict[str, Any]
+
+
+class RunLog:
+    """Appends records to a run's folder. A record is one step's or one validation's; both have `step`.
+
+    Attributes:
+        records: all there are, in order.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        """Open the log, forgetting what a run that is resumed after `step` had logged beyond that."""
+        self._folder = folder
+        path = folder / HISTORY
+        had = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if step else []
+        self.records: list[Record] = [r for r in had if r["step"] <= step]
+        partial = path.with_suffix(".jsonl.partial")
+        partial.write_text("".join(json.dumps(r) + "\n" for r in self.records))
+        os.replace(partial, path)
+        self._history = path.open("a")
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1 if step else None)
+
+    def add(self, record: Record) -> None:
+        """Append one record."""
+        self.records.append(record)
+        self._history.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self._board.add_scalar(name, value, record["step"])
+
+    def flush(self) -> None:
+        """Make sure that all records so far are on disk."""
+        self._history.flush()
+        self._board.flush()
+
+    def recent_loss(self, steps: int = 50) -> float:
+        """Mean loss of the last steps; nan before the first."""
+        losses = [r["loss"] for r in self.records[-steps:] if "loss" in r]
+        return float(np.mean(losses)) if losses else float("nan")
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._history.close()
+        self._board.close()
+
+    def draw_curves(self) -> None:
+        """Write curves.png: loss and SI-SDRi against steps."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        FigureCanvasAgg(figure)
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        steps, losses = self._series("loss")
+        if len(losses):
+            width = max(1, min(100, len(losses) // 10))
+            smooth = np.convolve(losses, np.ones(width) / width, "valid")
+            upper.plot(steps, losses, color="0.8", linewidth=0.5, label="each step")
+            upper.plot(steps[width - 1 :], smooth, label=f"mean of {width} steps")
+            upper.legend()
+        upper.set_ylabel("training loss")
+        lower.plot(*self._series("si_sdr_improvement_db"), marker="o")
+        lower.set_ylabel("validation SI-SDRi [dB]")
+        lower.set_xlabel("step")
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3)
+        partial = self._folder / (CURVES + ".partial")
+        figure.savefig(partial, dpi=120, format="png")
+        os.replace(partial, self._folder / CURVES)
+
+    def _series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        chosen = [(r["step"], r[name]) for r in self.records if name in r]
+        both = np.array(chosen, np.float64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]

@@ -1,0 +1,225 @@
+"""Train an embedding network: `python training/train.py`, `... --data DIR`, `... --resume RUN`; see training/README.md.
+
+Read it from the top: arguments -> run's folder -> corpus -> state -> loop -> exported model.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import torch
+from tqdm import tqdm
+
+from model.errors import UnmingleError
+from model.export import export
+from model.network import EmbeddingNet
+from training import arguments, checkpoint, machine
+from training.checkpoint import BEST, LATEST, State
+from training.corpus import find_recordings, load_corpus
+from training.errors import TrainingError
+from training.interruption import Interruption, heed_interruptions
+from training.mixtures import MixtureSampler, make_batch, samples_for
+from training.objectives import evaluate, parse_objective
+from training.optimisation import GradientClipper, learning_rate, standardise
+from training.run_log import RunLog
+from training.train_config import SMALL_NETWORK, TrainConfig
+from training.validation import Validation
+
+CONFIG, MODEL = "config.json", "model.onnx"
+CHECKPOINT_EVERY_S = 60.0
+STANDARDISE_ON = 64
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the trainer; returns the process's exit code."""
+    try:
+        asked = arguments.parse(argv)
+        folder, config = resumed_run(asked) if asked.resume else new_run(asked)
+        return train(folder, config, resume=bool(asked.resume))
+    except UnmingleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def new_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
+    """Configuration of a new run, and where its folder is going to be."""
+    init = asked.given.get("init")
+    if init:
+        asked.given["init"] = str(find_checkpoint(asked.runs, init))
+    start = checkpoint.read_network_config(Path(asked.given["init"])) if init else SMALL_NETWORK
+    taken = {p.name for p in asked.runs.iterdir()} if asked.runs.is_dir() else set()
+    name = asked.given.get("name") or next(f"run-{n}" for n in range(1, len(taken) + 2) if f"run-{n}" not in taken)
+    if name in taken:
+        raise TrainingError(
+            f"There is a run {asked.runs / name} already: choose another --name, go on with it by --resume {name}, or "
+            "remove its folder."
+        )
+    return asked.runs / name, arguments.new_config({**asked.given, "name": name}, start)
+
+
+def resumed_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
+    """Folder and configuration of a run to go on with."""
+    folder = next((f for f in (asked.runs / asked.resume, Path(asked.resume)) if (f / CONFIG).is_file()), None)
+    if folder is None:
+        raise TrainingError(
+            f"There is no run to go on with at {asked.runs / asked.resume}: expected a folder with {CONFIG} and "
+            f"{LATEST} in it, as an earlier run of training/train.py wrote."
+        )
+    return folder, arguments.resumed_config(asked.given, TrainConfig.from_json((folder / CONFIG).read_text()))
+
+
+def find_checkpoint(runs: Path, name: str) -> Path:
+    """What --init names: a file, a run's folder, or a run's name; of a run, its best weights."""
+    for place in (Path(name), runs / name):
+        for file in (place, place / BEST, place / LATEST):
+            if file.is_file():
+                return file.resolve()
+    raise TrainingError(
+        f"There is no checkpoint for --init {name}: expected a run in {runs}, its folder, or a .pt file."
+    )
+
+
+def train(folder: Path, config: TrainConfig, resume: bool) -> int:
+    """One sitting: until the budget is used up or somebody asks to stop. Returns the process's exit code."""
+    machine.set_threads(config.threads)
+    device = machine.choose_device(config.device)
+    torch.manual_seed(config.seed)
+
+    recordings = find_recordings(Path(config.data))
+    rate = config.network.sample_rate
+    corpus = load_corpus([r for r in recordings if r.split == "train"], rate)
+    held_out = load_corpus([r for r in recordings if r.split == "valid" and r.is_speech], rate)
+    validation = Validation(held_out, config.validation_mixtures)
+    print(
+        f"{corpus.hours:.2f} hours of {len(corpus.speakers)} speakers to train on, {len(held_out.speakers)} speakers "
+        "held out for validation"
+    )
+    sampler = MixtureSampler(corpus.to(device), config.mixtures, torch.Generator().manual_seed(config.seed))
+    state = begin(config, sampler, device)
+    if resume:
+        checkpoint.restore(folder / LATEST, state, config)
+        print(f"going on with {folder} after step {state.step}")
+    else:
+        folder.mkdir(parents=True)
+        (folder / CONFIG).write_text(config.to_json())
+    log = RunLog(folder, state.step)
+    with heed_interruptions() as interruption:
+        run_steps(folder, config, state, sampler, validation, log, interruption)
+    log.close()
+    export_best(folder, config, state)
+    if interruption:
+        again = f"python training/train.py --runs {folder.parent} --resume {folder.name}"
+        print(f"stopped after step {state.step}; go on with: {again}")
+    return interruption.exit_code
+
+
+def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) -> State:
+    """The state before the first step."""
+    network = EmbeddingNet(config.network, config.dropout)
+    if config.init:
+        checkpoint.load_weights(Path(config.init), network)
+    else:
+        samples = samples_for(config.frames, config.network)
+        batch = make_batch(sampler.sources(sampler.draw(STANDARDISE_ON, samples), samples), config.network)
+        network.mean, network.deviation = standardise(batch.features)
+    network.to(device)
+    optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
+    return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator)
+
+
+def run_steps(
+    folder: Path,
+    config: TrainConfig,
+    state: State,
+    sampler: MixtureSampler,
+    validation: Validation,
+    log: RunLog,
+    interruption: Interruption,
+) -> None:
+    """The loop. A checkpoint is written every minute and at the end, so that hardly anything can be lost."""
+    precision = machine.choose_precision(config.precision, sampler.corpus.samples.device)
+    began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
+    saved_at = began
+    tty = sys.stderr.isatty()
+    bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {postfix}", mininterval=0.5 if tty else 20.0)
+    found_db = float("nan")
+    state.network.train()
+    while state.progress(config) < 1.0 and not interruption:
+        record = step(config, state, sampler, precision)
+        state.elapsed_s = used_before + time.monotonic() - began
+        log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
+        progress = min(1.0, state.progress(config))
+        if int(progress * config.validations) > state.validations:
+            state.validations += 1
+            found_db = validation.si_sdr_improvement_db(state.network)
+            log.add({"step": state.step, "si_sdr_improvement_db": found_db})
+            if found_db > state.best_db:
+                state.best_db = found_db
+                checkpoint.save_weights(folder / BEST, state)
+            log.draw_curves()
+        if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            save(folder, config, state, log)
+            saved_at = time.monotonic()
+        speed = (state.step - first_step) * config.seconds_per_step / (time.monotonic() - began)
+        left = state.elapsed_s * (1.0 - progress) / progress
+        bar.set_postfix_str(
+            f"step {state.step}, loss {log.recent_loss():.4f}, SI-SDRi {found_db:.1f} dB, {speed:.0f} x real time, "
+            f"{tqdm.format_interval(left)} left",
+            refresh=False,
+        )
+        bar.update(progress - bar.n)
+    bar.close()
+    save(folder, config, state, log)
+    log.draw_curves()
+
+
+def step(config: TrainConfig, state: State, sampler: MixtureSampler, precision: torch.dtype) -> dict[str, float]:
+    """Mixtures -> embeddings -> loss -> one step of the optimiser; what is worth logging of it."""
+    samples = samples_for(config.frames, config.network)
+    sources = sampler.sources(sampler.draw(config.batch, samples), samples)
+    batch = make_batch(sources, config.network, config.weighting)
+    with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
+        embeddings = state.network(batch.features)
+    # Outside autocast: Gram matrices want float32.
+    loss = evaluate(parse_objective(config.objective), embeddings, batch, config.network.mask_sharpness)
+    state.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's
+    rate = learning_rate(config.learning_rate, state.step, state.progress(config))
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    norm = state.clipper.clip(state.network.parameters())
+    if norm < float("inf"):  # not for nan either: a step with such gradients would be the last
+        state.optimiser.step()
+    state.step += 1
+    return {"step": state.step, "loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": norm}
+
+
+def save(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None:
+    """Checkpoint and log to disk, the log first: what it has too much, resuming forgets."""
+    log.flush()
+    checkpoint.save(folder / LATEST, state, config)
+
+
+def export_best(folder: Path, config: TrainConfig, state: State) -> None:
+    """Write the model of the best validation, or of the last step where there was none yet."""
+    network = EmbeddingNet(config.network)
+    if (folder / BEST).is_file():
+        checkpoint.load_weights(folder / BEST, network)
+    else:
+        network.load_state_dict(state.network.state_dict())
+    export(network, folder / MODEL)
+    quality = f"SI-SDRi {state.best_db:.2f} dB on the validation mixtures" if state.validations else "not yet validated"
+    print(f"{folder / MODEL}: {quality}; try: unmingle separate --model {folder / MODEL} FILE -o OUT")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+# ruff: noqa: RUF009 (an option is a dataclasses.field)
+"""TrainConfig: everything that decides how one run goes. It is saved as config.json in the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from model.config import ModelConfig
+from model.errors import ModelError
+from training.errors import TrainingError
+from training.mixtures import MixtureConfig, Weighting
+from training.objectives import parse_objective
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "training"
+
+SMALL_NETWORK = ModelConfig(layers=2, hidden=128)
+"""Learns something to be heard in five minutes on two cores; what we ship is larger."""
+
+DEFAULT_MIXTURES = MixtureConfig()
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _option(default: Any, help_text: str) -> Any:
+    """A field that is also an option of the command line."""
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One run. The run's name is that of its network, `network.name`."""
+
+    data: str = _option(str(EXAMPLES), "corpus: a folder per speaker, or a folder with a metadata.csv")
+    objective: str = _option(
+        "affinity", "affinity, whitened_kmeans or attractor, or a sum such as whitened_kmeans+2*attractor"
+    )
+    weighting: Weighting = _option("magnitude", "what a band weighs in the objective")
+    init: str = _option("", "start from the weights of another run or checkpoint (the next stage of a curriculum)")
+    minutes: float = _option(4.0, "train for this long; the learning rate follows")
+    steps: int = _option(0, "train for this many steps instead (then a run can be repeated exactly)")
+    frames: int = _option(100, "frames of a training mixture, 8 ms each")
+    batch: int = _option(16, "mixtures per step")
+    learning_rate: float = _option(1e-3, "of Adam, at its highest")
+    clip_percentile: float = _option(10.0, "clip gradients at this percentile of the norms so far; 100 is never")
+    dropout: float = _option(0.0, "chance to drop a cell's output, after each layer")
+    seed: int = _option(0, "decides weights, mixtures and dropout")
+    device: Device = _option("auto", "auto is cuda where there is one")
+    threads: int = _option(0, "CPU threads; 0 is all cores this process may use")
+    precision: Precision = _option("auto", "of the network's arithmetic; auto is bfloat16 where the machine has it")
+    validations: int = _option(8, "how often to measure SI-SDRi, spread evenly over the run")
+    validation_mixtures: int = _option(24, "how many mixtures to measure it on, always the same ones")
+    mixtures: MixtureConfig = DEFAULT_MIXTURES
+    network: ModelConfig = SMALL_NETWORK
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be at least {least}"
+            for name, least in (("frames", 1), ("batch", 1), ("steps", 0), ("threads", 0), ("validations", 1))
+            if getattr(self, name) < least
+        ]
+        if self.frames % self.network.frames_per_step:
+            problems.append(f"frames must be a multiple of frames_per_step ({self.network.frames_per_step})")
+        if self.minutes <= 0 or self.learning_rate <= 0:
+            problems.append("minutes and learning_rate must be above 0")
+        if not 0 <= self.clip_percentile <= 100 or not 0 <= self.dropout < 1:
+            problems.append("clip_percentile must be 0 to 100, dropout 0 to below 1")
+        if self.validation_mixtures < 1:
+            problems.append("validation_mixtures must be at least 1")
+        if problems:
+            raise TrainingError("This configuration cannot be trained with: " + "; ".join(problems) + ".")
+        parse_objective(self.objective)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of mixture that one step learns from."""
+        return self.batch * self.frames * self.network.hop / self.network.sample_rate
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TrainingError: not JSON, or not with the fields that this version knows.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            mixtures = fields.pop("mixtures")
+            mixtures["num_sources"] = tuple(mixtures["num_sources"])
+            network = ModelConfig(**fields.pop("network"))
+            return cls(**fields, mixtures=MixtureConfig(**mixtures), network=network)
+        except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
+            raise TrainingError(
+                f"This is not the configuration of a run that this version of the trainer knows: {error}. "
+                "Start a new run; --init takes over weights."
+            ) from error
