@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from model.config import ModelConfig
     from model.embedder import Embedder, OnnxEmbedder
     from model.errors import AudioError, InputError, LimitError, ModelError, ParameterError, UnmingleError
-    from model.separator import Separation, Separator
+    from model.separation import Separation
+    from model.separator import Separator
 
 _HOME = {
     "AudioError": "model.errors",
@@ -24,7 +25,7 @@ _HOME = {
     "ModelError": "model.errors",
     "OnnxEmbedder": "model.embedder",
     "ParameterError": "model.errors",
-    "Separation": "model.separator",
+    "Separation": "model.separation",
     "Separator": "model.separator",
     "UnmingleError": "model.errors",
 }

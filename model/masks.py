@@ -37,6 +37,44 @@ def labels_to_masks(labels: NDArray[np.integer], num_sources: int) -> Masks:
     return np.asarray(labels == np.arange(num_sources)[:, None, None], np.float32)
 
 
+def claim(masks: Masks, threshold: float = 0.5) -> Masks:
+    """How far any source claims a bin: (sources, ...) soft masks -> (...), 0 (a tie) to 1 (margin over the threshold).
+
+    The margin of a bin is its largest mask, rescaled so that a tie of all sources is 0 and certainty is 1.
+    """
+    return np.asarray(np.minimum(_margin(masks) / threshold, 1.0), np.float32)
+
+
+def with_residual(masks: Masks, claimed: Masks) -> Masks:
+    """Append a residual to masks, of what is not claimed; the sum over sources and residual stays 1."""
+    return np.concatenate((masks * claimed, (1.0 - claimed)[None]), dtype=np.float32)
+
+
+class Clarity:
+    """How clearly the bins of each source are its own: the mean margin, weighted by mask and magnitude."""
+
+    def __init__(self, num_sources: int) -> None:
+        self._sum = np.zeros(num_sources)
+        self._weight = np.zeros(num_sources)
+
+    def push(self, masks: Masks, magnitude: Masks) -> None:
+        """Take in a segment: (sources, frames, bands) soft masks and (frames, bands) magnitudes."""
+        weight = masks * magnitude
+        self._weight += weight.sum((1, 2), dtype=np.float64)
+        self._sum += (weight * _margin(masks)).sum((1, 2), dtype=np.float64)
+
+    def per_source(self) -> tuple[float, ...]:
+        """0 to 1 for each source; 0 for one that has nothing."""
+        return tuple(float(s / w) if w > 0 else 0.0 for s, w in zip(self._sum, self._weight, strict=True))
+
+
+def _margin(masks: Masks) -> Masks:
+    sources = len(masks)
+    if sources == 1:
+        return np.ones(masks.shape[1:], np.float32)
+    return np.asarray((masks.max(0) * sources - 1.0) / (sources - 1), np.float32)
+
+
 def _similarity(embeddings: Vectors, centroids: Vectors) -> Masks:
     frames, bands, dim = embeddings.shape
     return np.ascontiguousarray((centroids @ embeddings.reshape(-1, dim).T).reshape(-1, frames, bands))
@@ -117,7 +155,7 @@ class Regridder:
             masks = np.concatenate((self._last, masks), axis=1)
         newest = self._passed + masks.shape[1] - 1
         until = max(self._given, int(np.floor((newest - self._first_at) / self._step + 1e-6)) + 1)
-        at = self._first_at + self._step * np.arange(self._given, until) - self._passed
+        at = self._first_at + self._step * np.arange(self._given, until, dtype=np.float64) - self._passed
         self._given = until
         # Grids of different hop drift against each other, so the next frames may lie before the newest mask.
         kept_from = int(

@@ -133,7 +133,7 @@ def test_embedding_twice_changes_next_to_nothing(separator, example, monkeypatch
     """Recordings too long for their embeddings to be kept are embedded a second time instead."""
     mixture = example("two_speakers").mixture
     kept = separator.separate(mixture, 16_000).stems
-    monkeypatch.setattr("model.separator._KEPT_EMBEDDINGS", 0)
+    monkeypatch.setattr("model.passes._KEPT_BYTES", 0)
     again = separator.separate(mixture, 16_000).stems
     # They are kept in half precision.
     np.testing.assert_allclose(again, kept, atol=1e-3)

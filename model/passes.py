@@ -1,0 +1,182 @@
+"""The two passes over a recording: listen (segments -> centroids), then mask (centroids -> stems).
+
+Axes: (frame, band, dim) for the embeddings of a segment, (source, frame, band) for masks, (source, channel, sample)
+for stems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import clustering, features, masks, segments, stft
+from model.activity import EnergyTrack
+from model.embedder import Embedder
+from model.recording import Recording, Samples
+from model.separation import Outcome, StageClock, StemReport
+
+MaskKind = Literal["soft", "hard"]
+Progress = Callable[[float], None]
+"""Called with the part done, 0 to 1. What it raises ends the separation."""
+Sink = Callable[[Samples], None]
+"""Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
+
+_SEGMENTS_AT_ONCE = 4
+_KEPT_BYTES = 64 * 1024 * 1024
+"""Embeddings up to this size are kept from listening to masking; longer recordings are embedded twice instead."""
+_SYNTHESIS_BYTES = 32 * 1024 * 1024
+"""About how much the masked spectra of one step of synthesis may take."""
+
+
+class Listening:
+    """The first pass; also gives the second one the embeddings, from memory or anew."""
+
+    def __init__(
+        self, recording: Recording, embedder: Embedder, layout: segments.SegmentLayout, clock: StageClock
+    ) -> None:
+        self._recording = recording
+        self._embedder = embedder
+        self._layout = layout
+        self._clock = clock
+        self._kept: list[tuple[segments.Segment, NDArray[np.float16]]] | None = []
+        config = embedder.config
+        frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
+        self._expected_frames = max(1.0, frames)
+
+    def centroids(self, num_sources: int, rng: np.random.Generator, progress: Progress) -> clustering.Vectors:
+        """(sources, dim) centroids of the whole recording, from a bounded sample of all its segments."""
+        sample = clustering.EmbeddingSample()
+        for segment, embeddings in self._embed():
+            with self._clock.stage("cluster"):
+                weights = features.clustering_weights(segment.magnitude)
+                sample.add(embeddings.reshape(-1, embeddings.shape[-1]), weights.ravel(), rng)
+            self._keep(segment, embeddings)
+            progress(min(0.5, 0.5 * segment.start / self._expected_frames))
+        with self._clock.stage("cluster"):
+            return clustering.cluster(*sample.all(), num_sources, rng).centroids
+
+    def embedded(self) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
+        """Every segment with its embeddings, once `centroids` has been called."""
+        if self._kept is None:
+            yield from self._embed()
+        else:
+            for segment, kept in self._kept:
+                yield segment, kept.astype(np.float32)
+
+    def _embed(self) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
+        config = self._embedder.config
+        heard = self._clock.around("listen", segments.heard_magnitude(self._recording, config))
+        for batch in segments.batches(segments.cut(heard, self._layout), _SEGMENTS_AT_ONCE):
+            with self._clock.stage("embed"):
+                observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
+                embeddings = self._embedder.embed(np.stack(observed))
+            yield from zip(batch, embeddings, strict=True)
+
+    def _keep(self, segment: segments.Segment, embeddings: clustering.Vectors) -> None:
+        if self._kept is None:
+            return
+        self._kept.append((segment, embeddings.astype(np.float16)))
+        if sum(kept.nbytes for _, kept in self._kept) > _KEPT_BYTES:
+            self._kept = None
+
+
+class Masking:
+    """The second pass: every channel is masked with the same masks, at the recording's own rate."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        listening: Listening,
+        embedder: Embedder,
+        clock: StageClock,
+        mask_kind: MaskKind,
+        residual: bool,
+    ) -> None:
+        self._recording = recording
+        self._listening = listening
+        self._config = embedder.config
+        self._clock = clock
+        self._mask_kind = mask_kind
+        self._residual = residual
+
+    def run(self, centroids: clustering.Vectors, sink: Sink, progress: Progress) -> Outcome:
+        """Send the stems to `sink`, in the order of the centroids, and say what they are."""
+        grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
+        regridder = masks.Regridder(self._config, grid)
+        synthesiser = stft.Synthesiser(grid.window, grid.hop)
+        mixture = _MixtureSpectrum(self._recording, grid)
+        sources = len(centroids)
+        energy = np.zeros(sources)
+        track = EnergyTrack(self._recording.sample_rate)
+        clarity = masks.Clarity(sources)
+        written = 0
+
+        def synthesise(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
+            nonlocal written
+            with self._clock.stage("synthesise"):
+                stems = synthesiser.push(shares[:, None] * spectrum)[..., : mixture.samples - written]
+                energy[:] += np.square(stems[:sources], dtype=np.float64).sum((1, 2))
+                track.push(stems[:sources])
+            written += stems.shape[-1]
+            if stems.shape[-1]:
+                sink(stems)
+
+        bytes_per_frame = 16 * (sources + self._residual) * self._recording.channels * (grid.window // 2 + 1)
+        step = max(1, _SYNTHESIS_BYTES // bytes_per_frame)
+        for run in segments.blend(self._masked(centroids, clarity)):
+            for start in range(0, run.shape[1], step):
+                with self._clock.stage("mask"):
+                    shares = regridder.push(run[:, start : start + step])
+                with self._clock.stage("stft"):
+                    spectrum = mixture.take(shares.shape[1])
+                synthesise(shares[:, : spectrum.shape[1]], spectrum)
+            progress(min(1.0, 0.5 + 0.5 * written / max(1, self._recording.samples)))
+        while (spectrum := mixture.take(step)).shape[1]:
+            synthesise(regridder.hold(spectrum.shape[1]), spectrum)
+        progress(1.0)
+        order = np.argsort(-energy, kind="stable").tolist()
+        total = float(energy.sum())
+        stretches, confidence = track.stretches(), clarity.per_source()
+        reports = tuple(
+            StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
+        )
+        return Outcome(tuple(order), reports, written, self._clock.seconds)
+
+    def _masked(self, centroids: clustering.Vectors, clarity: masks.Clarity) -> Iterator[tuple[int, masks.Masks]]:
+        """First frame and masks of each segment."""
+        for segment, embeddings in self._listening.embedded():
+            with self._clock.stage("mask"):
+                soft = masks.soft_masks(embeddings, centroids, self._config.mask_sharpness)
+                clarity.push(soft, segment.magnitude)
+                shares = soft if self._mask_kind == "soft" else masks.hard_masks(embeddings, centroids)
+                if self._residual:
+                    shares = masks.with_residual(shares, masks.claim(soft))
+            yield segment.start, shares
+
+
+class _MixtureSpectrum:
+    """The recording's own spectrum, frame by frame as it is asked for."""
+
+    def __init__(self, recording: Recording, grid: masks.Grid) -> None:
+        self._blocks = recording.blocks()
+        self._analyser = stft.Analyser(grid.window, grid.hop)
+        self._ready = np.zeros((recording.channels, 0, grid.window // 2 + 1), np.complex64)
+        self._ended = False
+        self.samples = 0
+
+    def take(self, frames: int) -> stft.Spectrum:
+        """(channels, frames, bins): the next `frames` frames, fewer only at the end."""
+        while self._ready.shape[1] < frames and not self._ended:
+            block = next(self._blocks, None)
+            if block is None:
+                self._ended = True
+                more = self._analyser.finish()
+            else:
+                self.samples += block.shape[-1]
+                more = self._analyser.push(block)
+            self._ready = np.concatenate((self._ready, more), axis=1)
+        taken, self._ready = self._ready[:, :frames], self._ready[:, frames:]
+        return taken

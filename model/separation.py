@@ -1,0 +1,96 @@
+"""What comes of a separation."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from model.activity import Stretch
+from model.recording import Samples
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class StemReport:
+    """What is known of one stem.
+
+    Attributes:
+        energy_share: its part of the summed energy of the stems; 0 where all are silent.
+        confidence: 0 to 1: how clearly its bins belong to it rather than to another stem, weighted by magnitude.
+        active: when it is heard.
+    """
+
+    energy_share: float
+    confidence: float
+    active: tuple[Stretch, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What is known of a separation besides the stems themselves, which went to a sink.
+
+    Attributes:
+        order: where in the sink's order the loudest stem is, then the next one... (a residual is not among them: it
+            is the sink's last).
+        stems: a report each, loudest first.
+        samples: length of every stem.
+        stage_seconds: wall time by stage.
+    """
+
+    order: tuple[int, ...]
+    stems: tuple[StemReport, ...]
+    samples: int
+    stage_seconds: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """What came of a recording in memory.
+
+    Attributes:
+        stems: (sources, samples), or (sources, channels, samples) where the mixture had channels; the mixture's
+            length, rate and level, loudest first. With the residual, where asked for, they add up to the mixture.
+        residual: (samples,) or (channels, samples): what no source claims with confidence; None if not asked for.
+        sample_rate: Hz, the mixture's.
+        reports: what is known of each stem.
+        stage_seconds: wall time by stage.
+    """
+
+    stems: Samples
+    residual: Samples | None
+    sample_rate: int
+    reports: tuple[StemReport, ...]
+    stage_seconds: Mapping[str, float]
+
+    @property
+    def energy_share(self) -> tuple[float, ...]:
+        """Per stem, its part of the summed energy of the stems."""
+        return tuple(report.energy_share for report in self.reports)
+
+
+class StageClock:
+    """Wall time by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time in here for stage `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def around(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The same items; the time to make each counts for stage `name`."""
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
