@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from model import Separator, stft
 
 HERE = Path(__file__).parent
-RANGE_DB = 60.0
+RANGE_DB = 50.0
+HIGHEST_KHZ = 5.0
+"""Above, there is little of a voice to see."""
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def draw(mixture: NDArray[np.float32], stems: NDArray[np.float32], sample_rate: 
         _label(axes, f"mask {number + 1}")
         _spectrogram(figure.add_subplot(grid[number, 2]), part, peak, extent, f"stem {number + 1}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=100, metadata={"Software": None})
+    figure.savefig(output, dpi=90, metadata={"Software": None})
 
 
 def _spectrogram(
@@ -70,6 +72,7 @@ def _spectrogram(
 
 def _label(axes: Axes, title: str) -> None:
     axes.set_title(title)
+    axes.set_ylim(top=min(HIGHEST_KHZ, axes.get_ylim()[1]))
     axes.set_xlabel("seconds")
     axes.set_ylabel("kHz")
     axes.label_outer()
