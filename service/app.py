@@ -17,10 +17,13 @@ from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
+from service.auth import ApiKeys
 from service.decoder import Decoder
 from service.engine import Engine, EngineLimits
 from service.problems import Problem
 from service.routes import health, separate
+from service.schemas import ModelEntry
+from service.separation import Pipeline
 from service.settings import Settings
 from service.state import ServiceState
 from service.telemetry import RequestFrame
@@ -53,14 +56,21 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     """
     settings = settings or Settings()
     separator = separator or load_separator(settings)
-    limits = EngineLimits(settings.workers, settings.max_queued_seconds, settings.max_queued_bytes)
+    embedder = separator.embedder
+    digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
+    limits = EngineLimits(
+        settings.workers, settings.max_queued_seconds, settings.max_queued_bytes, settings.key_recordings
+    )
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     state = ServiceState(
         settings=settings,
-        engine=Engine(separator, limits),
-        embedder=separator.embedder,
-        decoder=Decoder(settings.decoders),
+        pipeline=Pipeline(
+            Decoder(settings.decoders),
+            Engine(separator, limits),
+            ModelEntry(name=embedder.config.name, hash=digest),
+        ),
+        embedder=embedder,
         spool=spool,
         started=time.monotonic(),
     )
@@ -84,6 +94,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         redoc_url=None,
     )
     app.state.service = state
+    app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
     app.include_router(separate.router)
     app.include_router(health.router)
     for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
 from model.separator import Separator
-from service import audio_io, stems
+from service import encoding, package, stems
+from service.audio_io import FileRecording
 from service.schemas import ModelEntry, SeparateParameters
 
 Failure = tuple[Path, str]
@@ -76,19 +77,27 @@ def output_names(files: Sequence[Path]) -> list[str]:
 def _separate_file(
     path: Path, target: Path, separator: Separator, parameters: SeparateParameters, model: ModelEntry
 ) -> None:
-    recording = audio_io.read(path)
-    separation = separator.separate(
-        recording.samples,
-        recording.sample_rate,
-        parameters.num_sources,
-        seed=parameters.seed,
-        mask_kind=parameters.masks,
-    )
+    recording = FileRecording(path, mono=parameters.mono)
+    subtype = encoding.check(parameters.format, parameters.subtype, recording.sample_rate)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unmingle-", dir=target.parent) as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        new, old, converted = (Path(temporary) / name for name in ("new", "old", "converted"))
         new.mkdir()
-        stems.write_directory(new, separation, recording, parameters, model)
+        separated = stems.separate(
+            separator,
+            recording,
+            new,
+            model,
+            num_sources=parameters.num_sources,
+            seed=parameters.seed,
+            masks=parameters.masks,
+            residual=parameters.residual,
+        )
+        if (parameters.format, subtype) != ("wav", "FLOAT"):
+            converted.mkdir()
+            result = package.convert(separated, parameters.format, subtype, converted)
+            stems.write_reports(converted, result.manifest)
+            new = converted
         if target.exists():
             if not (target / stems.MANIFEST).is_file():
                 raise OutputError(f"{target} exists and holds something else than stems; use another -o.")

@@ -49,10 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     separate.add_argument("--masks", choices=("soft", "hard"), default="soft", help="soft sounds better (default)")
     separate.add_argument(
         "--subtype",
-        choices=("FLOAT", "PCM_16"),
-        default="FLOAT",
-        help="sample type of the stems; PCM_16 saturates beyond full scale (default FLOAT)",
+        choices=("FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"),
+        help="sample type of the stems; PCM saturates beyond full scale (default FLOAT for wav, PCM_24, VORBIS)",
     )
+    separate.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the stems (default wav)")
+    separate.add_argument("--residual", action="store_true", help="put what no source claims into residual.wav")
+    separate.add_argument("--mono", action="store_true", help="mix all channels down to one first")
     separate.set_defaults(run=_separate)
 
     serve = commands.add_parser(
@@ -83,12 +85,22 @@ def _whole(lowest: int, highest: int) -> type[int]:
 
 
 def _separate(options: argparse.Namespace) -> int:
+    from service import encoding
     from service.batch import separate_files
     from service.schemas import SeparateParameters
 
     parameters = SeparateParameters(
-        num_sources=options.num_sources, seed=options.seed, masks=options.masks, subtype=options.subtype
+        num_sources=options.num_sources,
+        seed=options.seed,
+        masks=options.masks,
+        format=options.format,
+        subtype=options.subtype,
+        mono=options.mono,
+        residual=options.residual,
+        stem=None,
+        model=None,
     )
+    encoding.check(parameters.format, parameters.subtype)
     failures = separate_files(options.files, options.output, parameters, options.model, options.device)
     if failures:
         print(f"unmingle: {len(failures)} of {len(options.files)} files failed:", file=sys.stderr)

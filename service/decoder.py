@@ -11,10 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from service import audio_header
-from service.audio_io import Recording
+from service.audio_io import DecodedRecording
 from service.problems import Problem
 
 CHILD = Path(__file__).with_name("decode_child.py")
@@ -36,8 +34,10 @@ class Decoder:
     def __init__(self, processes: int) -> None:
         self._free = asyncio.Semaphore(processes)
 
-    async def decode(self, upload: Path, samples: Path, limits: DecodeLimits) -> Recording:
-        """Decode `upload` into the new file `samples` (interleaved float32), which the recording then maps.
+    async def decode(
+        self, upload: Path, samples: Path, limits: DecodeLimits, *, mono: bool = False
+    ) -> DecodedRecording:
+        """Decode `upload` into the new file `samples` (interleaved float32), which the recording then reads.
 
         Cancelling this kills the child.
 
@@ -70,8 +70,8 @@ class Decoder:
             warnings.append(
                 f"The file breaks off: it announces {header.frames / rate:.2f} s, and {frames / rate:.2f} s are there."
             )
-        mapped = np.memmap(samples, np.float32, "r", shape=(frames, channels))
-        return Recording(np.asarray(mapped).T, rate, time.perf_counter() - start, tuple(warnings))
+        decode_s = time.perf_counter() - start
+        return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=tuple(warnings), mono=mono)
 
 
 def too_long(max_seconds: float, what: str) -> Problem:

@@ -64,6 +64,8 @@ class EngineLimits:
     """Seconds of audio that may wait or run."""
     max_bytes: int
     """Decoded audio that may wait or run."""
+    max_per_owner: int
+    """Recordings of one owner that may wait or run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +76,23 @@ class Work(Generic[T]):
         run: called on a worker thread with the separator and a control, which it is to call now and then.
         audio_seconds: length of the recording.
         audio_bytes: decoded.
-        timeout_s: from submission to the result.
+        timeout_s: from submission to the result; None waits as long as it takes.
+        owner: whose share of the queue this counts against.
+        control: stops the work and tells its progress.
     """
 
     run: Callable[[Separator, Control], T]
     audio_seconds: float
     audio_bytes: int
-    timeout_s: float
+    timeout_s: float | None
+    owner: str = ""
+    control: Control = dataclasses.field(default_factory=Control)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Ticket:
     work: Work[Any]
     result: concurrent.futures.Future[Any]
-    control: Control
 
 
 class Engine:
@@ -152,25 +157,35 @@ class Engine:
             self._waiting.clear()
             self._changed.notify_all()
         for ticket in tickets:
-            ticket.control.stop()
+            ticket.work.control.stop()
             ticket.result.cancel()
         for thread in self._threads:
             thread.join(timeout=5)
 
-    def admit(self, audio_seconds: float = 0.0, audio_bytes: int = 0, timeout_s: float = math.inf) -> None:
+    def admit(
+        self, owner: str = "", audio_seconds: float = 0.0, audio_bytes: int = 0, timeout_s: float | None = None
+    ) -> None:
         """Say whether such work would be taken now.
 
         Raises:
             Problem: not ready, full, or with so much to do that the deadline would pass; with Retry-After.
         """
+        timeout_s = math.inf if timeout_s is None else timeout_s
         state = self.state
         if state != "ok":
             raise Problem("not_ready", f"The server is {state}. Try again later.", headers={"Retry-After": "5"})
         seconds, limits = self.audio_seconds, self._limits
+        if owner and self._count(owner) >= limits.max_per_owner:
+            raise Problem(
+                "key_busy",
+                f"{limits.max_per_owner} recordings of this API key wait or run; expected no more at a time.",
+                extra={"limit": limits.max_per_owner},
+                headers={"Retry-After": self._retry_after(seconds)},
+            )
         if seconds + audio_seconds > limits.max_seconds and seconds > 0:
             raise self._full(seconds + audio_seconds - limits.max_seconds, limits.max_seconds, "s of audio")
         if (held := self.audio_bytes) + audio_bytes > limits.max_bytes and held > 0:
-            raise self._full(seconds, limits.max_bytes, "bytes of audio")
+            raise self._full(seconds, limits.max_bytes, "bytes of decoded audio")
         late = self._expected_s(seconds + audio_seconds) - timeout_s
         if late > 0:
             if seconds == 0:
@@ -188,8 +203,8 @@ class Engine:
         Raises:
             Problem: not admitted, or the deadline passed.
         """
-        self.admit(work.audio_seconds, work.audio_bytes, work.timeout_s)
-        ticket = _Ticket(work, concurrent.futures.Future(), Control())
+        self.admit(work.owner, work.audio_seconds, work.audio_bytes, work.timeout_s)
+        ticket = _Ticket(work, concurrent.futures.Future())
         with self._changed:
             self._waiting.append(ticket)
             self._changed.notify()
@@ -205,10 +220,14 @@ class Engine:
                 headers={"Retry-After": self._retry_after(self.audio_seconds)},
             ) from error
         finally:
-            ticket.control.stop()
+            ticket.work.control.stop()
             with self._changed:
                 if ticket in self._waiting:
                     self._waiting.remove(ticket)
+
+    def _count(self, owner: str) -> int:
+        with self._changed:
+            return sum(ticket.work.owner == owner for ticket in (*self._waiting, *self._running))
 
     def _expected_s(self, audio_seconds: float) -> float:
         return audio_seconds * self.real_time_factor / self._limits.workers
@@ -256,7 +275,7 @@ class Engine:
         while (ticket := self._next()) is not None:
             start = time.perf_counter()
             try:
-                result = ticket.work.run(self._separator, ticket.control)
+                result = ticket.work.run(self._separator, ticket.work.control)
             except BaseException as error:  # whatever it is, it fails this ticket and not the thread
                 self._finish(ticket)
                 ticket.result.set_exception(error)

@@ -6,9 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.separator import MAX_SOURCES, MaskKind
+from model.passes import MaskKind
+from model.separator import MAX_SOURCES
 
-Subtype = Literal["FLOAT", "PCM_16"]
+Format = Literal["wav", "flac", "ogg"]
+Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"]
 
 
 class Body(BaseModel):
@@ -23,8 +25,19 @@ class SeparateParameters(Body):
     num_sources: int = Field(2, ge=1, le=MAX_SOURCES, description="Sounds to separate the recording into.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
     masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
-    subtype: Subtype = Field(
-        "FLOAT", description="Sample type of the stems. PCM_16 saturates beyond full scale; the manifest counts it."
+    residual: bool = Field(False, description="Put what no source claims with confidence into a residual.")
+    mono: bool = Field(False, description="Mix all channels down to one first.")
+    format: Format = Field("wav", description="File format of the stems.")
+    subtype: Subtype | None = Field(
+        None,
+        description="Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; "
+        "VORBIS (default) or OPUS for ogg. PCM saturates beyond full scale; the manifest counts it.",
+    )
+    stem: int | None = Field(
+        None, ge=1, le=MAX_SOURCES, description="With Accept: audio/wav, the only stem to send; else all side by side."
+    )
+    model: str | None = Field(
+        None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."
     )
 
 
@@ -35,12 +48,21 @@ class ModelEntry(Body):
     hash: str = Field(description="First 12 hex digits of the SHA-256 of the model's file.")
 
 
+class StretchEntry(Body):
+    """A time in which a stem is heard."""
+
+    start_s: float
+    end_s: float
+
+
 class StemEntry(Body):
     """One stem."""
 
     file: str = Field(examples=["stem_1.wav"])
     energy_share: float = Field(description="Its part of the summed energy of all stems; 0 where all is silence.")
-    clipped_samples: int = Field(description="Samples that PCM_16 could not hold and that were set to full scale.")
+    confidence: float = Field(description="0 to 1: how clearly its bins belong to it rather than to another stem.")
+    active: list[StretchEntry] = Field(description="When it is heard.")
+    clipped_samples: int = Field(description="Samples that PCM could not hold and that were set to full scale.")
 
 
 class Manifest(Body):
@@ -55,8 +77,10 @@ class Manifest(Body):
     num_sources: int
     seed: int
     masks: MaskKind
+    format: Format
     subtype: Subtype
     stems: list[StemEntry] = Field(description="Loudest first.")
+    residual: str | None = Field(description="File of what no stem claims, where asked for.")
     stage_seconds: dict[str, float] = Field(description="Wall time by stage.")
     warnings: list[str] = Field(description="What a listener should know, such as a file that breaks off.")
 

@@ -56,9 +56,26 @@ class Settings(BaseSettings):
     max_queued_bytes: PositiveInt = Field(
         default=2048 * MIB, description="Decoded audio that may wait or run, in bytes; more gets 503."
     )
+    max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
         default=120.0, description="Deadline of a synchronous request, from its decoded upload to its answer."
     )
+    api_keys: str = Field(
+        default="",
+        repr=False,
+        description="Who may call: name=<SHA-256 of the key>, several separated by commas; empty for everybody.",
+    )
+    key_recordings: PositiveInt = Field(
+        default=8, description="Recordings of one API key that may wait or run; more get 429."
+    )
+    key_requests_per_minute: PositiveFloat = Field(
+        default=120.0, description="Requests that one API key may send; more get 429."
+    )
+    cors_origins: str = Field(
+        default="", description="Origins of web pages that may call, separated by commas; empty for none."
+    )
+    log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     grace_s: NonNegativeInt = Field(
         default=30, description="Seconds that requests in flight get to finish after SIGTERM."
     )

@@ -14,9 +14,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from model.embedder import Embedder, OnnxEmbedder
-from service.decoder import DecodeLimits, Decoder
+from service.decoder import DecodeLimits
 from service.engine import Engine
-from service.schemas import ModelEntry
+from service.separation import Pipeline
 from service.settings import Settings
 
 
@@ -24,25 +24,22 @@ from service.settings import Settings
 class ServiceState:
     """Attributes:
     settings: of this deployment.
-    engine: separates.
+    pipeline: separates for those who wait.
     embedder: the model in use.
-    decoder: reads uploads.
     spool: directory of requests in flight.
     started: time.monotonic() when the server was made.
     """
 
     settings: Settings
-    engine: Engine
+    pipeline: Pipeline
     embedder: Embedder
-    decoder: Decoder
     spool: Path
     started: float
 
     @property
-    def model(self) -> ModelEntry:
-        """Name and hash of the model."""
-        digest = self.embedder.model_hash if isinstance(self.embedder, OnnxEmbedder) else "none"
-        return ModelEntry(name=self.embedder.config.name, hash=digest)
+    def engine(self) -> Engine:
+        """The pipeline's."""
+        return self.pipeline.engine
 
     @property
     def provider(self) -> str:

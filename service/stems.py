@@ -1,88 +1,157 @@
-"""A separation -> files: stems and the manifest beside them, in a directory or in a ZIP archive."""
+"""A recording -> a directory with its stems as float WAVs and a manifest, written piece by piece."""
 
 from __future__ import annotations
 
-import time
-import zipfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import dataclasses
+import os
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from model.separator import Separation
-from service.audio_io import Recording, write_wav
-from service.schemas import Manifest, ModelEntry, SeparateParameters, StemEntry
+import numpy as np
+from numpy.typing import NDArray
+
+from model.passes import MaskKind, Progress
+from model.separator import Separator
+from service import wav
+from service.audio_io import DecodedRecording, FileRecording
+from service.schemas import Manifest, ModelEntry, StemEntry, StretchEntry
 from service.version import version
 
 MANIFEST = "manifest.json"
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's; archives should not depend on the time of day
-
-
-def write_directory(
-    directory: Path, separation: Separation, recording: Recording, parameters: SeparateParameters, model: ModelEntry
-) -> Manifest:
-    """Write stem_1.wav ... and manifest.json into an existing directory."""
-
-    def create(name: str, size: int) -> AbstractContextManager[BinaryIO]:
-        return (directory / name).open("wb")
-
-    return _write(create, separation, recording, parameters, model)
+ACTIVITY = "activity.rttm"
+RESIDUAL = "residual"
 
 
-def write_zip(
-    path: Path, separation: Separation, recording: Recording, parameters: SeparateParameters, model: ModelEntry
-) -> Manifest:
-    """Write stem_1.wav ... and manifest.json into a new ZIP archive, stored: samples hardly compress."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+@dataclasses.dataclass(frozen=True)
+class StemSet:
+    """Stems in a directory.
 
-        def create(name: str, size: int) -> AbstractContextManager[BinaryIO]:
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            return cast("AbstractContextManager[BinaryIO]", archive.open(entry, "w", force_zip64=size > 2**30))
+    Attributes:
+        directory: holds stem_1.wav ..., 32-bit float, manifest.json, and activity.rttm: who is heard when.
+        manifest: what manifest.json says.
+    """
 
-        return _write(create, separation, recording, parameters, model)
+    directory: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, directory: Path) -> StemSet:
+        """The stems that `separate` wrote."""
+        return cls(directory, Manifest.model_validate_json((directory / MANIFEST).read_bytes()))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of the stems, and of the residual where there is one."""
+        names = [entry.file for entry in self.manifest.stems]
+        return tuple(self.directory / name for name in (*names, self.manifest.residual) if name)
+
+    def samples(self, file: Path) -> NDArray[np.float32]:
+        """(samples, channels) of one of `files`, a float WAV, mapped from disk."""
+        shape = (self.manifest.samples, self.manifest.channels)
+        return np.memmap(file, np.dtype("<f4"), "r", wav.HEADER_BYTES["FLOAT"], shape)
 
 
-def _write(
-    create: Callable[[str, int], AbstractContextManager[BinaryIO]],
-    separation: Separation,
-    recording: Recording,
-    parameters: SeparateParameters,
+def separate(
+    separator: Separator,
+    recording: DecodedRecording | FileRecording,
+    directory: Path,
     model: ModelEntry,
-) -> Manifest:
-    start = time.perf_counter()
-    stems = []
-    for number, (stem, share) in enumerate(zip(separation.stems, separation.energy_share, strict=True), 1):
-        name = f"stem_{number}.wav"
-        with create(name, stem.nbytes) as file:
-            clipped = write_wav(file, stem, separation.sample_rate, parameters.subtype)
-        stems.append(StemEntry(file=name, energy_share=share, clipped_samples=clipped))
-    warnings = list(recording.warnings)
-    if clipped := sum(stem.clipped_samples for stem in stems):
-        warnings.append(
-            f"{clipped} samples went beyond what PCM_16 can hold and were set to full scale; ask for subtype=FLOAT."
+    *,
+    num_sources: int,
+    seed: int,
+    masks: MaskKind,
+    residual: bool = False,
+    progress: Progress | None = None,
+) -> StemSet:
+    """Separate `recording` into the existing empty `directory`.
+
+    Raises:
+        AudioError: the recording turned out to be damaged.
+        OSError: the disk is full, for instance.
+    """
+    writer = _StemWriter(directory, num_sources + residual, recording.channels, recording.sample_rate)
+    try:
+        outcome = separator.separate_recording(
+            recording,
+            writer.write,
+            num_sources,
+            seed=seed,
+            mask_kind=masks,
+            residual=residual,
+            progress=progress,
         )
+    finally:
+        writer.close()
+    for number, source in enumerate(outcome.order, 1):
+        os.replace(directory / f"source_{source}", directory / f"stem_{number}.wav")
+    if residual:
+        os.replace(directory / f"source_{num_sources}", directory / f"{RESIDUAL}.wav")
     manifest = Manifest(
         unmingle_version=version(),
         model=model,
-        sample_rate=separation.sample_rate,
-        channels=recording.samples.shape[0],
-        samples=recording.samples.shape[1],
-        seconds=recording.seconds,
-        num_sources=len(stems),
-        seed=parameters.seed,
-        masks=parameters.masks,
-        subtype=parameters.subtype,
-        stems=stems,
-        stage_seconds={
-            "decode": recording.decode_s,
-            **separation.stage_seconds,
-            "encode": time.perf_counter() - start,
-        },
-        warnings=warnings,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        samples=outcome.samples,
+        seconds=outcome.samples / recording.sample_rate,
+        num_sources=num_sources,
+        seed=seed,
+        masks=masks,
+        format="wav",
+        subtype="FLOAT",
+        stems=[
+            StemEntry(
+                file=f"stem_{number}.wav",
+                energy_share=report.energy_share,
+                confidence=report.confidence,
+                active=[StretchEntry(start_s=stretch.start_s, end_s=stretch.end_s) for stretch in report.active],
+                clipped_samples=0,
+            )
+            for number, report in enumerate(outcome.stems, 1)
+        ],
+        residual=f"{RESIDUAL}.wav" if residual else None,
+        stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
+        warnings=list(recording.warnings),
     )
-    text = manifest.model_dump_json(indent=2).encode()
-    with create(MANIFEST, len(text)) as file:
-        file.write(text + b"\n")
-    return manifest
+    write_reports(directory, manifest)
+    return StemSet(directory, manifest)
+
+
+def write_reports(directory: Path, manifest: Manifest) -> None:
+    """Write manifest.json and activity.rttm into `directory`."""
+    for name, text in reports(manifest):
+        (directory / name).write_text(text)
+
+
+def reports(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """(name, text) of the files that go with the stems."""
+    rttm = "".join(
+        f"SPEAKER recording 1 {stretch.start_s:.3f} {stretch.end_s - stretch.start_s:.3f} <NA> <NA> stem_{number} "
+        "<NA> <NA>\n"
+        for number, stem in enumerate(manifest.stems, 1)
+        for stretch in stem.active
+    )
+    return (MANIFEST, manifest.model_dump_json(indent=2) + "\n"), (ACTIVITY, rttm)
+
+
+class _StemWriter:
+    """Appends to one float WAV per source; the headers follow at the end, when the length is known."""
+
+    def __init__(self, directory: Path, num_sources: int, channels: int, sample_rate: int) -> None:
+        self._files: list[BinaryIO] = [(directory / f"source_{source}").open("wb") for source in range(num_sources)]
+        self._channels, self._sample_rate = channels, sample_rate
+        self._length = 0
+        for file in self._files:
+            file.write(bytes(wav.HEADER_BYTES["FLOAT"]))
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append (sources, channels, samples)."""
+        self._length += block.shape[-1]
+        for file, samples in zip(self._files, block, strict=True):
+            file.write(np.ascontiguousarray(samples.T, "<f4").data)
+
+    def close(self) -> None:
+        """Write the headers and close the files."""
+        for file in self._files:
+            with file:
+                file.seek(0)
+                file.write(wav.header(self._channels, self._length, self._sample_rate, "FLOAT"))

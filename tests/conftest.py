@@ -15,15 +15,6 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="session")
 def bundled_model() -> Path:
     """The ONNX file that comes with the project."""
-    if not BUNDLED_MODEL.exists():  # until it is trained
-        from model.config import ModelConfig
-        from model.export import export
-        from model.network import EmbeddingNet
-
-        BUNDLED_MODEL.parent.mkdir(exist_ok=True)
-        path = Path("/tmp/unmingle-random.onnx")
-        export(EmbeddingNet(ModelConfig(hidden=32)), path)
-        return path
     return BUNDLED_MODEL
 
 

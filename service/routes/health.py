@@ -22,7 +22,7 @@ async def health(service: Service, response: Response) -> Health:
         response.status_code = 503
     return Health(
         status="draining" if state == "stopped" else state,
-        model=service.model,
+        model=service.pipeline.model,
         provider=service.provider,
         version=version(),
         uptime_s=round(time.monotonic() - service.started, 3),

@@ -3,100 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
-from model.separator import Separator
-from service import stems, upload
-from service.audio_io import Recording
+from service import upload
+from service.auth import Caller
 from service.disconnect import unless_disconnected
-from service.engine import Control, Work
-from service.schemas import Manifest, SeparateParameters
-from service.state import Service, ServiceState
+from service.package import Delivery, Package, negotiate, pack
+from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
+from service.routes.parameters import with_fields
+from service.schemas import SeparateParameters
+from service.state import Service
+from service.stems import StemSet
 
 router = APIRouter(tags=["separate"])
-
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "WAV, FLAC, Ogg or MP3."},
-                        **SeparateParameters.model_json_schema()["properties"],
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.post(
     "/separate",
     response_class=FileResponse,
-    openapi_extra=FORM,
-    responses={200: {"content": {"application/zip": {}}, "description": "stem_1.wav ... and manifest.json"}},
+    openapi_extra=UPLOAD,
+    responses={200: ANSWERS, **problem_responses(400, 401, 406, 413, 415, 422, 429, 500, 503, 507)},
 )
-async def separate(request: Request, query: Annotated[SeparateParameters, Query()], service: Service) -> Response:
-    """Separate a recording: a ZIP with stem_1.wav ... (loudest first) and manifest.json."""
-    service.engine.admit()
+async def separate(
+    request: Request, query: Annotated[SeparateParameters, Query()], service: Service, caller: Caller
+) -> Response:
+    """Separate a recording and wait for the stems; they come loudest first, with a manifest."""
+    kind = negotiate(request.headers.get("accept"))
+    service.engine.admit(caller)
+    settings = service.settings
     scratch = service.scratch()
     directory = await scratch.__aenter__()
     try:
-        received = await upload.receive(request, directory / "upload", service.settings.max_upload_bytes)
-        parameters = with_fields(query, received.fields)
-        await unless_disconnected(request, _separate(service, directory, parameters))
+        received = await upload.receive(request, directory / "upload", settings.max_upload_bytes)
+        parameters = with_fields(query, received.fields, service.pipeline.model)
+        delivery = Delivery.of(kind, parameters)
+
+        def finish(stems: StemSet) -> Package:
+            target = directory / "package"
+            target.mkdir()
+            return pack(stems, delivery, target, settings.max_json_bytes)
+
+        package = await unless_disconnected(
+            request,
+            service.pipeline.separate(
+                received.path,
+                directory,
+                parameters,
+                service.decode_limits,
+                finish,
+                timeout_s=settings.request_timeout_s,
+                owner=caller,
+            ),
+        )
     except BaseException:
         await scratch.__aexit__(None, None, None)
         raise
+    return send(package, BackgroundTask(scratch.__aexit__, None, None, None))
+
+
+def send(package: Package, afterwards: BackgroundTask | None = None) -> FileResponse:
+    """The answer with a packed file, and how long each stage took."""
+    timing = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in package.manifest.stage_seconds.items())
     return FileResponse(
-        directory / "stems.zip",
-        media_type="application/zip",
-        filename="stems.zip",
-        background=BackgroundTask(scratch.__aexit__, None, None, None),
+        Path(package.path),
+        media_type=package.media_type,
+        filename=package.filename or None,
+        headers={"Server-Timing": timing},
+        background=afterwards,
     )
-
-
-def with_fields(query: SeparateParameters, fields: dict[str, str]) -> SeparateParameters:
-    """The query's parameters with those of the form over them."""
-    given = query.model_dump(exclude_unset=True)
-    return SeparateParameters.model_validate({**given, **fields})
-
-
-async def _separate(service: ServiceState, directory: Path, parameters: SeparateParameters) -> Manifest:
-    recording = await service.decoder.decode(directory / "upload", directory / "samples", service.decode_limits)
-    work = Work(
-        run=lambda separator, control: _run(
-            separator, control, recording, parameters, service, directory / "stems.zip"
-        ),
-        audio_seconds=recording.seconds,
-        audio_bytes=recording.samples.nbytes,
-        timeout_s=service.settings.request_timeout_s,
-    )
-    return await service.engine.run(work)
-
-
-def _run(
-    separator: Separator,
-    control: Control,
-    recording: Recording,
-    parameters: SeparateParameters,
-    service: ServiceState,
-    target: Path,
-) -> Manifest:
-    separation = separator.separate(
-        recording.samples,
-        recording.sample_rate,
-        parameters.num_sources,
-        seed=parameters.seed,
-        mask_kind=parameters.masks,
-        progress=control,
-    )
-    return stems.write_zip(target, separation, recording, parameters, service.model)

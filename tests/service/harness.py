@@ -91,7 +91,7 @@ def unpack(response: httpx.Response) -> tuple[dict, list[np.ndarray]]:
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
         names = [stem["file"] for stem in manifest["stems"]]
-        assert sorted(archive.namelist()) == sorted([*names, "manifest.json"])
+        assert sorted(archive.namelist()) == sorted([*names, "manifest.json", "activity.rttm"])
         stems = []
         for name in names:
             samples, rate = soundfile.read(io.BytesIO(archive.read(name)), dtype="float32", always_2d=True)
