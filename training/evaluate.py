@@ -1,0 +1,140 @@
+"""How good is a model? `python training/evaluate.py --model M --list L [--out DIR]`; see docs/evaluation.md.
+
+Without arguments: the bundled model on the project's examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import onnxruntime
+from tqdm import tqdm
+
+from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.errors import UnmingleError
+from model.threads import usable_cores
+from training.evaluation.errors import EvaluationError
+from training.evaluation.mixture_list import read_list
+from training.evaluation.speed import measure_speed
+from training.evaluation.workers import score_all
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "list.csv"
+LIBRARIES = ("mir_eval", "pystoi", "numpy", "scipy")
+"""Those that the figures depend on, besides ONNX Runtime, whose package has several names."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate, print the report and write it; returns the process's exit code."""
+    asked = _parse(argv)
+    try:
+        evaluate(
+            asked.model, asked.list, asked.out or _default_folder(asked), asked.limit, asked.jobs, asked.num_sources
+        )
+    except UnmingleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="training/evaluate.py",
+        description="Separate the mixtures of a list and measure how much better their sources are heard.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="ONNX file (default: the bundled model)")
+    parser.add_argument("--list", type=Path, default=EXAMPLES, help="CSV file (default: examples/list.csv)")
+    parser.add_argument("--out", type=Path, help="folder for the report (default: runs/evaluation/MODEL-LIST)")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N mixtures")
+    parser.add_argument("--jobs", type=_positive, default=usable_cores(), help="processes (default: one per core)")
+    parser.add_argument(
+        "--num-sources",
+        choices=("true", "auto"),
+        default="true",
+        help="true: tell the separator how many sources there are; auto: let it find out (default: true)",
+    )
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _default_folder(asked: argparse.Namespace) -> Path:
+    return Path("runs") / "evaluation" / f"{asked.model.stem}-{asked.list.stem}"
+
+
+def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: int, num_sources: str) -> None:
+    """List and model -> figures -> report, printed and written to `out`.
+
+    Raises:
+        EvaluationError: the list, one of its recordings, the folder or an option is not usable.
+        ModelError: the model is not usable.
+    """
+    if num_sources == "auto":
+        raise EvaluationError(
+            "--num-sources auto was asked for, but this version of Unmingle cannot count sources yet; leave the option "
+            "out, or give --num-sources true."
+        )
+    listed = read_list(list_path, limit)
+    model_hash = OnnxEmbedder(model, device="cpu", threads=1).model_hash  # also: complain now, not in every process
+    _make_folder(out)
+    bar = tqdm(score_all(listed, model, jobs), total=len(listed), unit="mixture", disable=None)
+    scored = list(bar)
+    speed = measure_speed(listed, model)
+
+    # Only now: the processes import this file too, and have no use for what draws and writes.
+    from training.evaluation import plots
+    from training.evaluation.markdown import to_markdown
+    from training.evaluation.report import Report, Subject, to_csv, to_json
+
+    versions = {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
+    report = Report(Subject(str(model), model_hash, str(list_path), len(listed), versions), scored, speed)
+    markdown = to_markdown(report)
+    files = {
+        "report.md": markdown.encode(),
+        "report.json": to_json(report).encode(),
+        "mixtures.csv": to_csv(scored).encode(),
+    }
+    if report.mixed:
+        files["histogram.png"] = plots.histogram(report.mixed)
+        files["scatter.png"] = plots.scatter(report.mixed)
+    for name, content in files.items():
+        _write(out / name, content)
+    print(markdown)
+    print(f"written to {out}: {', '.join(files)}")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"The folder {out} cannot be made ({error.strerror}); give another --out.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be written ({error.strerror}); give another --out.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""What the evaluation raises on purpose; the message is shown to the user as it stands."""
+
+from model.errors import UnmingleError
+
+
+class EvaluationError(UnmingleError):
+    """A list or an option cannot be evaluated with; the message says why and what to do."""

@@ -1,0 +1,38 @@
+"""The ideal binary mask: what telling the loudest source of every band would give. Axes: (source, sample)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import masks, segments, stft
+from model.config import ModelConfig
+from model.recording import ArrayRecording
+
+Samples = NDArray[np.float32]
+
+
+def separate_ideally(sources: Samples, sample_rate: int, config: ModelConfig) -> Samples:
+    """Stems by the ideal binary mask on the bands of a model: every band belongs to the source that is loudest there.
+
+    The labels come from the true sources, and then take the way that a model's own hard masks take: to the bins of
+    the recording's own STFT, onto the mixture, back to samples. So this is what the model would reach with perfect
+    embeddings and hard masks; soft masks can in principle do better.
+
+    Args:
+        sources: (sources, samples), the true ones.
+        sample_rate: Hz, theirs.
+        config: whose bands, window and hop to use.
+
+    Returns:
+        (sources, samples), in the order of the sources; they add up to the mixture.
+    """
+    heard = [
+        np.concatenate(list(segments.heard_magnitude(ArrayRecording(source, sample_rate), config)))
+        for source in sources
+    ]
+    binary = masks.labels_to_masks(np.stack(heard).argmax(0), len(sources))
+    grid = masks.Grid.at_rate(sample_rate, config)
+    mixture = stft.analyse(sources.sum(0), grid.window, grid.hop)
+    shares = masks.regrid(binary, config, grid, len(mixture))
+    return stft.synthesise(shares * mixture, sources.shape[-1], grid.window, grid.hop)

@@ -1,0 +1,83 @@
+"""What an evaluation found, as Markdown to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from training.evaluation.measures import HIGHEST_DB, LOWEST_DB
+from training.evaluation.report import UNHARMED_DB, Report
+from training.evaluation.scoring import WAYS
+from training.evaluation.summary import METRICS, Row, Spread, summarise, summarise_alone
+
+_DECIMALS = {"si_sdr_db": 1, "sdr_db": 1, "stoi": 3}
+
+_READING = f"""\
+SI-SDR, SDR and STOI are means; improvements over the mixture (SI-SDRi, SDRi, STOIi) are *mean / median / mean of the
+worst tenth*. Each mixture counts once, with the mean over its sources. SDR is that of BSS Eval, STOI is of speech only.
+Stems are assigned to sources by the best SI-SDR. The ideal binary mask is that of the model's own bands: each band goes
+to the source that is loudest there. Ratios are held between {LOWEST_DB:.0f} and {HIGHEST_DB:.0f} dB."""
+
+_READING_ALONE = f"""\
+The stem beside what went in, *mean / median / mean of the worst tenth*. Ratios are held between {LOWEST_DB:.0f} and
+{HIGHEST_DB:.0f} dB; {HIGHEST_DB:.0f} dB is a stem that equals its source. No harm is done from {UNHARMED_DB:.0f} dB of
+SI-SDR on."""
+
+
+def to_markdown(report: Report) -> str:
+    """The report to read."""
+    subject, speed = report.subject, report.speed
+    sections = [
+        f"# {subject.model} on {subject.list}",
+        f"{subject.mixtures} mixtures, model {subject.model_hash}, true number of sources given.",
+    ]
+    if report.mixed:
+        sections += ["## Separation", _improvement_table(summarise(report.mixed)), _READING]
+    if report.alone:
+        sections += ["## One source alone", _alone_table(report), _READING_ALONE]
+    sections += [
+        "## Speed",
+        f"Real-time factor {speed.real_time_factor:.3f}: {speed.recordings} recordings, one after another, soft masks, "
+        f"from samples to samples on {speed.threads} CPU threads.",
+        "## Versions",
+        ", ".join(f"{name} {version}" for name, version in subject.versions.items()),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _improvement_table(rows: Sequence[Row]) -> str:
+    heading = ("sources", "mixtures", "by", "SI-SDR dB", "SI-SDRi dB", "SDR dB", "SDRi dB", "STOI", "STOIi")
+    lines = []
+    for row in rows:
+        cells = [row.pairing, str(row.mixtures), WAYS[row.way]]
+        for metric in METRICS:
+            cells.append(_number(row.level[metric].mean, metric))
+            cells.append(_spread(row.improvement[metric], metric) if row.improvement else "")
+        lines.append(cells)
+    return _table(heading, lines)
+
+
+def _alone_table(report: Report) -> str:
+    heading = ("source", "recordings", "by", "SI-SDR dB", "SDR dB", "STOI")
+    lines = [
+        [row.pairing, str(row.mixtures), WAYS[row.way], *(_spread(row.level[metric], metric) for metric in METRICS)]
+        for row in summarise_alone(report.alone)
+    ]
+    return _table(heading, lines) + f"\n\nUnharmed, with soft masks: {report.unharmed_share:.0%}."
+
+
+def _spread(spread: Spread, metric: str) -> str:
+    return " / ".join(_number(value, metric) for value in dataclasses.astuple(spread))
+
+
+def _number(value: float, metric: str) -> str:
+    # Adding 0 makes 0.0 of the -0.0 that rounding may leave.
+    return "-" if math.isnan(value) else f"{round(value, _DECIMALS[metric]) + 0.0:.{_DECIMALS[metric]}f}"
+
+
+def _table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown whose columns also line up in a terminal."""
+    widths = [max(len(line[i]) for line in (heading, *lines)) for i in range(len(heading))]
+    rows = [heading, ["-" * width for width in widths], *lines]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in rows)

@@ -1,0 +1,124 @@
+"""What an evaluation found, and its JSON and CSV to compute with."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, ScoredMixture
+from training.evaluation.speed import Speed
+from training.evaluation.summary import METRICS, Row, improvements, levels, summarise, summarise_alone
+
+UNHARMED_DB = 30.0
+"""A source alone whose stem is at least this close to it has not been harmed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What was evaluated on what.
+
+    Attributes:
+        model: path of the model's file as the user gave it.
+        model_hash: first 12 hex digits of the file's SHA-256.
+        list: path of the list as the user gave it.
+        mixtures: how many of it.
+        versions: of the libraries that the figures depend on.
+    """
+
+    model: str
+    model_hash: str
+    list: str
+    mixtures: int
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything that is known in the end.
+
+    Attributes:
+        subject: what was evaluated.
+        scored: in the order of the list.
+        speed: the one thing that differs from one time to the next.
+    """
+
+    subject: Subject
+    scored: Sequence[ScoredMixture]
+    speed: Speed
+
+    @property
+    def mixed(self) -> list[ScoredMixture]:
+        """Mixtures of two and more sources."""
+        return [mixture for mixture in self.scored if mixture.num_sources > 1]
+
+    @property
+    def alone(self) -> list[ScoredMixture]:
+        """Recordings of one source."""
+        return [mixture for mixture in self.scored if mixture.num_sources == 1]
+
+    @property
+    def unharmed_share(self) -> float:
+        """Part of the recordings of one source that soft masks leave as they were; nan without any."""
+        if not self.alone:
+            return math.nan
+        return float(np.mean(levels(self.alone, SOFT, "si_sdr_db") >= UNHARMED_DB))
+
+
+def to_json(report: Report) -> str:
+    """The same to compute with; what has no meaning is null. Only `speed` differs from one time to the next."""
+    content = {
+        "subject": dataclasses.asdict(report.subject),
+        "separation": [_row(row) for row in summarise(report.mixed)] if report.mixed else [],
+        "one_source_alone": [_row(row) for row in summarise_alone(report.alone)] if report.alone else [],
+        "unharmed_share": report.unharmed_share,
+        "speed": dataclasses.asdict(report.speed),
+    }
+    return json.dumps(_plain(content), indent=1) + "\n"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "sources": row.pairing,
+        "mixtures": row.mixtures,
+        "by": row.way,
+        **{metric: dataclasses.asdict(spread) for metric, spread in row.level.items()},
+        **{f"{metric}_improvement": dataclasses.asdict(spread) for metric, spread in row.improvement.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON does not have, becomes None; more digits than mean anything go."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 5)
+    return value
+
+
+def to_csv(scored: Sequence[ScoredMixture]) -> str:
+    """A line per mixture: improvements (mean over its sources), then the SI-SDR of each source before and after."""
+    most = max(mixture.num_sources for mixture in scored)
+    gains = [(way, metric) for way in (SOFT, HARD, IDEAL) for metric in METRICS]
+    heading = ["id", "genders", "seconds"] + [f"{way}_{metric}_improvement" for way, metric in gains]
+    heading += [f"source{i}_{way}_si_sdr_db" for i in range(1, most + 1) for way in WAYS]
+    columns = [improvements(scored, way, metric) for way, metric in gains]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heading)
+    for n, mixture in enumerate(scored):
+        genders = "".join(part.gender for part in mixture.listed.parts)
+        values = [float(column[n]) for column in columns]
+        values += [float(mixture.figures[way].si_sdr_db[i]) for i in range(mixture.num_sources) for way in WAYS]
+        shown = ["" if math.isnan(value) else f"{value:.5f}" for value in values]
+        cells = [mixture.listed.id, genders, f"{mixture.listed.seconds:g}", *shown]
+        writer.writerow(cells + [""] * (len(heading) - len(cells)))
+    return text.getvalue()

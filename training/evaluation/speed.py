@@ -1,0 +1,45 @@
+"""How long separating takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.embedder import OnnxEmbedder
+from model.separator import Separator
+from model.threads import usable_cores
+from training.evaluation.mixture_list import ListedMixture, load_sources
+
+RECORDINGS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Processing seconds per second of audio, from samples to samples.
+
+    Attributes:
+        real_time_factor: of all recordings together; below 1 is faster than listening.
+        recordings: how many were separated, one after another.
+        threads: on how many CPU threads.
+    """
+
+    real_time_factor: float
+    recordings: int
+    threads: int
+
+
+def measure_speed(listed: Sequence[ListedMixture], model: Path) -> Speed:
+    """Separate the first few mixtures of a list again, one at a time on all cores, as a user would, with soft masks."""
+    threads = usable_cores()
+    separator = Separator(OnnxEmbedder(model, device="cpu", threads=threads))
+    chosen = listed[:RECORDINGS]
+    loaded = [load_sources(mixture) for mixture in chosen]
+    sources, sample_rate = loaded[0]
+    separator.separate(sources.sum(0), sample_rate, len(sources))  # the first one also pays for memory and caches
+    audio_s = sum(sources.shape[-1] / sample_rate for sources, sample_rate in loaded)
+    began = time.perf_counter()
+    for sources, sample_rate in loaded:
+        separator.separate(sources.sum(0), sample_rate, len(sources))
+    return Speed((time.perf_counter() - began) / audio_s, len(chosen), threads)
