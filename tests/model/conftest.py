@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.export import export
 from model.network import EmbeddingNet
+from model.segments import SegmentLayout, cut
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ModelConfig(name="small", layers=1, hidden=16, embedding_dim=6)
@@ -51,20 +53,26 @@ def example() -> Callable[[str], Example]:
 class OracleEmbedder:
     """Embeds every band as the one-hot vector of the source that is loudest there: what perfect training would give."""
 
-    def __init__(self, sources: NDArray[np.float32], config: ModelConfig) -> None:
+    def __init__(self, sources: NDArray[np.float32], config: ModelConfig, layout: SegmentLayout | None = None) -> None:
         self.config = config
+        self.layout = layout or SegmentLayout()
         power = np.square(np.abs(stft.analyse(sources, config.window, config.hop)))
         loudest = features.band_magnitude(power, config).argmax(0)
         self.embeddings = np.eye(config.embedding_dim, dtype=np.float32)[loudest]
+        frames = np.zeros((len(loudest), 1), np.float32)
+        self.starts = itertools.cycle([segment.start for segment in cut([frames], self.layout)])
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The planted embeddings, whatever the features."""
-        assert features.shape == (1, *self.embeddings.shape[:2])
-        return self.embeddings[None]
+        """The planted embeddings of the next segments, whatever the features."""
+        taken = [
+            self.embeddings[start:][: self.layout.frames] for start in itertools.islice(self.starts, len(features))
+        ]
+        assert features.shape == (len(taken), *taken[0].shape[:2])
+        return np.stack(taken)
 
 
 @pytest.fixture(scope="session")
-def oracle() -> Callable[[NDArray[np.float32], ModelConfig], OracleEmbedder]:
+def oracle() -> type[OracleEmbedder]:
     """Makes an oracle from true sources at the config's sample rate."""
     return OracleEmbedder
 

@@ -121,3 +121,36 @@ def test_beyond_the_networks_band_the_highest_mask_holds():
     regridded = masks.regrid(shares, CONFIG, grid, 40)
     above = regridded[..., grid.bin_hz() > CONFIG.sample_rate / 2]
     np.testing.assert_array_equal(above, np.broadcast_to(above[..., :1], above.shape))
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 5])
+def test_with_a_residual_they_still_sum_to_one(num_sources):
+    soft = masks.soft_masks(unit_vectors(11, 7, 4), unit_vectors(num_sources, 4), 5.0)
+    claimed = masks.claim(soft)
+    assert claimed.shape == (11, 7)
+    assert ((claimed >= 0) & (claimed <= 1)).all()
+    shared = masks.with_residual(soft, claimed)
+    assert shared.shape == (num_sources + 1, 11, 7)
+    assert (shared >= 0).all()
+    np.testing.assert_allclose(shared.sum(0), 1.0, rtol=1e-6)
+
+
+def test_the_residual_takes_what_nobody_claims():
+    undecided, decided = np.full((2, 1, 1), 0.5, np.float32), np.array([[[1.0]], [[0.0]]], np.float32)
+    assert masks.claim(undecided) == 0.0
+    assert masks.claim(decided) == 1.0
+
+
+def test_clarity_is_the_weighted_margin():
+    clarity = masks.Clarity(2)
+    # One loud bin that is clear, and one as loud that nobody can tell; the second source has half of that one only.
+    clarity.push(np.array([[[1.0, 0.5]], [[0.0, 0.5]]], np.float32), np.ones((1, 2), np.float32))
+    first, second = clarity.per_source()
+    assert first == pytest.approx((1.0 * 1.0 + 0.5 * 0.0) / 1.5)
+    assert second == pytest.approx(0.0)
+
+
+def test_clarity_of_silence_is_nothing():
+    clarity = masks.Clarity(2)
+    clarity.push(np.full((2, 3, 4), 0.5, np.float32), np.zeros((3, 4), np.float32))
+    assert clarity.per_source() == (0.0, 0.0)

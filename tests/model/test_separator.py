@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import soxr
 from model import Separator, metrics, stft
 from model.config import ModelConfig
 from model.errors import AudioError, ParameterError, UnmingleError
-from model.segments import SegmentLayout, cut
+from model.segments import SegmentLayout
 
 # Every bin with an embedding of its own: the separator can then do exactly what the ideal binary mask does.
 EVERY_BIN = ModelConfig(high_group=1, embedding_dim=8)
@@ -114,19 +113,37 @@ def test_recordings_of_several_segments(small_embedder, samples):
 def test_a_source_is_the_same_stem_in_every_segment(example, oracle):
     """The clustering is one for the whole recording, however many segments the network takes it in."""
     case = example("two_speakers")
-    whole = oracle(case.sources, EVERY_BIN)
     layout = SegmentLayout(frames=125, overlap=25)
-
-    class InSegments:
-        config = EVERY_BIN
-        starts: ClassVar = [s.start for s in cut([np.zeros((len(whole.embeddings), 1), np.float32)], layout)]
-
-        def embed(self, features):
-            taken = [self.starts.pop(0) for _ in features]
-            return np.stack([whole.embeddings[start : start + layout.frames] for start in taken])
-
-    stems = Separator(InSegments(), layout).separate(case.mixture, 16_000, mask_kind="hard").stems
+    separator = Separator(oracle(case.sources, EVERY_BIN, layout), layout)
+    stems = separator.separate(case.mixture, 16_000, mask_kind="hard").stems
     assert improvement(stems, case).mean() > improvement(ideal_binary_mask(case), case).mean() - 0.1
+
+
+@pytest.mark.parametrize("mask_kind", ["soft", "hard"])
+@pytest.mark.parametrize("channels", [None, 2])
+def test_stems_and_residual_add_up_to_the_mixture(separator, example, mask_kind, channels):
+    mixture = example("two_speakers").mixture
+    if channels:
+        mixture = np.stack([mixture] * channels)
+    result = separator.separate(mixture, 16_000, 3, mask_kind=mask_kind, residual=True)
+    assert result.stems.shape == (3, *mixture.shape)
+    assert result.residual.shape == mixture.shape
+    np.testing.assert_allclose(result.stems.sum(0) + result.residual, mixture, atol=2e-6)
+    assert separator.separate(mixture, 16_000, 3).residual is None
+
+
+def test_confidence_and_activity_of_oracle_embeddings(example, oracle):
+    """Speakers who take turns: each stem is heard when its speaker speaks, and all of it is clear."""
+    case = example("two_speakers")
+    sources = np.concatenate((case.sources * [[1.0], [0.0]], case.sources * [[0.0], [1.0]]), axis=1)
+    result = Separator(oracle(sources.astype(np.float32), EVERY_BIN)).separate(sources.sum(0), 16_000)
+    stems = metrics.best_permutation(metrics.si_sdr_db(result.stems[None], sources[:, None]))
+    for source, (start, end) in enumerate(((0.0, 5.0), (5.0, 10.0))):
+        report = result.reports[stems[source]]
+        assert report.confidence > 0.95
+        heard = sum(s.end_s - s.start_s for s in report.active)
+        assert heard > 3.5
+        assert all(start - 0.1 <= s.start_s and s.end_s <= end + 0.1 for s in report.active)
 
 
 def test_embedding_twice_changes_next_to_nothing(separator, example, monkeypatch):
