@@ -103,7 +103,7 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     from training.evaluation.report import Report, Subject, to_csv, to_json
 
     versions = {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
-    report = Report(Subject(str(model), model_hash, str(list_path), len(listed), versions), scored, speed)
+    report = Report(Subject(_shown(model), model_hash, _shown(list_path), len(listed), versions), scored, speed)
     markdown = to_markdown(report)
     files = {
         "report.md": markdown.encode(),
@@ -117,6 +117,11 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
         _write(out / name, content)
     print(markdown)
     print(f"written to {out}: {', '.join(files)}")
+
+
+def _shown(path: Path) -> str:
+    """A path as it is to be read: short where it lies below the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _make_folder(out: Path) -> None:

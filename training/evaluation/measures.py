@@ -89,7 +89,7 @@ def _sdr_db(stem: Samples, source: Samples) -> float:
 
 def _stoi(stem: Samples, source: Samples, sample_rate: int) -> float:
     """STOI (Taal et al., 2011); nan where there is less than 0.4 s of speech, too little for it."""
-    if _is_silent(source):
+    if _is_silent(source) or len(source) < 0.4 * sample_rate:
         return float("nan")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)

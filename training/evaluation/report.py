@@ -25,9 +25,9 @@ class Subject:
     """What was evaluated on what.
 
     Attributes:
-        model: path of the model's file as the user gave it.
+        model: path of the model's file.
         model_hash: first 12 hex digits of the file's SHA-256.
-        list: path of the list as the user gave it.
+        list: path of the list.
         mixtures: how many of it.
         versions: of the libraries that the figures depend on.
     """

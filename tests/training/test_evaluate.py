@@ -1,0 +1,187 @@
+"""The evaluation, the way its users start it, and the figures it is made of."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mir_eval.separation
+import numpy as np
+import pytest
+import soundfile
+
+from model.config import ModelConfig
+from training.evaluate import main
+from training.evaluation.ideal_mask import separate_ideally
+from training.evaluation.measures import LOWEST_DB, in_order, measure
+from training.evaluation.summary import Spread
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+HEADING = "id,seconds,genders,source1_path,source1_start,source1_gain_db,source2_path,source2_start,source2_gain_db"
+
+
+def evaluate(*arguments: object) -> str:
+    """Run training/evaluate.py as a process of its own, where warnings are errors; what it printed."""
+    command = [sys.executable, "-W", "error", str(ROOT / "training" / "evaluate.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def without_speed(folder: Path) -> dict:
+    content = json.loads((folder / "report.json").read_text())
+    assert content.pop("speed")["real_time_factor"] > 0
+    return content
+
+
+@pytest.fixture(scope="module")
+def report(bundled_model, tmp_path_factory) -> tuple[Path, str]:
+    """The report on the project's examples, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("report")
+    return folder, evaluate("--model", bundled_model, "--out", folder, "--jobs", 2)
+
+
+@pytest.fixture(scope="module")
+def sources() -> np.ndarray:
+    """(sources, samples) of two people, 16 kHz."""
+    files = [EXAMPLES / "two_speakers" / f"source_{i}.flac" for i in (1, 2)]
+    return np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
+
+
+def test_examples_give_a_table_for_each_pairing_and_way(report):
+    folder, printed = report
+    content = json.loads((folder / "report.json").read_text())
+    rows = {(row["sources"], row["by"]): row for row in content["separation"]}
+    assert set(rows) == {(g, w) for g in ("all", "FF", "FM", "FMM") for w in ("mixture", "soft", "hard", "ideal")}
+    assert rows["all", "mixture"]["mixtures"] == 3
+    assert "si_sdr_db_improvement" not in rows["all", "mixture"]
+    for pairing in ("FF", "FM", "FMM"):
+        ideal, soft = rows[pairing, "ideal"], rows[pairing, "soft"]
+        assert ideal["si_sdr_db_improvement"]["mean"] > 10.0
+        assert ideal["sdr_db_improvement"]["mean"] > soft["sdr_db_improvement"]["mean"]
+        assert ideal["stoi_improvement"]["mean"] > 0.1
+    spread = rows["all", "ideal"]["si_sdr_db_improvement"]
+    assert spread["worst_tenth"] <= spread["median"]
+    assert (folder / "report.md").read_text() in printed
+    assert content["one_source_alone"] == []
+
+
+def test_report_lists_every_mixture_and_draws_pictures(report):
+    folder, _ = report
+    with (folder / "mixtures.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["id"] for row in rows] == ["two_speakers", "same_gender", "three_speakers"]
+    assert rows[0]["source3_soft_si_sdr_db"] == ""
+    assert float(rows[2]["source3_ideal_si_sdr_db"]) > float(rows[2]["source3_mixture_si_sdr_db"])
+    for picture in ("histogram.png", "scatter.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob("*.partial"))
+
+
+def test_same_figures_again_and_for_any_number_of_processes(report, bundled_model, tmp_path):
+    folder, _ = report
+    evaluate("--model", bundled_model, "--out", tmp_path, "--jobs", 1)
+    assert without_speed(tmp_path) == without_speed(folder)
+    assert (tmp_path / "mixtures.csv").read_bytes() == (folder / "mixtures.csv").read_bytes()
+
+
+def test_one_source_alone_and_sounds_that_are_not_speech(bundled_model, tmp_path):
+    speech = EXAMPLES / "two_speakers" / "source_1.flac"
+    noise = tmp_path / "noise.wav"
+    soundfile.write(noise, 0.1 * np.random.default_rng(0).standard_normal(48_000), 16_000)
+    rows = [HEADING, f"alone,2,F,{speech},8000,-3,,,", f"sound,2,FN,{speech},8000,0,noise.wav,0,-6"]
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    printed = evaluate("--model", bundled_model, "--list", tmp_path / "list.csv", "--out", tmp_path / "report")
+    content = without_speed(tmp_path / "report")
+    assert content["unharmed_share"] == 1.0
+    assert content["one_source_alone"][0]["si_sdr_db"]["mean"] > 90.0
+    assert {row["sources"] for row in content["separation"]} == {"all", "FN"}
+    assert 0.0 < content["separation"][0]["stoi"]["mean"] < 1.0
+    assert "Unharmed, with soft masks: 100%" in printed
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("", "no mixtures"),
+        ("a,1,FM,here.wav,0,0,gone.wav,0,0", "gone.wav"),
+        ("a,1,F,here.wav,0,0,here.wav,0,0", "genders is 'F' for 2 sources"),
+        ("a,1,FX,here.wav,0,0,here.wav,0,0", "one letter per source"),
+        ("a,soon,FM,here.wav,0,0,here.wav,0,0", "line 2: seconds is 'soon'"),
+        ("a,1,FM,here.wav,0,0,here.wav,1000,0", "enough samples"),
+        ("a,1,FM,here.wav,0,0,text.wav,0,0", "cannot be read"),
+    ],
+)
+def test_unusable_lists_are_explained(row, complaint, bundled_model, tmp_path, capfd):
+    soundfile.write(tmp_path / "here.wav", np.full(16_000, 0.1), 16_000)
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "list.csv").write_text(f"{HEADING}\n{row}\n" if row else HEADING + "\n")
+    arguments = ["--model", str(bundled_model), "--list", str(tmp_path / "list.csv"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--jobs", "1"]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("error: ")
+    assert complaint in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--list", "nowhere.csv"], "nowhere.csv cannot be read"),
+        (["--list", str(EXAMPLES / "README.md")], "has no column"),
+        (["--model", "nowhere.onnx"], "nowhere.onnx cannot be read"),
+        (["--model", str(EXAMPLES / "list.csv")], "not a usable ONNX model"),
+    ],
+)
+def test_what_cannot_be_read_is_named(arguments, complaint, tmp_path, capsys):
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_bss_eval_is_that_of_the_library_on_all_sources_together(sources):
+    stems = 0.8 * sources + 0.2 * sources[::-1] + 0.01 * np.random.default_rng(1).standard_normal(sources.shape)
+    with pytest.warns(FutureWarning, match="mir_eval"):
+        expected = mir_eval.separation.bss_eval_sources(sources, stems, compute_permutation=False)[0]
+    np.testing.assert_allclose(measure(stems, sources, 16_000, [True, True]).sdr_db, expected, atol=1e-6)
+
+
+def test_a_silent_stem_counts_as_the_worst_and_a_silent_source_not_at_all(sources):
+    stems, true = sources.copy(), sources.copy()
+    stems[0] = 0.0
+    true[1] = 0.0
+    figures = measure(stems, true, 16_000, [True, True])
+    assert figures.si_sdr_db[0] == figures.sdr_db[0] == LOWEST_DB
+    assert figures.stoi[0] == pytest.approx(0.0, abs=1e-3)
+    assert np.isnan([figures.si_sdr_db[1], figures.sdr_db[1], figures.stoi[1]]).all()
+
+
+def test_only_speech_has_an_intelligibility(sources):
+    stoi = measure(sources, sources, 16_000, [True, False]).stoi
+    assert stoi[0] == pytest.approx(1.0)
+    assert np.isnan(stoi[1])
+    assert np.isnan(measure(sources[:, :5000], sources[:, :5000], 16_000, [True, True]).stoi).all()
+
+
+def test_stems_are_taken_in_the_order_of_the_sources(sources):
+    np.testing.assert_array_equal(in_order(sources[::-1], sources), sources)
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 44_100])
+def test_ideal_mask_separates_what_lies_apart_and_adds_up(sample_rate):
+    time = np.arange(sample_rate) / sample_rate
+    tones = np.stack([0.3 * np.sin(2 * np.pi * hz * time) for hz in (500.0, 2_000.0)]).astype(np.float32)
+    stems = separate_ideally(tones, sample_rate, ModelConfig())
+    np.testing.assert_allclose(stems.sum(0), tones.sum(0), atol=1e-5)
+    inner = slice(1000, -1000)  # at the edges a tone starts and ends, and is no tone
+    np.testing.assert_allclose(stems[:, inner], tones[:, inner], atol=0.01)
+
+
+def test_worst_tenth_is_the_mean_of_the_lowest_and_of_at_least_one():
+    spread = Spread.of(np.arange(1.0, 21.0)[::-1])
+    assert (spread.mean, spread.median, spread.worst_tenth) == (10.5, 10.5, 1.5)
+    assert Spread.of(np.array([3.0, np.nan, 1.0])).worst_tenth == 1.0
+    assert np.isnan(Spread.of(np.array([np.nan])).mean)
