@@ -74,6 +74,8 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def new_config(given: dict[str, Any], start: ModelConfig) -> TrainConfig:
     """Given options over the defaults, those of the network over `start`."""
+    if "steps" in given and "minutes" in given:
+        raise TrainingError("Both --steps and --minutes were given: a run ends by one of them.")
     return TrainConfig(
         **_those_of(TrainConfig, given),
         mixtures=MixtureConfig(**_those_of(MixtureConfig, given)),

@@ -30,12 +30,17 @@ class MixtureConfig:
     """Chance that one source is not speech, where the corpus has such sounds."""
     speed_range: float = 0.0
     """Sources are played faster or slower by up to this fraction (changes pitch and formants: a new voice)."""
+    pieces: int = 1
+    """The sources of a mixture are heard in this many pieces, each from another place of their recordings. The network
+    hears each piece alone and the objective takes them as one: a source keeps its embeddings through a recording."""
 
     def __post_init__(self) -> None:
         if not self.num_sources or min(self.num_sources) < 0 or sum(self.num_sources) <= 0:
             raise TrainingError(
                 f"num_sources is {self.num_sources}; expected the chances of 1, 2, 3... sources, for example 0,0.7,0.3."
             )
+        if self.pieces < 1:
+            raise TrainingError(f"pieces is {self.pieces}; expected 1 or more.")
         if self.level_range_db < 0 or not 0 <= self.sound_chance <= 1 or not 0 <= self.speed_range < 0.5:
             raise TrainingError(
                 "Expected level_range_db of 0 or more, sound_chance from 0 to 1 and speed_range from 0 to below 0.5; "
@@ -87,21 +92,24 @@ class MixtureSampler:
     def draw(self, batch: int, samples: int) -> Draw:
         """Choose speakers, recordings, places, gains and speeds for a batch of mixtures of `samples` samples.
 
-        Sources of one mixture are different speakers; at most one of them is a sound that is not speech.
+        Sources of one mixture are different speakers; at most one of them is a sound that is not speech. The pieces
+        of a mixture are neighbours in the batch, which must be a multiple of them.
         """
         c, g, most = self.config, self.generator, len(self.config.num_sources)
-        counts = torch.multinomial(torch.tensor(c.num_sources), batch, replacement=True, generator=g) + 1
-        who = torch.multinomial(self._speech_weight.expand(batch, -1), most, generator=g)
+        mixtures = batch // c.pieces
+        counts = torch.multinomial(torch.tensor(c.num_sources), mixtures, replacement=True, generator=g) + 1
+        who = torch.multinomial(self._speech_weight.expand(mixtures, -1), most, generator=g)
         if bool(self._sound_weight.any()):
-            sound = torch.multinomial(self._sound_weight, batch, replacement=True, generator=g)
-            is_sound = (torch.rand(batch, generator=g) < c.sound_chance) & (counts > 1)
+            sound = torch.multinomial(self._sound_weight, mixtures, replacement=True, generator=g)
+            is_sound = (torch.rand(mixtures, generator=g) < c.sound_chance) & (counts > 1)
             who[:, 0] = torch.where(is_sound, sound, who[:, 0])
+        speed = 1.0 + c.speed_range * (2.0 * torch.rand(mixtures, most, generator=g) - 1.0)
+        level_db = c.level_range_db * (torch.rand(mixtures, most, generator=g) - 0.5)
+        counts, who, speed, level_db = (x.repeat_interleave(c.pieces, 0) for x in (counts, who, speed, level_db))
         nth = (torch.rand(batch, most, generator=g) * self._count[who]).long().minimum(self._count[who] - 1)
         recording = self._in_order[self._first[who] + nth]
-        speed = 1.0 + c.speed_range * (2.0 * torch.rand(batch, most, generator=g) - 1.0)
         room = (self.corpus.lengths[recording] - (samples * speed).ceil().long() - 1).clamp_min(0)
         start = (torch.rand(batch, most, generator=g) * (room + 1)).long().minimum(room)
-        level_db = c.level_range_db * (torch.rand(batch, most, generator=g) - 0.5)
         gain = 0.05 * 10.0 ** (level_db / 20.0) / self.corpus.rms[recording]
         present = torch.arange(most) < counts.unsqueeze(1)
         return Draw(recording, start, torch.where(present, gain, torch.zeros(())), speed)
@@ -144,6 +152,21 @@ class Batch:
     weights: Tensor
     targets: Tensor
     magnitudes: Tensor
+
+    def joined(self, pieces: int) -> Batch:
+        """The same with the pieces of each mixture as one item: (batch / pieces, pieces * frame, ...)."""
+        return Batch(
+            join(self.features, pieces),
+            join(self.memberships, pieces),
+            join(self.weights, pieces) / pieces,
+            join(self.targets, pieces),
+            join(self.magnitudes, pieces),
+        )
+
+
+def join(x: Tensor, pieces: int) -> Tensor:
+    """(batch, frame, ...) -> (batch / pieces, pieces * frame, ...)."""
+    return x.reshape(x.shape[0] // pieces, -1, *x.shape[2:])
 
 
 def samples_for(frames: int, config: ModelConfig) -> int:
@@ -193,7 +216,7 @@ def make_batch(
     magnitude = band_sums(_product(mixture, mixture), config).sqrt()
     shared = band_sums(_product(separate, mixture.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
     targets = shared.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
-    memberships = torch.nn.functional.one_hot(power.argmax(1), sources.shape[1]).float()
+    memberships = torch.nn.functional.one_hot(power.max(1).indices, sources.shape[1]).float()
     active = magnitude >= magnitude.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
     weights = magnitude * active if weighting == "magnitude" else active.float()
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)

@@ -23,16 +23,18 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        """Open the log, forgetting what a run that is resumed after `step` had logged beyond that."""
+        """Open the log; what is in it beyond `step`, after which the run goes on, is forgotten."""
         self._folder = folder
         path = folder / HISTORY
-        had = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if step else []
+        lines = path.read_text().splitlines() if step and path.is_file() else []
+        # A machine that lost power may have left half a line.
+        had = [json.loads(line) for line in lines if line.endswith("}")]
         self.records: list[Record] = [r for r in had if r["step"] <= step]
         partial = path.with_suffix(".jsonl.partial")
         partial.write_text("".join(json.dumps(r) + "\n" for r in self.records))
         os.replace(partial, path)
-        self._history = path.open("a")
-        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1 if step else None)
+        self._history = path.open("a", buffering=1)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1)
 
     def add(self, record: Record) -> None:
         """Append one record."""

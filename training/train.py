@@ -5,6 +5,7 @@ Read it from the top: arguments -> run's folder -> corpus -> state -> loop -> ex
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from training.checkpoint import BEST, LATEST, State
 from training.corpus import find_recordings, load_corpus
 from training.errors import TrainingError
 from training.interruption import Interruption, heed_interruptions
-from training.mixtures import MixtureSampler, make_batch, samples_for
+from training.mixtures import MixtureSampler, join, make_batch, samples_for
 from training.objectives import evaluate, parse_objective
 from training.optimisation import GradientClipper, learning_rate, standardise
 from training.run_log import RunLog
@@ -58,6 +59,8 @@ def new_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
     start = checkpoint.read_network_config(Path(asked.given["init"])) if init else SMALL_NETWORK
     taken = {p.name for p in asked.runs.iterdir()} if asked.runs.is_dir() else set()
     name = asked.given.get("name") or next(f"run-{n}" for n in range(1, len(taken) + 2) if f"run-{n}" not in taken)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise TrainingError(f"--name {name} cannot name a folder: expected letters, digits, '_', '-' and '.'.")
     if name in taken:
         raise TrainingError(
             f"There is a run {asked.runs / name} already: choose another --name, go on with it by --resume {name}, or "
@@ -104,17 +107,22 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
         "held out for validation"
     )
     sampler = MixtureSampler(corpus.to(device), config.mixtures, torch.Generator().manual_seed(config.seed))
-    state = begin(config, sampler, device)
-    if resume:
-        checkpoint.restore(folder / LATEST, state, config)
-        print(f"going on with {folder} after step {state.step}")
-    else:
-        folder.mkdir(parents=True)
-        (folder / CONFIG).write_text(config.to_json())
-    log = RunLog(folder, state.step)
     with heed_interruptions() as interruption:
-        run_steps(folder, config, state, sampler, validation, log, interruption)
-    log.close()
+        state = begin(config, sampler, device)
+        if resume:
+            checkpoint.restore(folder / LATEST, state, config)
+            print(f"going on with {folder} after step {state.step}")
+        else:
+            initialise(config, state, sampler)
+            folder.mkdir(parents=True)
+            (folder / CONFIG).write_text(config.to_json())
+            checkpoint.save(folder / LATEST, state, config)
+        log = RunLog(folder, state.step)
+        precision = machine.choose_precision(config.precision, device)
+        weights = sum(p.numel() for p in state.network.parameters())
+        print(f"{weights / 1e6:.1f} million weights in training on {device}, in {precision}".replace("torch.", ""))
+        run_steps(folder, config, state, sampler, precision, validation, log, interruption)
+        log.close()
     export_best(folder, config, state)
     if interruption:
         again = f"python training/train.py --runs {folder.parent} --resume {folder.name}"
@@ -123,17 +131,20 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
 
 
 def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) -> State:
-    """The state before the first step."""
-    network = EmbeddingNet(config.network, config.dropout)
-    if config.init:
-        checkpoint.load_weights(Path(config.init), network)
-    else:
-        samples = samples_for(config.frames, config.network)
-        batch = make_batch(sampler.sources(sampler.draw(STANDARDISE_ON, samples), samples), config.network)
-        network.mean, network.deviation = standardise(batch.features)
-    network.to(device)
+    """Network and optimiser as they are made, with random weights."""
+    network = EmbeddingNet(config.network, config.dropout).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
     return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator)
+
+
+def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:
+    """The weights that a new run starts from, or at least the scale of the features."""
+    if config.init:
+        checkpoint.load_weights(Path(config.init), state.network)
+        return
+    samples = samples_for(config.frames, config.network)
+    batch = make_batch(sampler.sources(sampler.draw(STANDARDISE_ON, samples), samples), config.network)
+    state.network.mean, state.network.deviation = standardise(batch.features)
 
 
 def run_steps(
@@ -141,12 +152,12 @@ def run_steps(
     config: TrainConfig,
     state: State,
     sampler: MixtureSampler,
+    precision: torch.dtype,
     validation: Validation,
     log: RunLog,
     interruption: Interruption,
 ) -> None:
     """The loop. A checkpoint is written every minute and at the end, so that hardly anything can be lost."""
-    precision = machine.choose_precision(config.precision, sampler.corpus.samples.device)
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
     saved_at = began
     tty = sys.stderr.isatty()
@@ -189,8 +200,11 @@ def step(config: TrainConfig, state: State, sampler: MixtureSampler, precision: 
     batch = make_batch(sources, config.network, config.weighting)
     with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
         embeddings = state.network(batch.features)
+    pieces = config.mixtures.pieces
     # Outside autocast: Gram matrices want float32.
-    loss = evaluate(parse_objective(config.objective), embeddings, batch, config.network.mask_sharpness)
+    loss = evaluate(
+        parse_objective(config.objective), join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness
+    )
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
     rate = learning_rate(config.learning_rate, state.step, state.progress(config))

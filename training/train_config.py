@@ -51,8 +51,8 @@ class TrainConfig:
     device: Device = _option("auto", "auto is cuda where there is one")
     threads: int = _option(0, "CPU threads; 0 is all cores this process may use")
     precision: Precision = _option("auto", "of the network's arithmetic; auto is bfloat16 where the machine has it")
-    validations: int = _option(8, "how often to measure SI-SDRi, spread evenly over the run")
-    validation_mixtures: int = _option(24, "how many mixtures to measure it on, always the same ones")
+    validations: int = _option(6, "how often to measure SI-SDRi, spread evenly over the run")
+    validation_mixtures: int = _option(16, "how many mixtures to measure it on, always the same ones")
     mixtures: MixtureConfig = DEFAULT_MIXTURES
     network: ModelConfig = SMALL_NETWORK
 
@@ -64,6 +64,8 @@ class TrainConfig:
         ]
         if self.frames % self.network.frames_per_step:
             problems.append(f"frames must be a multiple of frames_per_step ({self.network.frames_per_step})")
+        if self.batch % self.mixtures.pieces:
+            problems.append(f"batch must be a multiple of pieces ({self.mixtures.pieces})")
         if self.minutes <= 0 or self.learning_rate <= 0:
             problems.append("minutes and learning_rate must be above 0")
         if not 0 <= self.clip_percentile <= 100 or not 0 <= self.dropout < 1:

@@ -1,0 +1,79 @@
+"""The command line becomes a configuration, and a configuration survives being saved."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from model.config import ModelConfig
+from training.arguments import new_config, parse, resumed_config
+from training.errors import TrainingError
+from training.mixtures import MixtureConfig
+from training.objectives import parse_objective
+from training.train_config import SMALL_NETWORK, TrainConfig
+
+
+def config_of(*argv):
+    return new_config(parse(argv).given, SMALL_NETWORK)
+
+
+def test_without_arguments_everything_is_default():
+    assert config_of() == TrainConfig()
+
+
+def test_every_field_of_every_configuration_is_an_option():
+    config = config_of(
+        *("--name", "mine", "--data", "d", "--minutes", "90", "--batch", "8", "--num-sources", "0.1,0.6,0.3"),
+        *("--speed-range", "0.1", "--hidden", "600", "--frames-per-step", "4", "--objective", "whitened_kmeans"),
+    )
+    assert (config.data, config.minutes, config.batch, config.objective) == ("d", 90.0, 8, "whitened_kmeans")
+    assert config.mixtures == MixtureConfig(num_sources=(0.1, 0.6, 0.3), speed_range=0.1)
+    assert config.network == dataclasses.replace(SMALL_NETWORK, name="mine", hidden=600, frames_per_step=4)
+
+
+def test_no_two_configurations_share_a_field():
+    names = [f.name for kind in (TrainConfig, MixtureConfig, ModelConfig) for f in dataclasses.fields(kind)]
+    assert len(names) == len(set(names))
+
+
+def test_a_configuration_survives_json():
+    config = config_of("--num-sources", "0,1", "--hidden", "17", "--name", "a")
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", TrainConfig().to_json().replace('"batch"', '"batches"')])
+def test_a_configuration_that_is_not_ours_is_refused(text):
+    with pytest.raises(TrainingError, match="not the configuration of a run"):
+        TrainConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (("--batch", "0"), "batch must be at least 1"),
+        (("--frames", "101"), r"frames must be a multiple of frames_per_step \(2\)"),
+        (("--minutes", "0"), "minutes"),
+        (("--steps", "5", "--minutes", "1"), "Both --steps and --minutes"),
+        (("--objective", "magic"), "expected affinity, whitened_kmeans, attractor"),
+        (("--objective", "x*affinity"), "has a part 'x"),
+        (("--dropout", "1"), "dropout"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(argv, complaint):
+    with pytest.raises(TrainingError, match=complaint):
+        config_of(*argv)
+
+
+def test_objectives_can_be_summed_with_factors():
+    terms = parse_objective("whitened_kmeans+2*attractor")
+    assert [factor for factor, _ in terms] == [1.0, 2.0]
+    assert terms[1][1] is parse_objective("attractor")[0][1]
+
+
+def test_a_resumed_run_may_only_change_what_belongs_to_the_machine():
+    saved = config_of("--name", "a", "--batch", "8")
+    moved = resumed_config({"device": "cuda", "data": "/elsewhere", "threads": 4, "batch": 8}, saved)
+    assert (moved.device, moved.data, moved.threads) == ("cuda", "/elsewhere", 4)
+    with pytest.raises(TrainingError, match=r"--hidden is 9, was 128.*--init a"):
+        resumed_config({"hidden": 9}, saved)

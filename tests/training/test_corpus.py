@@ -1,0 +1,106 @@
+"""A corpus is found, split and decoded as its folder says; what cannot be used is named."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from training.corpus import find_recordings, load_corpus
+from training.errors import TrainingError
+from training.train_config import TrainConfig
+
+RATE = 16_000
+
+
+def a_tone(path, seconds=0.5, rate=RATE, channels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 0.25 * np.sin(2 * np.pi * 440.0 * np.arange(round(seconds * rate)) / rate)
+    soundfile.write(path, np.stack([tone] * channels, -1), rate)
+
+
+def a_table(root, rows):
+    with (root / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_the_bundled_corpus_has_speakers_to_learn_and_to_hold_out():
+    found = find_recordings(Path(TrainConfig().data))
+    learnt, held_out = ({r.speaker for r in found if r.split == s} for s in ("train", "valid"))
+    assert len(learnt) >= 8
+    assert len(held_out) >= 2
+    assert not learnt & held_out
+
+
+def test_folders_are_speakers_and_the_same_ones_are_held_out_each_time(tmp_path):
+    for speaker in range(10):
+        a_tone(tmp_path / f"speaker_{speaker}" / "chapter" / "a.wav")
+    found = find_recordings(tmp_path)
+    held_out = {r.speaker for r in found if r.split == "valid"}
+    assert len(held_out) == 2
+    assert found == find_recordings(tmp_path)
+
+
+def test_metadata_csv_decides_splits_and_what_is_not_speech(tmp_path):
+    rows = []
+    for split, speaker, language in (
+        ("train", "ann", "en"),
+        ("train", "bob", "en"),
+        ("train", "dog", "-"),
+        ("valid", "cid", "en"),
+        ("valid", "dot", "en"),
+        ("test", "eve", "en"),
+    ):
+        a_tone(tmp_path / split / f"{speaker}.wav")
+        rows.append({"path": f"{split}/{speaker}.wav", "split": split, "speaker": speaker, "language": language})
+    a_table(tmp_path, rows)
+    found = find_recordings(tmp_path)
+    assert {(r.speaker, r.split) for r in found} == {(r["speaker"], r["split"]) for r in rows}
+    corpus = load_corpus([r for r in found if r.split == "train"], RATE)
+    assert dict(zip(corpus.speakers, corpus.is_speech.tolist(), strict=True)) == {
+        "ann": True,
+        "bob": True,
+        "dog": False,
+    }
+
+
+@pytest.mark.parametrize("speakers", [0, 1, 3])
+def test_too_few_speakers_are_refused_and_the_message_says_what_is_expected(tmp_path, speakers):
+    for speaker in range(speakers):
+        a_tone(tmp_path / str(speaker) / "a.wav")
+    with pytest.raises(TrainingError, match=r"metadata\.csv with the columns path, split and speaker, or a folder per"):
+        find_recordings(tmp_path)
+
+
+def test_a_table_without_speakers_is_refused(tmp_path):
+    a_table(tmp_path, [{"path": "a.wav", "split": "train"}])
+    with pytest.raises(TrainingError, match="no column speaker"):
+        find_recordings(tmp_path)
+
+
+def test_recordings_keep_their_length_and_level_at_the_rate_asked_for(tmp_path):
+    a_tone(tmp_path / "a" / "stereo.flac", seconds=1.0, rate=44_100, channels=2)
+    a_tone(tmp_path / "b" / "own.wav", seconds=0.5)
+    a_tone(tmp_path / "c" / "own.wav")
+    a_tone(tmp_path / "d" / "own.wav")
+    corpus = load_corpus(find_recordings(tmp_path), RATE)
+    assert corpus.lengths.tolist() == [RATE, RATE // 2, RATE // 2, RATE // 2]
+    assert corpus.rms.numpy() == pytest.approx(np.full(4, 0.25 / np.sqrt(2)), rel=5e-3)
+    assert corpus.hours == pytest.approx(2.5 / 3600)
+    second = corpus.samples[corpus.starts[1] : corpus.starts[1] + corpus.lengths[1]].numpy() / 32768.0
+    written, _ = soundfile.read(tmp_path / "b" / "own.wav")
+    assert np.abs(second - written).max() < 2 / 32768
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no audio"])
+def test_a_file_that_is_not_audio_is_named(tmp_path, content):
+    for speaker in "abcd":
+        a_tone(tmp_path / speaker / "a.wav")
+    (tmp_path / "c" / "broken.flac").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"broken\.flac cannot be read"):
+        load_corpus(find_recordings(tmp_path), RATE)

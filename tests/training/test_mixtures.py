@@ -1,0 +1,170 @@
+"""Mixtures are drawn as configured, and the trainer's spectra and features are those of the separator."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from model import features, stft
+from model.config import ModelConfig
+from training.corpus import find_recordings, load_corpus
+from training.errors import TrainingError
+from training.mixtures import Draw, MixtureConfig, MixtureSampler, make_batch, samples_for, spectra
+
+CONFIG = ModelConfig()
+SAMPLES = samples_for(60, CONFIG)
+
+devices = pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))],
+)
+
+
+def a_sampler(corpus, seed=0, **how):
+    return MixtureSampler(corpus, MixtureConfig(**how), torch.Generator().manual_seed(seed))
+
+
+def some_sources(corpus, batch=4, **how):
+    sampler = a_sampler(corpus, **how)
+    return sampler.sources(sampler.draw(batch, SAMPLES), SAMPLES)
+
+
+@devices
+@pytest.mark.parametrize("config", [CONFIG, ModelConfig(window=256, hop=64, full_resolution_hz=8000.0)])
+def test_spectra_on_any_device_are_those_of_the_separator(speech, config, device):
+    signals = some_sources(speech).to(device)
+    theirs = stft.analyse(signals.cpu().numpy(), config.window, config.hop)
+    lead = config.window // config.hop - 1  # frames that reach before the signal
+    ours = spectra(signals, config).cpu().numpy()
+    assert ours.shape[-2] > 50
+    assert np.abs(ours - theirs[..., lead : lead + ours.shape[-2], :]).max() < 1e-5
+
+
+@devices
+def test_features_on_any_device_are_those_of_the_separator(speech, device):
+    sources = some_sources(speech).to(device)
+    batch = make_batch(sources, CONFIG)
+    spectrum = spectra(sources, CONFIG).sum(1).cpu().numpy()
+    magnitude = features.band_magnitude(np.square(np.abs(spectrum)), CONFIG)
+    assert np.abs(batch.magnitudes.cpu().numpy() - magnitude).max() < 1e-4
+    assert np.abs(batch.features.cpu().numpy() - features.log_magnitude(magnitude, CONFIG.floor_db)).max() < 1e-4
+
+
+def test_weights_are_those_of_clustering_up_to_their_sum(speech):
+    batch = make_batch(some_sources(speech), CONFIG)
+    assert batch.weights.sum((1, 2)).numpy() == pytest.approx(np.ones(4), rel=1e-5)
+    for magnitude, weights in zip(batch.magnitudes.numpy(), batch.weights.numpy(), strict=True):
+        expected = features.clustering_weights(magnitude)
+        assert weights == pytest.approx(expected / expected.sum(), abs=1e-7)
+
+
+def test_equal_weights_count_active_bands(speech):
+    sources = some_sources(speech)
+    by_magnitude, equal = make_batch(sources, CONFIG).weights, make_batch(sources, CONFIG, "equal").weights
+    assert torch.equal(by_magnitude > 0, equal > 0)
+    assert all(len(item[item > 0].unique()) == 1 for item in equal)
+
+
+def test_a_band_belongs_to_the_source_with_the_most_power_in_it(speech):
+    sources = some_sources(speech, num_sources=(0.0, 0.0, 1.0))
+    power = spectra(sources, CONFIG).abs().square()
+    sums = torch.tensor(np.add.reduceat(power.numpy(), CONFIG.band_starts, axis=-1))
+    memberships = make_batch(sources, CONFIG).memberships
+    assert torch.equal(memberships.sum(-1), torch.ones(memberships.shape[:-1]))
+    loudest = sums.amax(1)
+    assert (torch.einsum("bsfk,bfks->bfk", sums, memberships) / loudest).min() > 1 - 1e-5
+
+
+def test_targets_are_phase_sensitive_magnitudes_of_single_bins(speech):
+    sources = some_sources(speech)
+    batch = make_batch(sources, CONFIG)
+    separate, mixture = spectra(sources, CONFIG), spectra(sources.sum(1), CONFIG)
+    low = CONFIG.full_resolution_bins
+    angle = separate.angle() - mixture.angle().unsqueeze(1)
+    expected = (separate.abs() * angle.cos()).clamp_min(0.0).minimum(mixture.abs().unsqueeze(1))
+    assert torch.allclose(batch.targets[:, :, :low], expected.movedim(1, -1)[:, :, :low], atol=1e-3)
+    assert (batch.targets <= batch.magnitudes.unsqueeze(-1)).all()
+
+
+def test_silence_makes_a_batch_without_nan():
+    batch = make_batch(torch.zeros(1, 2, SAMPLES), CONFIG)
+    assert all(torch.isfinite(getattr(batch, field.name)).all() for field in dataclasses.fields(batch))
+    assert (batch.features == batch.features.min()).all()
+
+
+def test_sources_of_a_mixture_are_different_speakers_within_the_level_range(speech):
+    draw = a_sampler(speech, num_sources=(0.0, 0.5, 0.5)).draw(500, SAMPLES)
+    present = draw.gain > 0
+    who = speech.speaker[draw.recording]
+    assert all(len(set(w[p].tolist())) == int(p.sum()) for w, p in zip(who, present, strict=True))
+    level_db = 20 * torch.log10(draw.gain * speech.rms[draw.recording])
+    apart = [float(v[p].max() - v[p].min()) for v, p in zip(level_db, present, strict=True)]
+    assert 4.0 < max(apart) <= 5.0 + 1e-4
+    assert min(apart) < 0.5
+
+
+def test_numbers_of_sources_follow_their_chances(speech):
+    draw = a_sampler(speech, num_sources=(0.1, 0.6, 0.3)).draw(2000, SAMPLES)
+    counted = torch.bincount((draw.gain > 0).sum(1), minlength=4)[1:] / 2000
+    assert counted.tolist() == pytest.approx([0.1, 0.6, 0.3], abs=0.05)
+
+
+def test_at_most_one_source_is_not_speech_and_never_the_only_one(speech):
+    with_sounds = dataclasses.replace(speech, is_speech=torch.tensor([True, True, True, False]))
+    draw = a_sampler(with_sounds, num_sources=(0.3, 0.3, 0.4), sound_chance=0.5).draw(1000, SAMPLES)
+    present = draw.gain > 0
+    sounds = (~with_sounds.is_speech[with_sounds.speaker[draw.recording]] & present).sum(1)
+    assert sounds.max() == 1
+    assert sounds[present.sum(1) == 1].max() == 0
+    assert float((sounds[present.sum(1) > 1] == 1).float().mean()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_same_seed_draws_the_same_mixtures_and_another_one_others(speech):
+    first, again, other = (some_sources(speech, seed=seed, speed_range=0.1) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_sources_are_pieces_of_their_recordings(speech):
+    sampler = a_sampler(speech, num_sources=(0.0, 1.0))
+    draw = sampler.draw(8, SAMPLES)
+    sources = sampler.sources(draw, SAMPLES)
+    for b in range(8):
+        for s in range(2):
+            start = speech.starts[draw.recording[b, s]] + draw.start[b, s]
+            piece = speech.samples[start : start + SAMPLES].float() / 32768.0 * draw.gain[b, s]
+            assert torch.allclose(sources[b, s], piece, atol=1e-7)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_speed_moves_pitch_and_a_recording_ends_in_silence_not_in_its_neighbour(tmp_path, speed):
+    rate = CONFIG.sample_rate
+    tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(rate // 2) / rate)
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "tone.wav", tone, rate)
+    corpus = load_corpus(find_recordings(tmp_path), rate)
+    sampler = a_sampler(corpus, num_sources=(0.0, 1.0), speed_range=0.1)
+    index = torch.tensor([[1, 3]])
+    draw = Draw(index, torch.zeros_like(index), torch.ones(1, 2), torch.full((1, 2), speed))
+    heard = sampler.sources(draw, rate)
+    spectrum = np.abs(np.fft.rfft(heard[0, 0, : rate // 4].numpy() * np.hanning(rate // 4)))
+    assert np.argmax(spectrum) * 4 == pytest.approx(1000.0 * speed, abs=4.0)
+    last = round(rate / 2 / speed)
+    assert heard[0, :, last - 200 : last].abs().max() > 0.4
+    assert heard[0, :, last + 1 :].abs().max() == 0.0
+
+
+def test_more_sources_than_speakers_are_refused(speech):
+    with pytest.raises(TrainingError, match=r"5 sources need as many speakers; the corpus has 4.*--num-sources"):
+        a_sampler(speech, num_sources=(0.0, 0.5, 0.2, 0.2, 0.1))
+
+
+@pytest.mark.parametrize("how", [{"num_sources": ()}, {"num_sources": (-1.0, 2.0)}, {"speed_range": 0.7}])
+def test_mixtures_that_cannot_be_drawn_are_refused(how):
+    with pytest.raises(TrainingError, match=r"[Ee]xpected"):
+        MixtureConfig(**how)

@@ -1,0 +1,123 @@
+"""`python training/train.py` as its users meet it: a process, real speech, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from model.embedder import OnnxEmbedder
+from model.separator import Separator
+from tests.training.conftest import ROOT, TINY, history, losses
+from training.train import main
+
+STEPS = 40
+REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1"
+
+
+def wait_for_steps(run, process, steps):
+    """Until the run has logged that many steps, or has ended."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "history.jsonl").is_file() and len(losses(run)) >= steps:
+            return
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finish, speech_folder, runs):
+    code, _, err = finish("--data", str(speech_folder), "--name", "whole", *REPEATABLE.split())
+    assert code == 0, err
+    return runs / "whole"
+
+
+def test_a_run_leaves_a_model_that_separates_and_all_there_is_to_look_at(uninterrupted):
+    assert {p.name for p in uninterrupted.iterdir()} == {
+        *("config.json", "checkpoint.pt", "best.pt", "model.onnx", "history.jsonl", "curves.png", "tensorboard")
+    }
+    assert len(losses(uninterrupted)) == STEPS
+    validated = [r["si_sdr_improvement_db"] for r in history(uninterrupted) if "si_sdr_improvement_db" in r]
+    assert len(validated) == 3
+    assert (uninterrupted / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [p for p in (uninterrupted / "tensorboard").iterdir() if "tfevents" in p.name and p.stat().st_size > 1000]
+    embedder = OnnxEmbedder(uninterrupted / "model.onnx", "cpu")
+    assert (embedder.config.name, embedder.config.hidden) == ("whole", 16)
+    mixture, rate = soundfile.read(ROOT / "examples" / "two_speakers" / "mixture.flac", dtype="float32")
+    stems = Separator(embedder).separate(mixture, rate).stems
+    assert np.abs(stems.sum(0) - mixture).max() < 1e-5
+
+
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
+    uninterrupted, start, finish, speech_folder, runs, wish
+):
+    run = runs / f"parts-{wish.name}"
+    process = start("--data", str(speech_folder), "--name", run.name, *REPEATABLE.split())
+    wait_for_steps(run, process, 5)
+    os.kill(process.pid, wish)
+    out, err = process.communicate(timeout=120)
+    assert 5 <= len(losses(run)) < STEPS
+    if wish == signal.SIGKILL:
+        assert process.returncode == -wish
+    else:
+        assert process.returncode == 128 + wish, err
+        assert f"--resume {run.name}" in out
+        OnnxEmbedder(run / "model.onnx", "cpu")
+    code, _, err = finish("--resume", run.name)
+    assert code == 0, err
+    assert losses(run) == losses(uninterrupted)
+    whole, parts = (torch.load(r / "checkpoint.pt", weights_only=True) for r in (uninterrupted, run))
+    assert all(torch.equal(weights, parts["network"][name]) for name, weights in whole["network"].items())
+    assert (whole["best_db"], whole["gradient_norms"]) == (parts["best_db"], parts["gradient_norms"])
+
+
+def test_a_second_stage_starts_from_the_weights_of_the_first(uninterrupted, finish, speech_folder, runs):
+    # With next to no learning rate, what the second stage starts from is what it ends with.
+    second_stage = "--init whole --name second --steps 2 --learning-rate 1e-9 --objective whitened_kmeans+2*attractor"
+    smaller = "--batch 2 --frames 80 --num-sources 0,1 --threads 1 --validations 1 --validation-mixtures 2"
+    code, _, err = finish("--data", str(speech_folder), *second_stage.split(), *smaller.split())
+    assert code == 0, err
+    first = torch.load(uninterrupted / "best.pt", weights_only=True)["network"]
+    second = torch.load(runs / "second" / "best.pt", weights_only=True)["network"]
+    assert all(torch.allclose(weights, second[name], atol=1e-6) for name, weights in first.items())
+    assert OnnxEmbedder(runs / "second" / "model.onnx", "cpu").config.name == "second"
+
+
+def test_a_run_can_end_by_time_and_gets_a_name(finish, speech_folder, runs):
+    code, out, err = finish("--data", str(speech_folder), "--minutes", "0.05", *TINY.split(), "--validations", "1")
+    assert code == 0, err
+    assert "model.onnx: SI-SDRi" in out
+    assert history(runs / "run-1")[-1]["step"] > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--data", "nowhere"), "There is no corpus folder nowhere: expected a metadata.csv"),
+        (("--resume", "nothing"), "There is no run to go on with"),
+        (("--init", "nothing"), "There is no checkpoint for --init nothing"),
+        (("--name", "../up"), "cannot name a folder"),
+        (("--batch", "0"), "batch must be at least 1"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(options, complaint, tmp_path, capsys):
+    assert main(["--runs", str(tmp_path / "runs"), *options]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_are_never_overwritten_nor_changed_on_the_way(uninterrupted, runs, capsys):
+    before = (uninterrupted / "checkpoint.pt").read_bytes()
+    assert main(["--runs", str(runs), "--name", "whole", *TINY.split()]) == 1
+    assert "There is a run" in capsys.readouterr().err
+    assert main(["--runs", str(runs), "--resume", "whole", "--hidden", "32"]) == 1
+    assert "--hidden is 32, was 16" in capsys.readouterr().err
+    assert (uninterrupted / "checkpoint.pt").read_bytes() == before
