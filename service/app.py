@@ -12,6 +12,7 @@ from typing import BinaryIO
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
@@ -20,6 +21,7 @@ from service import problems
 from service.auth import ApiKeys
 from service.decoder import Decoder
 from service.engine import Engine, EngineLimits
+from service.metrics import Metrics
 from service.problems import Problem
 from service.routes import health, separate
 from service.schemas import ModelEntry
@@ -63,14 +65,17 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     )
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
+    metrics = Metrics()
     state = ServiceState(
         settings=settings,
         pipeline=Pipeline(
             Decoder(settings.decoders),
             Engine(separator, limits),
             ModelEntry(name=embedder.config.name, hash=digest),
+            metrics.separated,
         ),
         embedder=embedder,
+        metrics=metrics,
         spool=spool,
         started=time.monotonic(),
     )
@@ -99,12 +104,24 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     app.include_router(health.router)
     for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(error, _answer_problem)
-    app.add_middleware(RequestFrame)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Idempotency-Key", "Prefer", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+    app.add_middleware(RequestFrame, metrics=metrics)
+    info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
+    metrics.watch({"requests": state.engine}, dict, info)
     return app
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    return problems.response(problems.from_exception(error), request.state.request_id)
+    problem = problems.from_exception(error)
+    request.state.problem = problem.code
+    return problems.response(problem, request.state.request_id)
 
 
 def _claim(settings: Settings) -> BinaryIO:

@@ -66,6 +66,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_whole(0, 65535), help="port to listen on (default 8000)")
     serve.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
     serve.set_defaults(run=_serve)
+
+    settings = commands.add_parser(
+        "settings", help="list the settings of the service", description="List every UNMINGLE_* setting and its value."
+    )
+    settings.set_defaults(run=_settings)
+
+    hash_key = commands.add_parser(
+        "hash-key",
+        help="hash an API key for the settings",
+        description="Read an API key from standard input and print what goes into UNMINGLE_API_KEYS.",
+    )
+    hash_key.add_argument("name", help="whose key it is")
+    hash_key.set_defaults(run=_hash_key)
     return parser
 
 
@@ -114,6 +127,26 @@ def _serve(options: argparse.Namespace) -> int:
 
     given = {name: value for name in ("host", "port", "model") if (value := getattr(options, name)) is not None}
     serve(given)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> int:
+    from service.settings import listing, read_settings, unknown_in_environment
+
+    for variable, value, description in listing(read_settings()):
+        print(f"{variable}={value}\n    {description}")
+    for name in unknown_in_environment():
+        print(f"unmingle: {name} is no setting and has no effect.", file=sys.stderr)
+    return 0
+
+
+def _hash_key(options: argparse.Namespace) -> int:
+    from service.auth import hashed
+
+    if not (key := sys.stdin.readline().strip()):
+        print("unmingle: no key on standard input.", file=sys.stderr)
+        return 2
+    print(f"{options.name}={hashed(key)}")
     return 0
 
 

@@ -161,7 +161,7 @@ def convert(stems: StemSet, format: Format, subtype: Subtype, directory: Path) -
     if clipped := sum(entry.clipped_samples for entry in entries):
         warnings.append(f"{clipped} samples went beyond what {subtype} can hold and were set to full scale.")
     seconds = {**stems.manifest.stage_seconds, "encode": time.perf_counter() - start}
-    update = {"format": format, "subtype": subtype, "stems": entries, "residual": residual}
+    update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "residual": residual}
     update |= {"warnings": warnings, "stage_seconds": seconds}
     return StemSet(directory, stems.manifest.model_copy(update=update))
 

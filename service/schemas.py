@@ -104,6 +104,21 @@ class Health(Body):
     queue: QueueState
 
 
+class ModelDetail(ModelEntry):
+    """A model that can be asked for."""
+
+    sample_rate: int = Field(description="Hz at which the network hears; recordings of every rate are taken.")
+    max_sources: int
+    max_channels: int
+    default: bool
+
+
+class ModelList(Body):
+    """All of them."""
+
+    models: list[ModelDetail]
+
+
 class ProblemBody(BaseModel):
     """RFC 9457 problem details."""
 

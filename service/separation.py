@@ -11,7 +11,7 @@ from model.separator import Separator
 from service import stems
 from service.decoder import DecodeLimits, Decoder
 from service.engine import Control, Engine, Work
-from service.schemas import ModelEntry, SeparateParameters
+from service.schemas import Manifest, ModelEntry, SeparateParameters
 from service.stems import StemSet
 
 T = TypeVar("T")
@@ -25,11 +25,13 @@ class Pipeline:
         decoder: reads uploads.
         engine: separates.
         model: in use.
+        on_separated: told the manifest of every separation.
     """
 
     decoder: Decoder
     engine: Engine
     model: ModelEntry
+    on_separated: Callable[[Manifest], None]
 
     async def separate(
         self,
@@ -77,6 +79,7 @@ class Pipeline:
                 progress=control,
             )
             (directory / "decoded").unlink()
+            self.on_separated(separated.manifest)
             return finish(separated)
 
         size = 4 * recording.samples * recording.channels

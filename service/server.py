@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -10,9 +12,12 @@ from typing import Any
 
 import uvicorn
 
+from service import logs
 from service.app import create_app
 from service.engine import Engine
-from service.settings import read_settings
+from service.settings import read_settings, unknown_in_environment
+
+log = logging.getLogger("service.server")
 
 
 class DrainingServer(uvicorn.Server):
@@ -34,6 +39,14 @@ class DrainingServer(uvicorn.Server):
         else:
             self.should_exit = self.force_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for bound in server.sockets:
+                host, port = bound.getsockname()[:2]
+                log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
@@ -54,6 +67,9 @@ def serve(given: Mapping[str, Any]) -> None:
         DataDirError: the data directory cannot be used.
     """
     settings = read_settings(given)
+    logs.configure(settings.log_format, settings.log_level)
+    for name in unknown_in_environment():
+        log.warning("%s is no setting and has no effect; `unmingle settings` lists them all", name)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -61,6 +77,7 @@ def serve(given: Mapping[str, Any]) -> None:
         settings.port,
         access_log=False,
         server_header=False,
+        log_config=None,
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
     asyncio.run(DrainingServer(config, app.state.service.engine, settings.grace_s).serve())

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 from model.embedder import Embedder, OnnxEmbedder
 from service.decoder import DecodeLimits
 from service.engine import Engine
+from service.metrics import Metrics
 from service.separation import Pipeline
 from service.settings import Settings
 
@@ -26,6 +27,7 @@ class ServiceState:
     settings: of this deployment.
     pipeline: separates for those who wait.
     embedder: the model in use.
+    metrics: what the server counts.
     spool: directory of requests in flight.
     started: time.monotonic() when the server was made.
     """
@@ -33,6 +35,7 @@ class ServiceState:
     settings: Settings
     pipeline: Pipeline
     embedder: Embedder
+    metrics: Metrics
     spool: Path
     started: float
 

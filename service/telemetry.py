@@ -11,18 +11,20 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
+from service.metrics import Metrics
 
 log = logging.getLogger("service.requests")
 
 REQUEST_ID = "x-request-id"
+_PROBES = ("/livez", "/readyz", "/health", "/metrics")
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class RequestFrame:
     """ASGI middleware around everything else."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -49,15 +51,20 @@ class RequestFrame:
                 log.exception("A request failed", extra={"request_id": request_id})
             if status:
                 raise  # the answer has begun; only breaking the connection can say that it is not whole
+            scope["state"]["problem"] = problem.code
             await problems.response(problem, request_id)(scope, receive, send_framed)
         finally:
-            log.info(
-                "%s %s %s",
-                scope["method"],
-                scope["path"],
-                status,
-                extra={"request_id": request_id, "seconds": round(time.perf_counter() - start, 4)},
-            )
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", "unknown")
+            problem_code = scope["state"].get("problem")
+            self._metrics.answered(scope["method"] if route != "unknown" else "any", route, status, seconds)
+            if problem_code:
+                self._metrics.rejected(problem_code)
+            extra = {"request_id": request_id, "seconds": round(seconds, 4)}
+            if problem_code:
+                extra["problem"] = problem_code
+            level = logging.DEBUG if route in _PROBES else logging.INFO
+            log.log(level, "%s %s %s", scope["method"], route, status, extra=extra)
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,12 +1,18 @@
-"""GET /health: the server's state in detail."""
+"""The server's state: /health in detail, /livez and /readyz for orchestrators, /metrics, /models."""
 
 from __future__ import annotations
 
 import time
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from service.schemas import Health, QueueState
+from model.separator import MAX_SOURCES
+from service import audio_header
+from service.problems import Problem
+from service.routes.documentation import problem_responses
+from service.schemas import Health, ModelDetail, ModelList, QueueState
 from service.state import Service
 from service.version import version
 
@@ -27,4 +33,47 @@ async def health(service: Service, response: Response) -> Health:
         version=version(),
         uptime_s=round(time.monotonic() - service.started, 3),
         queue=QueueState(waiting=engine.waiting, running=engine.running, audio_seconds=round(engine.audio_seconds, 3)),
+    )
+
+
+@router.get("/livez", response_class=PlainTextResponse)
+async def livez() -> str:
+    """200 while the process answers at all; restart it when it does not."""
+    return "ok\n"
+
+
+@router.get("/readyz", response_class=PlainTextResponse, responses=problem_responses(503))
+async def readyz(service: Service) -> str:
+    """200 while work is taken; send no requests when it is not."""
+    if service.engine.state != "ok":
+        raise Problem("not_ready", f"The server is {service.engine.state}.", headers={"Retry-After": "5"})
+    return "ok\n"
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(service: Service) -> Response:
+    """Counters and gauges for Prometheus."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/models")
+async def models(service: Service) -> ModelList:
+    """The models that this server has, and what they take."""
+    config = service.embedder.config
+    entry = service.pipeline.model
+    return ModelList(
+        models=[
+            ModelDetail(
+                name=entry.name,
+                hash=entry.hash,
+                sample_rate=config.sample_rate,
+                max_sources=MAX_SOURCES,
+                max_channels=audio_header.MAX_CHANNELS,
+                default=True,
+            )
+        ]
     )

@@ -61,6 +61,18 @@ class RunningServer:
                 pytest.fail("The server did not get healthy:\n" + self.log.read_text())
             time.sleep(0.05)
 
+    def wait_for(self, what: Callable[[dict], bool], within_s: float = 60.0) -> None:
+        """Ask /health until its body is as wanted."""
+        give_up = time.monotonic() + within_s
+        while not what(body := httpx.get(self.url + "/health", timeout=5).json()):
+            if time.monotonic() > give_up:
+                pytest.fail(f"/health does not get as wanted: {body}")
+            time.sleep(0.02)
+
+    def spooled(self) -> list[Path]:
+        """What requests in flight keep on disk."""
+        return list((self.directory / "data" / "spool").iterdir())
+
     def terminate(self) -> None:
         """Ask the server to stop, as an orchestrator does."""
         self.process.send_signal(signal.SIGTERM)
@@ -78,6 +90,12 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def noise(seconds: float, rate: int = 16_000) -> bytes:
+    """A WAV of noise."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * rate)).astype(np.float32)
+    return encoded(samples, rate, subtype="PCM_16")
 
 
 def post(server: RunningServer, content: bytes, **parameters: object) -> httpx.Response:

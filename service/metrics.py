@@ -1,0 +1,92 @@
+"""What the server counts, for Prometheus. docs/operations.md says what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from service.engine import Engine
+from service.schemas import Manifest
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class Metrics:
+    """One registry per server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "unmingle_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self._request_seconds = Histogram(
+            "unmingle_request_seconds",
+            "From the first byte in to the last byte out.",
+            ("route",),
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        self._rejections = Counter("unmingle_rejections", "Problems by code.", ("code",), registry=self.registry)
+        self._stage_seconds = Histogram(
+            "unmingle_stage_seconds",
+            "Wall time of a stage of one separation.",
+            ("stage",),
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        self._audio_seconds = Counter("unmingle_audio_seconds", "Audio separated.", registry=self.registry)
+
+    def watch(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
+        """Report the state of the queues and jobs whenever asked."""
+        self.registry.register(_Queues(engines, jobs, info))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def rejected(self, code: str) -> None:
+        """Count a problem."""
+        self._rejections.labels(code).inc()
+
+    def separated(self, manifest: Manifest) -> None:
+        """Count a separation."""
+        self._audio_seconds.inc(manifest.seconds)
+        for stage, seconds in manifest.stage_seconds.items():
+            self._stage_seconds.labels(stage).observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Queues(Collector):
+    def __init__(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
+        self._engines, self._jobs, self._info = engines, jobs, info
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the engines."""
+        recordings = GaugeMetricFamily("unmingle_recordings", "Recordings in an engine.", labels=("engine", "state"))
+        seconds = GaugeMetricFamily("unmingle_queued_audio_seconds", "Audio that waits or runs.", labels=("engine",))
+        held = GaugeMetricFamily("unmingle_queued_audio_bytes", "Decoded audio that waits or runs.", labels=("engine",))
+        factor = GaugeMetricFamily(
+            "unmingle_real_time_factor", "Processing seconds per second of audio, of late.", labels=("engine",)
+        )
+        ready = GaugeMetricFamily("unmingle_ready", "1 while work is taken.", labels=("engine",))
+        for name, engine in self._engines.items():
+            recordings.add_metric((name, "waiting"), engine.waiting)
+            recordings.add_metric((name, "running"), engine.running)
+            seconds.add_metric((name,), engine.audio_seconds)
+            held.add_metric((name,), engine.audio_bytes)
+            factor.add_metric((name,), engine.real_time_factor)
+            ready.add_metric((name,), float(engine.state == "ok"))
+        jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
+        for state, count in self._jobs().items():
+            jobs.add_metric((state,), count)
+        info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
+        yield from (recordings, seconds, held, factor, ready, jobs, info)

@@ -1,0 +1,113 @@
+"""Too much work, clients that go away, and the end of the server."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import socket
+
+import httpx
+
+from tests.service.harness import RunningServer, StartServer, noise, post
+from tests.service.test_bad_uploads import problem_of
+
+
+def separating(body: dict) -> bool:
+    return body["queue"]["running"] > 0
+
+
+def idle(body: dict) -> bool:
+    return body["queue"]["running"] == body["queue"]["waiting"] == 0
+
+
+def request_bytes(content: bytes, announced: int | None = None) -> bytes:
+    body = (
+        b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + content + b"\r\n--xyz--\r\n"
+    )
+    head = (
+        "POST /separate?num_sources=8 HTTP/1.1\r\nHost: x\r\n"
+        "Content-Type: multipart/form-data; boundary=xyz\r\n"
+        f"Content-Length: {announced or len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def connect(server: RunningServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_a_full_server_refuses_at_once_and_says_when_to_come_back(start_server: StartServer) -> None:
+    server = start_server(UNMINGLE_MAX_QUEUED_SECONDS="30")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        accepted = pool.submit(post, server, noise(120), num_sources=4)
+        server.wait_for(separating)
+        refused = post(server, noise(5))
+        problem_of(refused, 503, "server_full")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert accepted.result().status_code == 200
+    assert post(server, noise(5)).status_code == 200
+
+
+def test_a_key_gets_no_more_than_its_share(start_server: StartServer) -> None:
+    from service.auth import hashed
+
+    server = start_server(UNMINGLE_API_KEYS=f"alice={hashed('a')},bob={hashed('b')}", UNMINGLE_KEY_RECORDINGS="1")
+
+    def send(key: str, content: bytes) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(server.url + "/separate", files={"file": content}, headers=headers, timeout=120)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(send, "a", noise(60))
+        server.wait_for(separating)
+        refused = send("a", noise(1))
+        problem_of(refused, 429, "key_busy")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert send("b", noise(1)).status_code == 200
+        assert first.result().status_code == 200
+
+
+def test_a_recording_that_would_take_too_long_is_refused_before_it_starts(start_server: StartServer) -> None:
+    server = start_server(UNMINGLE_REQUEST_TIMEOUT_S="0.001")
+    assert "Cut it into parts" in problem_of(post(server, noise(60)), 413, "recording_too_long")["detail"]
+
+
+def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None:
+    with connect(server) as mid_separation:
+        mid_separation.sendall(request_bytes(noise(500)))
+        server.wait_for(separating)
+        with connect(server) as mid_queue:
+            mid_queue.sendall(request_bytes(noise(10)))
+            server.wait_for(lambda body: body["queue"]["waiting"] == 1)
+        server.wait_for(lambda body: body["queue"]["waiting"] == 0, within_s=2)
+        assert separating(httpx.get(server.url + "/health").json())
+    server.wait_for(idle, within_s=5)
+    with connect(server) as mid_upload:
+        mid_upload.sendall(request_bytes(noise(1), announced=10_000_000))
+        while not server.spooled():
+            pass
+    server.wait_for(lambda _: not server.spooled(), within_s=5)
+
+
+def test_on_sigterm_work_in_flight_is_finished_and_new_work_refused(start_server: StartServer) -> None:
+    server = start_server()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        accepted = pool.submit(post, server, noise(120), num_sources=4)
+        server.wait_for(separating)
+        server.terminate()
+        server.wait_for(lambda body: body["status"] == "draining")
+        problem_of(httpx.get(server.url + "/readyz"), 503, "not_ready")
+        problem_of(post(server, noise(1)), 503, "not_ready")
+        assert accepted.result().status_code == 200
+    assert server.process.wait(timeout=10) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_killed_server_leaves_nothing_behind(start_server: StartServer) -> None:
+    server = start_server()
+    with connect(server) as client:
+        client.sendall(request_bytes(noise(300)))
+        server.wait_for(separating)
+        server.kill()
+    assert server.spooled()
+    server.start()
+    assert not server.spooled()

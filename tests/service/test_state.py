@@ -1,0 +1,98 @@
+"""What operators see: probes, metrics, models, request ids, settings, logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from model.separator import Separator
+from tests.service.harness import RunningServer, StartServer, post
+from tests.service.test_bad_uploads import problem_of
+
+
+def samples(server: RunningServer) -> dict[tuple[str, frozenset], float]:
+    text = httpx.get(server.url + "/metrics").text
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_probes(server: RunningServer) -> None:
+    assert httpx.get(server.url + "/livez").text == "ok\n"
+    assert httpx.get(server.url + "/readyz").text == "ok\n"
+
+
+def test_models(server: RunningServer, separator: Separator) -> None:
+    (model,) = httpx.get(server.url + "/models").json()["models"]
+    assert model["name"] == separator.embedder.config.name
+    assert model["hash"] == separator.embedder.model_hash
+    assert model["max_sources"] == 8
+
+
+def test_metrics_count_what_happens(server: RunningServer, two_speakers: Path) -> None:
+    before = samples(server)
+    assert post(server, two_speakers.read_bytes()).status_code == 200
+    post(server, b"no audio")
+    after = samples(server)
+
+    def grown(name: str, **labels: str) -> float:
+        key = (name, frozenset(labels.items()))
+        return after[key] - before.get(key, 0.0)
+
+    assert grown("unmingle_audio_seconds_total") == 5.0
+    assert grown("unmingle_requests_total", method="POST", route="/separate", status="200") == 1
+    assert grown("unmingle_rejections_total", code="format_unsupported") == 1
+    assert grown("unmingle_stage_seconds_count", stage="embed") == 1
+    assert after["unmingle_ready", frozenset({("engine", "requests")})] == 1
+    assert after["unmingle_queued_audio_seconds", frozenset({("engine", "requests")})] == 0
+
+
+def test_request_ids_are_kept_or_made_and_stages_timed(server: RunningServer, two_speakers: Path) -> None:
+    files = {"file": two_speakers.read_bytes()}
+    response = httpx.post(server.url + "/separate", files=files, headers={"x-request-id": "abc-123"}, timeout=60)
+    assert response.headers["x-request-id"] == "abc-123"
+    assert "embed;dur=" in response.headers["server-timing"]
+    made = [httpx.get(server.url + "/livez", headers={"x-request-id": "a b\tc"}).headers["x-request-id"] for _ in "12"]
+    assert made[0] != made[1]
+    assert all(len(one) == 16 for one in made)
+
+
+def test_openapi_lists_every_address_with_its_problems(server: RunningServer) -> None:
+    document = httpx.get(server.url + "/openapi.json").json()
+    assert {"/separate", "/health", "/livez", "/readyz", "/metrics", "/models"} <= set(document["paths"])
+    responses = document["paths"]["/separate"]["post"]["responses"]
+    assert {"200", "400", "401", "406", "413", "415", "422", "429", "503"} <= set(responses)
+    assert "upload_too_large" in responses["413"]["content"]["application/problem+json"]["examples"]
+
+
+def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer, two_speakers: Path) -> None:
+    from service.auth import hashed
+
+    server = start_server(
+        UNMINGLE_API_KEYS=f"alice={hashed('open sesame')}, bob={hashed('mellon')}",
+        UNMINGLE_KEY_REQUESTS_PER_MINUTE="30",
+        UNMINGLE_LOG_FORMAT="json",
+        UNMINGLE_MAX_SECOND="5",
+    )
+    url, files = server.url + "/separate", {"file": ("diary.flac", two_speakers.read_bytes())}
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic open sesame"}):
+        response = httpx.post(url, files=files, headers=headers)
+        problem_of(response, 401, "unauthorised")
+        assert response.headers["www-authenticate"] == "Bearer"
+    alice, bob = ({"authorization": f"Bearer {key}"} for key in ("open sesame", "mellon"))
+    answers = [httpx.post(url, files={"file": b"x"}, headers=alice) for _ in range(7)]
+    assert answers[0].status_code == 415
+    problem_of(answers[-1], 429, "rate_limited")
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert httpx.post(url, files=files, headers=bob, timeout=60).status_code == 200
+    log = server.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert any("UNMINGLE_MAX_SECOND " in line["message"] for line in lines)
+    assert any(line.get("problem") == "rate_limited" and line["request_id"] for line in lines)
+    assert "diary" not in log
+    assert "sesame" not in log
