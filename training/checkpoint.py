@@ -27,7 +27,7 @@ class State:
         generator: decides the mixtures.
         step: steps done.
         elapsed_s: wall time used up, over all sittings.
-        validations: how many were made.
+        validations: how many of the run's were due so far.
         best_db: the highest SI-SDRi that a validation found; -inf before the first.
     """
 

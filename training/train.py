@@ -143,7 +143,8 @@ def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> No
         checkpoint.load_weights(Path(config.init), state.network)
         return
     samples = samples_for(config.frames, config.network)
-    batch = make_batch(sampler.sources(sampler.draw(STANDARDISE_ON, samples), samples), config.network)
+    draw = sampler.draw(STANDARDISE_ON * config.mixtures.pieces, samples)
+    batch = make_batch(sampler.sources(draw, samples), config.network)
     state.network.mean, state.network.deviation = standardise(batch.features)
 
 
@@ -170,7 +171,7 @@ def run_steps(
         log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
         progress = min(1.0, state.progress(config))
         if int(progress * config.validations) > state.validations:
-            state.validations += 1
+            state.validations = int(progress * config.validations)
             found_db = validation.si_sdr_improvement_db(state.network)
             log.add({"step": state.step, "si_sdr_improvement_db": found_db})
             if found_db > state.best_db:

@@ -53,6 +53,7 @@ def test_a_configuration_that_is_not_ours_is_refused(text):
     [
         (("--batch", "0"), "batch must be at least 1"),
         (("--frames", "101"), r"frames must be a multiple of frames_per_step \(2\)"),
+        (("--batch", "8", "--pieces", "3"), r"batch must be a multiple of pieces \(3\)"),
         (("--minutes", "0"), "minutes"),
         (("--steps", "5", "--minutes", "1"), "Both --steps and --minutes"),
         (("--objective", "magic"), "expected affinity, whitened_kmeans, attractor"),

@@ -123,6 +123,26 @@ def test_at_most_one_source_is_not_speech_and_never_the_only_one(speech):
     assert float((sounds[present.sum(1) > 1] == 1).float().mean()) == pytest.approx(0.5, abs=0.08)
 
 
+def test_pieces_of_a_mixture_are_the_same_voices_at_the_same_levels_from_other_places(speech):
+    draw = a_sampler(speech, num_sources=(0.0, 0.5, 0.5), speed_range=0.1, pieces=3).draw(12, SAMPLES)
+    level = draw.gain * speech.rms[draw.recording]
+    for same in (speech.speaker[draw.recording], level, draw.speed):
+        by_mixture = same.reshape(4, 3, -1)
+        assert torch.allclose(by_mixture, by_mixture[:, :1].expand_as(by_mixture))
+    starts = draw.start.reshape(4, 3, -1)
+    assert (starts[:, 0] != starts[:, 1]).all()
+
+
+def test_joined_pieces_are_one_item_in_order_whose_weights_sum_to_1(speech):
+    sampler = a_sampler(speech, pieces=2)
+    batch = make_batch(sampler.sources(sampler.draw(4, SAMPLES), SAMPLES), CONFIG)
+    joined = batch.joined(2)
+    assert joined.memberships.shape == (2, 120, CONFIG.bands, 3)
+    assert torch.equal(joined.features[1, :60], batch.features[2])
+    assert torch.equal(joined.targets[1, 60:], batch.targets[3])
+    assert joined.weights.sum((1, 2)).numpy() == pytest.approx(np.ones(2), rel=1e-5)
+
+
 def test_the_same_seed_draws_the_same_mixtures_and_another_one_others(speech):
     first, again, other = (some_sources(speech, seed=seed, speed_range=0.1) for seed in (1, 1, 2))
     assert torch.equal(first, again)
