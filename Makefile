@@ -54,7 +54,8 @@ clean: ## remove .venv and caches; trained models in runs/ stay
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Unmingle needs Python 3.11 or newer, and found none. Install it, or name it: make PYTHON=/path/to/python3"; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@# Half an environment would be taken for a whole one the next time.
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(SERVING): pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[cpu]'

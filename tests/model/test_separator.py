@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model import Separator, metrics, stft
 from model.config import ModelConfig
@@ -99,6 +101,21 @@ def test_awkward_lengths(separator, samples, rate):
     stems = separator.separate(mixture, rate).stems
     assert stems.shape == (2, samples)
     np.testing.assert_allclose(stems.sum(0), mixture, atol=2e-6)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    samples=st.integers(1, 9000),
+    rate=st.integers(4_000, 192_000),
+    channels=st.integers(1, 4),
+    num_sources=st.integers(1, 8),
+    level=st.sampled_from([1e-6, 1.0, 1e4]),
+)
+def test_stems_add_up_for_any_recording(separator, samples, rate, channels, num_sources, level):
+    mixture = level * noise(channels, samples)
+    stems = separator.separate(mixture, rate, num_sources).stems
+    assert stems.shape == (num_sources, channels, samples)
+    np.testing.assert_allclose(stems.sum(0), mixture, atol=2e-6 * level)
 
 
 @pytest.mark.parametrize("samples", [49 * 128, 50 * 128 - 1, 50 * 128, 50 * 128 + 1, 90 * 128, 41_234])
