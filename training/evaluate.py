@@ -68,10 +68,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is '{text}'; expected a whole number of 1 or more")
+    return int(text)
 
 
 def _default_folder(asked: argparse.Namespace) -> Path:
