@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,11 +21,13 @@ from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
 from service.auth import ApiKeys
-from service.decoder import Decoder
+from service.decoder import DecodeLimits, Decoder
 from service.engine import Engine, EngineLimits
+from service.jobs import JobLimits, Jobs
 from service.metrics import Metrics
 from service.problems import Problem
 from service.routes import health, separate
+from service.routes import jobs as jobs_routes
 from service.schemas import ModelEntry
 from service.separation import Pipeline
 from service.settings import Settings
@@ -66,14 +70,29 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     metrics = Metrics()
+    decoder = Decoder(settings.decoders)
+    model = ModelEntry(name=embedder.config.name, hash=digest)
+    # Jobs have threads of their own, so that an hour of audio does not keep short requests waiting.
+    background = Engine(separator, EngineLimits(settings.job_workers, math.inf, sys.maxsize, sys.maxsize))
+    job_limits = JobLimits(
+        workers=settings.job_workers,
+        max_unfinished=settings.max_jobs,
+        max_per_owner=settings.key_recordings,
+        max_disk_bytes=settings.max_disk_bytes,
+        keep_s=settings.job_keep_s,
+        max_json_bytes=settings.max_json_bytes,
+        decode=DecodeLimits(
+            settings.job_max_seconds,
+            settings.job_max_decoded_bytes,
+            settings.decode_memory_bytes,
+            settings.job_decode_timeout_s,
+        ),
+    )
+    jobs = Jobs(settings.data_dir, Pipeline(decoder, background, model, metrics.separated), job_limits)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(
-            Decoder(settings.decoders),
-            Engine(separator, limits),
-            ModelEntry(name=embedder.config.name, hash=digest),
-            metrics.separated,
-        ),
+        pipeline=Pipeline(decoder, Engine(separator, limits), model, metrics.separated),
+        jobs=jobs,
         embedder=embedder,
         metrics=metrics,
         spool=spool,
@@ -85,8 +104,12 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
         state.engine.start()
+        background.start()
+        await jobs.start()
         yield
+        await jobs.stop()
         state.engine.stop()
+        background.stop()
         shutil.rmtree(spool, ignore_errors=True)
         lock.close()
 
@@ -99,8 +122,10 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         redoc_url=None,
     )
     app.state.service = state
+    app.state.engines = (state.engine, background)
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
     app.include_router(separate.router)
+    app.include_router(jobs_routes.router)
     app.include_router(health.router)
     for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(error, _answer_problem)
@@ -114,7 +139,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         )
     app.add_middleware(RequestFrame, metrics=metrics)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
-    metrics.watch({"requests": state.engine}, dict, info)
+    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info)
     return app
 
 

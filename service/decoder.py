@@ -26,6 +26,8 @@ class DecodeLimits:
     max_bytes: int
     memory_bytes: int
     timeout_s: float
+    advice: str = "Cut it into parts."
+    """For whoever sends a recording that is too long."""
 
 
 class Decoder:
@@ -49,7 +51,7 @@ class Decoder:
             announced = header.frames / header.sample_rate
             actual = upload.stat().st_size
             if header.format == "WAV" and header.frames * header.channels <= actual:
-                raise too_long(limits.max_seconds, f"lasts {announced:.0f} s")
+                raise too_long(limits, f"lasts {announced:.0f} s")
         async with self._free:
             start = time.perf_counter()
             report = await _run_child(upload, samples, limits)
@@ -74,12 +76,12 @@ class Decoder:
         return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=tuple(warnings), mono=mono)
 
 
-def too_long(max_seconds: float, what: str) -> Problem:
+def too_long(limits: DecodeLimits, what: str) -> Problem:
     """The problem of a recording over the time limit."""
     return Problem(
         "recording_too_long",
-        f"The recording {what}; expected at most {max_seconds:g} s. Cut it into parts.",
-        extra={"limit": max_seconds, "unit": "s"},
+        f"The recording {what}; expected at most {limits.max_seconds:g} s. {limits.advice}",
+        extra={"limit": limits.max_seconds, "unit": "s"},
     )
 
 
@@ -126,7 +128,7 @@ def _too_costly(limits: DecodeLimits) -> Problem:
 def _refused(report: dict[str, Any], limits: DecodeLimits) -> Problem:
     match report["code"]:
         case "recording_too_long":
-            return too_long(limits.max_seconds, f"is longer than {limits.max_seconds:g} s")
+            return too_long(limits, f"is longer than {limits.max_seconds:g} s")
         case "recording_too_large":
             return Problem(
                 "recording_too_large",

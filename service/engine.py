@@ -192,7 +192,7 @@ class Engine:
                 raise Problem(
                     "recording_too_long",
                     f"The recording lasts {audio_seconds:.0f} s, and this server would need longer than the "
-                    f"{timeout_s:g} s that a request may take. Cut it into parts.",
+                    f"{timeout_s:g} s that a request may take. Send it to /jobs instead, or cut it into parts.",
                     extra={"limit": timeout_s, "unit": "s"},
                 )
             raise self._full(late / self.real_time_factor * limits.workers, timeout_s, "s until the answer")

@@ -18,7 +18,7 @@ from model.errors import ParameterError
 from service import encoding
 from service.encoding import Samples
 from service.problems import Problem
-from service.schemas import Format, Manifest, SeparateParameters, Subtype
+from service.schemas import Format, Manifest, ResultParameters, Subtype
 from service.stems import MANIFEST, StemSet, reports
 
 Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mixed"]
@@ -47,7 +47,7 @@ class Delivery:
     stem: int | None = None
 
     @classmethod
-    def of(cls, kind: Kind, parameters: SeparateParameters) -> Delivery:
+    def of(cls, kind: Kind, parameters: ResultParameters) -> Delivery:
         """What a request asks for.
 
         Raises:
@@ -78,15 +78,15 @@ class Package:
     manifest: Manifest
 
 
-def negotiate(accept: str | None) -> Kind:
-    """The answer that an Accept header asks for.
+def negotiate(accept: str | None, stem: int | None = None) -> Kind:
+    """The answer that an Accept header asks for; where it leaves the choice, a WAV if one stem is asked for.
 
     Raises:
         Problem: it asks for nothing that we have.
     """
     best: tuple[float, int] = (0.0, 0)
     chosen: Kind | None = None
-    for kind in KINDS:
+    for kind in KINDS if stem is None else ("audio/wav", *KINDS):
         quality, precision = _quality(accept or "*/*", kind)
         if quality > 0 and (quality, precision) > best:
             best, chosen = (quality, precision), kind

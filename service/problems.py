@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +46,10 @@ KINDS: Mapping[str, Kind] = {
     "decoding_too_costly": Kind(413, "Decoding the file takes more time or memory than the limit."),
     "limit_exceeded": Kind(413, "The request is larger than a limit."),
     "parameter_invalid": Kind(422, "A parameter is not valid."),
+    "job_unknown": Kind(404, "There is no such job."),
+    "job_not_done": Kind(409, "The job is not done yet."),
+    "job_failed": Kind(409, "The job failed."),
+    "idempotency_conflict": Kind(422, "The Idempotency-Key was used for another request."),
     "model_unknown": Kind(422, "This server does not have that model."),
     "not_acceptable": Kind(406, "The answer cannot be had in any type that Accept asks for."),
     "too_large_for_json": Kind(413, "The stems are too large to be sent as JSON."),
@@ -105,7 +111,7 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem(
                 "method_not_allowed", "Another method is expected; see the Allow header.", headers=error.headers
             )
-        case OSError(errno=28):  # ENOSPC
+        case OSError(errno=errno.ENOSPC) | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL):
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
         case _:
             return Problem("internal", "An error that should not happen; the server's log has it under the request id.")

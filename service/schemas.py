@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,14 +19,12 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class SeparateParameters(Body):
-    """How to separate. Given as query parameters or as form fields; a form field wins."""
+JobState = Literal["queued", "running", "done", "failed"]
 
-    num_sources: int = Field(2, ge=1, le=MAX_SOURCES, description="Sounds to separate the recording into.")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
-    masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
-    residual: bool = Field(False, description="Put what no source claims with confidence into a residual.")
-    mono: bool = Field(False, description="Mix all channels down to one first.")
+
+class ResultParameters(Body):
+    """In which form the stems are sent."""
+
     format: Format = Field("wav", description="File format of the stems.")
     subtype: Subtype | None = Field(
         None,
@@ -34,8 +32,18 @@ class SeparateParameters(Body):
         "VORBIS (default) or OPUS for ogg. PCM saturates beyond full scale; the manifest counts it.",
     )
     stem: int | None = Field(
-        None, ge=1, le=MAX_SOURCES, description="With Accept: audio/wav, the only stem to send; else all side by side."
+        None, ge=1, le=MAX_SOURCES, description="As audio/wav, the only stem to send; else all side by side."
     )
+
+
+class SeparateParameters(ResultParameters):
+    """How to separate. Given as query parameters or as form fields; a form field wins."""
+
+    num_sources: int = Field(2, ge=1, le=MAX_SOURCES, description="Sounds to separate the recording into.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
+    masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
+    residual: bool = Field(False, description="Put what no source claims with confidence into a residual.")
+    mono: bool = Field(False, description="Mix all channels down to one first.")
     model: str | None = Field(
         None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."
     )
@@ -102,6 +110,21 @@ class Health(Body):
     version: str
     uptime_s: float
     queue: QueueState
+
+
+class JobStatus(Body):
+    """A job."""
+
+    id: str
+    state: JobState
+    position: int = Field(description="Jobs before it; 0 once it runs.")
+    progress: float = Field(description="0 to 1.")
+    time_left_s: float | None = Field(description="Estimated until it is done; null where not known yet.")
+    audio_seconds: float | None
+    created: str = Field(description="UTC.")
+    expires_in_s: float | None = Field(description="Until a finished job is deleted.")
+    problem: dict[str, Any] | None = Field(description="Why it failed.")
+    result: str | None = Field(description="Where the stems are, once it is done.")
 
 
 class ModelDetail(ModelEntry):

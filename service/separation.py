@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ class Pipeline:
         timeout_s: float | None,
         owner: str = "",
         control: Control | None = None,
+        on_decoded: Callable[[float], None] | None = None,
     ) -> T:
         """Separate `upload`, writing only within the existing `directory`; cancelling this ends the work.
 
@@ -56,12 +58,15 @@ class Pipeline:
             timeout_s: from the decoded upload to the result; None waits as long as it takes.
             owner: whose share of the queue this counts against.
             control: tells the progress.
+            on_decoded: told the recording's length in seconds.
 
         Raises:
             Problem: the upload is not usable, the server is full, the deadline passed.
         """
         recording = await self.decoder.decode(upload, directory / "decoded", limits, mono=parameters.mono)
         seconds = recording.samples / recording.sample_rate
+        if on_decoded:
+            await asyncio.to_thread(on_decoded, seconds)
 
         def run(separator: Separator, control: Control) -> T:
             control(0.0)

@@ -26,15 +26,16 @@ class DrainingServer(uvicorn.Server):
     While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, engines: tuple[Engine, ...], grace_s: float) -> None:
         super().__init__(config)
-        self._engine, self._grace_s = engine, grace_s
+        self._engines, self._grace_s = engines, grace_s
         self._stop_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
         if self._stop_at is None:
-            self._engine.drain()
+            for engine in self._engines:
+                engine.drain()
             self._stop_at = time.monotonic() + self._grace_s
         else:
             self.should_exit = self.force_exit = True
@@ -50,7 +51,7 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
-            idle = not (self._engine.waiting or self._engine.running)
+            idle = not (self._engines[0].waiting or self._engines[0].running)
             self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
         return await super().on_tick(counter)
 
@@ -80,4 +81,4 @@ def serve(given: Mapping[str, Any]) -> None:
         log_config=None,
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
-    asyncio.run(DrainingServer(config, app.state.service.engine, settings.grace_s).serve())
+    asyncio.run(DrainingServer(config, app.state.engines, settings.grace_s).serve())

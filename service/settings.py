@@ -60,6 +60,22 @@ class Settings(BaseSettings):
     request_timeout_s: PositiveFloat = Field(
         default=120.0, description="Deadline of a synchronous request, from its decoded upload to its answer."
     )
+    job_workers: PositiveInt = Field(default=1, description="Jobs that run at the same time, beside requests.")
+    job_max_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest recording that /jobs takes.")
+    job_max_upload_bytes: PositiveInt = Field(default=4096 * MIB, description="Largest request body of a job.")
+    job_max_decoded_bytes: PositiveInt = Field(
+        default=16384 * MIB, description="Largest recording of a job once decoded: samples x channels x 4 bytes."
+    )
+    job_decode_timeout_s: PositiveFloat = Field(
+        default=1200.0, description="Longest time that decoding a job's upload may take."
+    )
+    max_jobs: PositiveInt = Field(default=100, description="Jobs that may wait or run; more get 503.")
+    max_disk_bytes: PositiveInt = Field(
+        default=51200 * MIB, description="Disk space of all jobs that are kept; when it is used up, new ones get 507."
+    )
+    job_keep_s: PositiveFloat = Field(
+        default=24 * 3600.0, description="Seconds that a finished job is kept, counted while the server runs."
+    )
     api_keys: str = Field(
         default="",
         repr=False,

@@ -16,9 +16,12 @@ from fastapi import Depends, Request
 from model.embedder import Embedder, OnnxEmbedder
 from service.decoder import DecodeLimits
 from service.engine import Engine
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.separation import Pipeline
 from service.settings import Settings
+
+ADVICE = "Send it to /jobs instead, or cut it into parts."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,7 @@ class ServiceState:
     settings: of this deployment.
     pipeline: separates for those who wait.
     embedder: the model in use.
+    jobs: for later.
     metrics: what the server counts.
     spool: directory of requests in flight.
     started: time.monotonic() when the server was made.
@@ -35,6 +39,7 @@ class ServiceState:
     settings: Settings
     pipeline: Pipeline
     embedder: Embedder
+    jobs: Jobs
     metrics: Metrics
     spool: Path
     started: float
@@ -53,7 +58,7 @@ class ServiceState:
     def decode_limits(self) -> DecodeLimits:
         """Of an upload to /separate."""
         s = self.settings
-        return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s)
+        return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s, ADVICE)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:

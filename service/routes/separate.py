@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
@@ -13,9 +12,11 @@ from service import upload
 from service.auth import Caller
 from service.disconnect import unless_disconnected
 from service.package import Delivery, Package, negotiate, pack
+from service.routes import jobs
 from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
 from service.routes.parameters import with_fields
-from service.schemas import SeparateParameters
+from service.routes.sending import send
+from service.schemas import JobStatus, SeparateParameters
 from service.state import Service
 from service.stems import StemSet
 
@@ -26,13 +27,26 @@ router = APIRouter(tags=["separate"])
     "/separate",
     response_class=FileResponse,
     openapi_extra=UPLOAD,
-    responses={200: ANSWERS, **problem_responses(400, 401, 406, 413, 415, 422, 429, 500, 503, 507)},
+    responses={
+        200: ANSWERS,
+        202: {"model": JobStatus, "description": "With Prefer: respond-async, the job that it became."},
+        **problem_responses(400, 401, 406, 413, 415, 422, 429, 500, 503, 507),
+    },
 )
 async def separate(
-    request: Request, query: Annotated[SeparateParameters, Query()], service: Service, caller: Caller
+    request: Request,
+    query: Annotated[SeparateParameters, Query()],
+    service: Service,
+    caller: Caller,
+    prefer: Annotated[str | None, Header(description="respond-async makes it a job.")] = None,
+    idempotency_key: jobs.IdempotencyKey = None,
 ) -> Response:
     """Separate a recording and wait for the stems; they come loudest first, with a manifest."""
-    kind = negotiate(request.headers.get("accept"))
+    if "respond-async" in (prefer or "").lower():
+        accepted = await jobs.accept(request, query, service, caller, idempotency_key)
+        accepted.headers["Preference-Applied"] = "respond-async"
+        return accepted
+    kind = negotiate(request.headers.get("accept"), query.stem)
     service.engine.admit(caller)
     settings = service.settings
     scratch = service.scratch()
@@ -63,15 +77,3 @@ async def separate(
         await scratch.__aexit__(None, None, None)
         raise
     return send(package, BackgroundTask(scratch.__aexit__, None, None, None))
-
-
-def send(package: Package, afterwards: BackgroundTask | None = None) -> FileResponse:
-    """The answer with a packed file, and how long each stage took."""
-    timing = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in package.manifest.stage_seconds.items())
-    return FileResponse(
-        Path(package.path),
-        media_type=package.media_type,
-        filename=package.filename or None,
-        headers={"Server-Timing": timing},
-        background=afterwards,
-    )

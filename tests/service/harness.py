@@ -30,6 +30,7 @@ class RunningServer:
         self.directory = directory
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.http = _client(self.url)
         self.log = directory / "log.txt"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")},
@@ -41,6 +42,8 @@ class RunningServer:
 
     def start(self) -> None:
         """Start the process (again), and wait until it is healthy."""
+        self.http.close()
+        self.http = _client(self.url)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port)],
@@ -52,7 +55,7 @@ class RunningServer:
         give_up = time.monotonic() + START_S
         while True:
             try:
-                if httpx.get(self.url + "/health", timeout=5).status_code == 200:
+                if self.http.get("/health", timeout=5).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -64,7 +67,7 @@ class RunningServer:
     def wait_for(self, what: Callable[[dict], bool], within_s: float = 60.0) -> None:
         """Ask /health until its body is as wanted."""
         give_up = time.monotonic() + within_s
-        while not what(body := httpx.get(self.url + "/health", timeout=5).json()):
+        while not what(body := self.http.get("/health", timeout=5).json()):
             if time.monotonic() > give_up:
                 pytest.fail(f"/health does not get as wanted: {body}")
             time.sleep(0.02)
@@ -81,9 +84,14 @@ class RunningServer:
         """End the process without a chance to clean up."""
         self.process.kill()
         self.process.wait()
+        self.http.close()
 
 
 StartServer = Callable[..., RunningServer]
+
+
+def _client(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=120, trust_env=False, verify=False)
 
 
 def _free_port() -> int:
@@ -99,7 +107,7 @@ def noise(seconds: float, rate: int = 16_000) -> bytes:
 
 
 def post(server: RunningServer, content: bytes, **parameters: object) -> httpx.Response:
-    return httpx.post(server.url + "/separate", params=parameters, files={"file": content}, timeout=120)
+    return server.http.post("/separate", params=parameters, files={"file": content}, timeout=120)
 
 
 def unpack(response: httpx.Response) -> tuple[dict, list[np.ndarray]]:

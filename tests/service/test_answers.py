@@ -18,8 +18,8 @@ from tests.service.test_bad_uploads import problem_of
 
 
 def ask(server: RunningServer, accept: str, content: bytes, **parameters: object) -> httpx.Response:
-    return httpx.post(
-        server.url + "/separate",
+    return server.http.post(
+        "/separate",
         params=parameters,
         files={"file": content},
         headers={"accept": accept},

@@ -80,7 +80,7 @@ def test_a_parameter_that_is_not_valid(server: RunningServer, name: str, value: 
     content = encoded(TONE, RATE)
     in_query = problem_of(post(server, content, **{name: value}), 422, "parameter_invalid")
     in_form = problem_of(
-        httpx.post(server.url + "/separate", data={name: value}, files={"file": content}), 422, "parameter_invalid"
+        server.http.post("/separate", data={name: value}, files={"file": content}), 422, "parameter_invalid"
     )
     for body in (in_query, in_form):
         assert body["errors"][0]["parameter"] == name
@@ -88,28 +88,28 @@ def test_a_parameter_that_is_not_valid(server: RunningServer, name: str, value: 
 
 
 def test_no_file(server: RunningServer) -> None:
-    url = server.url + "/separate"
-    problem_of(httpx.post(url), 415, "multipart_expected")
-    problem_of(httpx.post(url, json={"file": "x"}), 415, "multipart_expected")
-    problem_of(httpx.post(url, files={"audio": encoded(TONE, RATE)}), 400, "multipart_malformed")
-    problem_of(httpx.post(url, data={"num_sources": "2"}, files={"other": b"x"}), 422, "file_missing")
+    url = "/separate"
+    problem_of(server.http.post(url), 415, "multipart_expected")
+    problem_of(server.http.post(url, json={"file": "x"}), 415, "multipart_expected")
+    problem_of(server.http.post(url, files={"audio": encoded(TONE, RATE)}), 400, "multipart_malformed")
+    problem_of(server.http.post(url, data={"num_sources": "2"}, files={"other": b"x"}), 422, "file_missing")
     two = [("file", encoded(TONE, RATE)), ("file", encoded(TONE, RATE))]
-    problem_of(httpx.post(url, files=two), 400, "too_many_parts")
+    problem_of(server.http.post(url, files=two), 400, "too_many_parts")
     many = {f"field{number}": "x" for number in range(50)}
-    problem_of(httpx.post(url, data=many, files={"file": encoded(TONE, RATE)}), 400, "too_many_parts")
+    problem_of(server.http.post(url, data=many, files={"file": encoded(TONE, RATE)}), 400, "too_many_parts")
 
 
 def test_a_body_that_is_no_whole_multipart(server: RunningServer) -> None:
-    url, kind = server.url + "/separate", {"content-type": "multipart/form-data; boundary=xyz"}
+    url, kind = "/separate", {"content-type": "multipart/form-data; boundary=xyz"}
     begin = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    problem_of(httpx.post(url, content=b"", headers=kind), 400, "multipart_malformed")
-    problem_of(httpx.post(url, content=b"garbage", headers=kind), 400, "multipart_malformed")
-    problem_of(httpx.post(url, content=begin + wav(), headers=kind), 400, "multipart_malformed")
+    problem_of(server.http.post(url, content=b"", headers=kind), 400, "multipart_malformed")
+    problem_of(server.http.post(url, content=b"garbage", headers=kind), 400, "multipart_malformed")
+    problem_of(server.http.post(url, content=begin + wav(), headers=kind), 400, "multipart_malformed")
 
 
 def test_unknown_addresses_and_methods(server: RunningServer) -> None:
-    problem_of(httpx.get(server.url + "/nothing"), 404, "not_found")
-    response = httpx.get(server.url + "/separate")
+    problem_of(server.http.get("/nothing"), 404, "not_found")
+    response = server.http.get("/separate")
     problem_of(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
 
@@ -136,6 +136,6 @@ def test_bytes_are_counted_while_they_come_whatever_is_announced(start_server: S
             yield bytes(10_000)
 
     headers = {"content-type": "multipart/form-data; boundary=xyz"}
-    response = httpx.post(server.url + "/separate", content=endless(), headers=headers)
+    response = server.http.post("/separate", content=endless(), headers=headers)
     problem_of(response, 413, "upload_too_large")
     assert not any((server.directory / "data" / "spool").iterdir())

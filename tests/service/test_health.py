@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import time
 
-import httpx
 import numpy as np
 
 from model.separator import Separator
@@ -14,7 +13,7 @@ from tests.service.harness import RunningServer, encoded, post
 
 
 def test_health_names_model_provider_and_version(server: RunningServer, separator: Separator) -> None:
-    response = httpx.get(server.url + "/health")
+    response = server.http.get("/health")
     body = response.json()
     assert response.status_code == 200
     assert body["status"] == "ok"
@@ -26,13 +25,13 @@ def test_health_names_model_provider_and_version(server: RunningServer, separato
 
 def test_health_answers_within_100_ms_while_a_long_separation_runs(server: RunningServer) -> None:
     minutes = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 120).astype(np.float32)
-    with concurrent.futures.ThreadPoolExecutor() as pool, httpx.Client(base_url=server.url) as client:
-        client.get("/health")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        server.http.get("/health")
         separation = pool.submit(post, server, encoded(minutes, 16_000, subtype="PCM_16"), num_sources=3)
         late, during = [], 0
         while not separation.done():
             start = time.perf_counter()
-            body = client.get("/health").json()
+            body = server.http.get("/health").json()
             late.append(time.perf_counter() - start)
             during += body["queue"]["running"]
             time.sleep(0.02)

@@ -54,7 +54,7 @@ def test_a_key_gets_no_more_than_its_share(start_server: StartServer) -> None:
 
     def send(key: str, content: bytes) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.post(server.url + "/separate", files={"file": content}, headers=headers, timeout=120)
+        return server.http.post("/separate", files={"file": content}, headers=headers, timeout=120)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(send, "a", noise(60))
@@ -79,7 +79,7 @@ def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None
             mid_queue.sendall(request_bytes(noise(10)))
             server.wait_for(lambda body: body["queue"]["waiting"] == 1)
         server.wait_for(lambda body: body["queue"]["waiting"] == 0, within_s=2)
-        assert separating(httpx.get(server.url + "/health").json())
+        assert separating(server.http.get("/health").json())
     server.wait_for(idle, within_s=5)
     with connect(server) as mid_upload:
         mid_upload.sendall(request_bytes(noise(1), announced=10_000_000))
@@ -95,7 +95,7 @@ def test_on_sigterm_work_in_flight_is_finished_and_new_work_refused(start_server
         server.wait_for(separating)
         server.terminate()
         server.wait_for(lambda body: body["status"] == "draining")
-        problem_of(httpx.get(server.url + "/readyz"), 503, "not_ready")
+        problem_of(server.http.get("/readyz"), 503, "not_ready")
         problem_of(post(server, noise(1)), 503, "not_ready")
         assert accepted.result().status_code == 200
     assert server.process.wait(timeout=10) == 0

@@ -6,7 +6,6 @@ import io
 import zipfile
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -36,8 +35,8 @@ def test_as_many_stems_as_asked_for(server: RunningServer, two_speakers: Path, n
 
 
 def test_form_fields_are_parameters_too(server: RunningServer, two_speakers: Path) -> None:
-    response = httpx.post(
-        server.url + "/separate",
+    response = server.http.post(
+        "/separate",
         params={"seed": 1, "num_sources": 2},
         data={"num_sources": "3", "subtype": "PCM_16"},
         files={"file": two_speakers.read_bytes()},

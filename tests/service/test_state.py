@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.separator import Separator
@@ -14,7 +13,7 @@ from tests.service.test_bad_uploads import problem_of
 
 
 def samples(server: RunningServer) -> dict[tuple[str, frozenset], float]:
-    text = httpx.get(server.url + "/metrics").text
+    text = server.http.get("/metrics").text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -23,12 +22,12 @@ def samples(server: RunningServer) -> dict[tuple[str, frozenset], float]:
 
 
 def test_probes(server: RunningServer) -> None:
-    assert httpx.get(server.url + "/livez").text == "ok\n"
-    assert httpx.get(server.url + "/readyz").text == "ok\n"
+    assert server.http.get("/livez").text == "ok\n"
+    assert server.http.get("/readyz").text == "ok\n"
 
 
 def test_models(server: RunningServer, separator: Separator) -> None:
-    (model,) = httpx.get(server.url + "/models").json()["models"]
+    (model,) = server.http.get("/models").json()["models"]
     assert model["name"] == separator.embedder.config.name
     assert model["hash"] == separator.embedder.model_hash
     assert model["max_sources"] == 8
@@ -54,16 +53,16 @@ def test_metrics_count_what_happens(server: RunningServer, two_speakers: Path) -
 
 def test_request_ids_are_kept_or_made_and_stages_timed(server: RunningServer, two_speakers: Path) -> None:
     files = {"file": two_speakers.read_bytes()}
-    response = httpx.post(server.url + "/separate", files=files, headers={"x-request-id": "abc-123"}, timeout=60)
+    response = server.http.post("/separate", files=files, headers={"x-request-id": "abc-123"}, timeout=60)
     assert response.headers["x-request-id"] == "abc-123"
     assert "embed;dur=" in response.headers["server-timing"]
-    made = [httpx.get(server.url + "/livez", headers={"x-request-id": "a b\tc"}).headers["x-request-id"] for _ in "12"]
+    made = [server.http.get("/livez", headers={"x-request-id": "a b\tc"}).headers["x-request-id"] for _ in "12"]
     assert made[0] != made[1]
     assert all(len(one) == 16 for one in made)
 
 
 def test_openapi_lists_every_address_with_its_problems(server: RunningServer) -> None:
-    document = httpx.get(server.url + "/openapi.json").json()
+    document = server.http.get("/openapi.json").json()
     assert {"/separate", "/health", "/livez", "/readyz", "/metrics", "/models"} <= set(document["paths"])
     responses = document["paths"]["/separate"]["post"]["responses"]
     assert {"200", "400", "401", "406", "413", "415", "422", "429", "503"} <= set(responses)
@@ -79,17 +78,17 @@ def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer
         UNMINGLE_LOG_FORMAT="json",
         UNMINGLE_MAX_SECOND="5",
     )
-    url, files = server.url + "/separate", {"file": ("diary.flac", two_speakers.read_bytes())}
+    url, files = "/separate", {"file": ("diary.flac", two_speakers.read_bytes())}
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic open sesame"}):
-        response = httpx.post(url, files=files, headers=headers)
+        response = server.http.post(url, files=files, headers=headers)
         problem_of(response, 401, "unauthorised")
         assert response.headers["www-authenticate"] == "Bearer"
     alice, bob = ({"authorization": f"Bearer {key}"} for key in ("open sesame", "mellon"))
-    answers = [httpx.post(url, files={"file": b"x"}, headers=alice) for _ in range(7)]
+    answers = [server.http.post(url, files={"file": b"x"}, headers=alice) for _ in range(7)]
     assert answers[0].status_code == 415
     problem_of(answers[-1], 429, "rate_limited")
     assert int(answers[-1].headers["retry-after"]) >= 1
-    assert httpx.post(url, files=files, headers=bob, timeout=60).status_code == 200
+    assert server.http.post(url, files=files, headers=bob, timeout=60).status_code == 200
     log = server.log.read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     assert any("UNMINGLE_MAX_SECOND " in line["message"] for line in lines)
