@@ -58,7 +58,7 @@ def _add_fields(group: Any, defaults: TrainConfig | MixtureConfig | ModelConfig)
         if dataclasses.is_dataclass(hint) or field.name == "name":
             continue
         choices = get_args(hint) if get_origin(hint) is Literal else None
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default if default != "" else "none"
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             type=_numbers if isinstance(default, tuple) else None if choices else hint,

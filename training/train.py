@@ -162,7 +162,7 @@ def run_steps(
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
     saved_at = began
     tty = sys.stderr.isatty()
-    bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {postfix}", mininterval=0.5 if tty else 20.0)
+    bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {desc}", mininterval=0.5 if tty else 20.0)
     found_db = float("nan")
     state.network.train()
     while state.progress(config) < 1.0 and not interruption:
@@ -183,7 +183,7 @@ def run_steps(
             saved_at = time.monotonic()
         speed = (state.step - first_step) * config.seconds_per_step / (time.monotonic() - began)
         left = state.elapsed_s * (1.0 - progress) / progress
-        bar.set_postfix_str(
+        bar.set_description_str(
             f"step {state.step}, loss {log.recent_loss():.4f}, SI-SDRi {found_db:.1f} dB, {speed:.0f} x real time, "
             f"{tqdm.format_interval(left)} left",
             refresh=False,

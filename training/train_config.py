@@ -16,7 +16,7 @@ from training.objectives import parse_objective
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "training"
 
-SMALL_NETWORK = ModelConfig(layers=2, hidden=128)
+SMALL_NETWORK = ModelConfig(layers=2, hidden=128, embedding_dim=10)
 """Learns something to be heard in five minutes on two cores; what we ship is larger."""
 
 DEFAULT_MIXTURES = MixtureConfig()
@@ -43,8 +43,8 @@ class TrainConfig:
     minutes: float = _option(4.0, "train for this long; the learning rate follows")
     steps: int = _option(0, "train for this many steps instead (then a run can be repeated exactly)")
     frames: int = _option(100, "frames of a training mixture, 8 ms each")
-    batch: int = _option(16, "mixtures per step")
-    learning_rate: float = _option(1e-3, "of Adam, at its highest")
+    batch: int = _option(8, "mixtures per step")
+    learning_rate: float = _option(3e-3, "of Adam, at its highest; 1e-3 suits larger networks")
     clip_percentile: float = _option(10.0, "clip gradients at this percentile of the norms so far; 100 is never")
     dropout: float = _option(0.0, "chance to drop a cell's output, after each layer")
     seed: int = _option(0, "decides weights, mixtures and dropout")
