@@ -47,24 +47,37 @@ def whitened_kmeans(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
     return (present - explained.sum(-1)).mean()
 
 
-def attractor_mask(V: Tensor, Y: Tensor, w: Tensor, target: Tensor, mixture: Tensor, sharpness: float) -> Tensor:
-    """L1 between masked mixture and phase-sensitive sources, masks from ideal centroids, the mean over the batch.
+def attractor_mask(
+    V: Tensor, Y: Tensor, w: Tensor, target: Tensor, mixture: Tensor, sharpness: float, steps: int = 0
+) -> Tensor:
+    """L1 between masked mixture and phase-sensitive sources, the mean over the batch: trains the soft masks themselves.
 
-    Masks are what the separator would compute if k-means found the weighted mean of each source's embeddings (the
-    attractors of Chen, Luo and Mesgarani, arXiv 1611.08930), so this trains the soft masks themselves. The target is
-    |S| cos(angle between S and X) truncated to 0..|X| (Erdogan et al., ICASSP 2015).
+    With no steps, masks are what the separator would compute if k-means found the weighted mean of each source's
+    embeddings (the attractors of Chen, Luo and Mesgarani, arXiv 1611.08930). With steps, the centroids first move from
+    there as k-means without the truth would move them, and the gradient flows through that (Isik et al., "Single-
+    channel multi-speaker separation using deep clustering", 2016): good masks must then be where k-means ends. The
+    target is |S| cos(angle between S and X) truncated to 0..|X| (Erdogan et al., ICASSP 2015).
 
     Args:
         target: (batch, frame, bin, source) truncated phase-sensitive magnitudes.
         mixture: (batch, frame, bin) magnitudes |X|.
         sharpness: as ModelConfig.mask_sharpness.
+        steps: of k-means, from the ideal centroids on.
     """
     flat = V.float().flatten(1, 2)
-    members = Y.float().flatten(1, 2) * w.float().flatten(1).unsqueeze(-1)
+    mass = w.float().flatten(1).unsqueeze(-1)
+    members = Y.float().flatten(1, 2) * mass
+    absent = (members.sum(1) == 0).unsqueeze(1)
     centroids = torch.nn.functional.normalize(members.transpose(1, 2) @ flat, dim=-1)
-    absent = members.sum(1) == 0
-    similarity = sharpness * flat @ centroids.transpose(1, 2)
-    masks = similarity.masked_fill(absent.unsqueeze(1), -torch.inf).softmax(-1)
+    similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
+    for _ in range(steps):
+        members = torch.nn.functional.one_hot(similarity.argmax(-1), Y.shape[-1]) * mass
+        sums = members.transpose(1, 2) @ flat
+        # A centroid that lost all its members stays where it is.
+        kept = members.sum(1).unsqueeze(-1) > 0
+        centroids = torch.where(kept, torch.nn.functional.normalize(sums, dim=-1), centroids)
+        similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
+    masks = (sharpness * similarity).softmax(-1)
     estimate = masks * mixture.flatten(1).unsqueeze(-1)
     wanted = target.flatten(1, 2)
     scale = mixture.flatten(1).sum(1).clamp_min(1e-8)

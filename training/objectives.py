@@ -18,6 +18,9 @@ TERMS: Mapping[str, Term] = {
     "attractor": lambda v, b, sharpness: losses.attractor_mask(
         v, b.memberships, b.weights, b.targets, b.magnitudes, sharpness
     ),
+    "kmeans_mask": lambda v, b, sharpness: losses.attractor_mask(
+        v, b.memberships, b.weights, b.targets, b.magnitudes, sharpness, steps=3
+    ),
 }
 
 
