@@ -70,7 +70,7 @@ def finish(start) -> Callable[..., tuple[int, str, str]]:
 
     def run(*options: str) -> tuple[int, str, str]:
         process = start(*options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return process.returncode, out, err
 
     return run
