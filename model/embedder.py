@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.errors import ModelError, ProviderError
+from model.runtime_check import CUDA, check_installation, cuda_trouble
 from model.threads import usable_cores
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -67,8 +68,12 @@ class OnnxEmbedder:
 
         Raises:
             ModelError: no such file, not ONNX, or without our metadata.
-            ProviderError: device="cuda" and the session did not get CUDA.
+            ProviderError: device="cuda" and the session did not get CUDA, or two ONNX Runtimes are installed.
         """
+        check_installation()
+        trouble = cuda_trouble() if device != "cpu" else None
+        if device == "cuda" and trouble:
+            raise ProviderError(f"device=cuda was asked for, but {trouble}; or use device=cpu.")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -83,8 +88,8 @@ class OnnxEmbedder:
         # A server that waits for work must not burn a core doing so.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CPUExecutionProvider"]
-        if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            wanted.insert(0, "CUDAExecutionProvider")
+        if device != "cpu" and not trouble:
+            wanted.insert(0, CUDA)
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
@@ -92,10 +97,10 @@ class OnnxEmbedder:
         self.config = _read_config(self._session, path)
         self.model_hash = hashlib.sha256(content).hexdigest()[:12]
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != "CUDAExecutionProvider":
+        if device == "cuda" and self.provider != CUDA:
             raise ProviderError(
-                f"device=cuda was asked for, but the session got {self.provider}: install unmingle[gpu] instead of "
-                "unmingle[cpu], check that nvidia-smi works here, or use device=cpu."
+                f"device=cuda was asked for, but the session got {self.provider}: check that nvidia-smi works here, or "
+                "use device=cpu."
             )
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

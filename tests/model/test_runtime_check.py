@@ -1,0 +1,49 @@
+"""The ONNX Runtime that is installed: one of two, and not always the one that was asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from model.errors import ProviderError
+from model.runtime_check import CUDA, check_installation, cuda_trouble
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_one_runtime_is_fine() -> None:
+    check_installation()
+
+
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="the GPU build is installed")
+def test_the_cpu_build_says_which_one_is_needed() -> None:
+    assert "unmingle[gpu]" in (cuda_trouble() or "")
+
+
+def test_both_builds_are_refused_with_what_to_do(tmp_path: Path, two_speakers: Path) -> None:
+    # This is what pip leaves of the other build beside the one that is installed.
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        folder = tmp_path / f"{name}-1.31.1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.31.1\n")
+    command = [sys.executable, "-m", "service.cli", "separate", str(two_speakers), "-o", str(tmp_path / "stems")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("unmingle: Both onnxruntime and onnxruntime-gpu are installed")
+    assert "pip uninstall" in done.stderr
+    assert not (tmp_path / "stems").exists()
+
+
+def test_cuda_is_refused_in_words_where_there_is_none(bundled_model: Path) -> None:
+    from model.embedder import OnnxEmbedder
+
+    if cuda_trouble() is None:
+        pytest.skip("there is a GPU")
+    with pytest.raises(ProviderError, match=r"device=cuda was asked for, but .*device=cpu"):
+        OnnxEmbedder(bundled_model, "cuda")
