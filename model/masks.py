@@ -12,6 +12,8 @@ from model.config import ModelConfig
 Masks = NDArray[np.float32]
 Vectors = NDArray[np.float32]
 
+_TOP_HZ = 2_000.0
+
 
 def soft_masks(embeddings: Vectors, centroids: Vectors, sharpness: float) -> Masks:
     """Softmax over sources of sharpness * cosine: (frames, bands, dim), (sources, dim) -> (sources, frames, bands).
@@ -119,7 +121,9 @@ def band_hz(config: ModelConfig) -> NDArray[np.float64]:
 def regrid(masks: Masks, config: ModelConfig, grid: Grid, frames: int) -> Masks:
     """Carry masks from the network's bands to the bins of another grid, linearly in time and in frequency.
 
-    Beyond the network's highest band, its mask holds. Linear interpolation keeps the sum over sources at 1.
+    What the network does not hear, above its highest band, follows the mean of its masks from `_TOP_HZ` below that:
+    sibilants reach far up, and the mean over a wide band wavers less than the last band alone. Linear interpolation
+    keeps the sum over sources at 1.
 
     Args:
         masks: (sources, frames, bands) as the network's config lays them out, at least one frame.
@@ -141,7 +145,9 @@ class Regridder:
         own = Grid(config.sample_rate, config.window, config.hop)
         bands = band_hz(config)
         # Rounded so that a grid that coincides is copied, not blurred by the last bit of a division.
-        self._bin_at = np.round(np.interp(grid.bin_hz(), bands, np.arange(len(bands))), 6)
+        self._top = int(np.searchsorted(bands, bands[-1] - _TOP_HZ))
+        with_beyond = np.append(bands, 2 * bands[-1] - bands[-2])
+        self._bin_at = np.round(np.interp(grid.bin_hz(), with_beyond, np.arange(len(with_beyond))), 6)
         seconds = grid.frame_seconds(2)
         at = (seconds * own.sample_rate + own.window / 2) / own.hop - 1.0
         self._first_at, self._step = float(at[0]), float(at[1] - at[0])
@@ -173,7 +179,9 @@ class Regridder:
         return np.repeat(self._at(newest, np.zeros(1)), max(0, frames), axis=1)
 
     def _at(self, masks: Masks, frame_at: NDArray[np.float64]) -> Masks:
-        return _interpolate(_interpolate(masks, np.round(frame_at, 6), axis=1), self._bin_at, axis=2)
+        masks = _interpolate(masks, np.round(frame_at, 6), axis=1)
+        beyond = masks[..., self._top :].mean(-1, keepdims=True)
+        return _interpolate(np.concatenate((masks, beyond), axis=-1), self._bin_at, axis=2)
 
 
 def _interpolate(values: Masks, at: NDArray[np.float64], axis: int) -> Masks:
