@@ -38,10 +38,8 @@ def cuda_trouble() -> str | None:
 
     Loads the CUDA libraries, those that came as wheels included, so that a session finds them.
     """
-    if CUDA not in onnxruntime.get_available_providers():
-        return (
-            "the ONNX Runtime that is installed is the one for the CPU; install unmingle[gpu] instead of unmingle[cpu]"
-        )
+    if CUDA not in (providers := onnxruntime.get_available_providers()):
+        return f"this ONNX Runtime only has {', '.join(providers)}; install unmingle[gpu] instead of unmingle[cpu]"
     if fault := _load(_DRIVER):
         return f"{fault}: this library is NVIDIA's driver; check that nvidia-smi works here, in a container too"
     with contextlib.redirect_stdout(io.StringIO()):  # what it has to say comes below, with the library's name
