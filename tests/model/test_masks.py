@@ -115,6 +115,105 @@ def test_pieces_make_no_difference(rate):
     np.testing.assert_allclose(in_pieces, masks.regrid(shares, CONFIG, grid, in_pieces.shape[1]), atol=1e-6)
 
 
+def test_beyond_the_networks_band_the_mean_of_its_top_holds():
+    shares = some_masks()
+    grid = masks.Grid.at_rate(48_000, CONFIG)
+    frames = shares.shape[1]
+    above = masks.regrid(shares, CONFIG, grid, frames)[..., grid.bin_hz() > CONFIG.sample_rate / 2 + 125]
+    top = masks.band_hz(CONFIG) >= masks.band_hz(CONFIG)[-1] - 2_000
+    expected = shares[..., top].mean(-1, keepdims=True)
+    np.testing.assert_allclose(above, np.broadcast_to(expected, above.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 5])
+@pytest.mark.parametrize("make", [lambda v, c: masks.soft_masks(v, c, 5.0), masks.hard_masks])
+def test_sum_to_one(make, num_sources):
+    shares = make(unit_vectors(11, 7, 4), unit_vectors(num_sources, 4))
+    assert shares.shape == (num_sources, 11, 7)
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(shares.sum(0), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda v, c: masks.soft_masks(v, c, 5.0), masks.hard_masks])
+def test_without_centroids_all_sources_share_alike(make):
+    shares = make(unit_vectors(3, 5, 4), np.zeros((4, 4), np.float32))
+    np.testing.assert_allclose(shares, 0.25)
+
+
+def test_soft_masks_follow_the_equation():
+    embeddings, centroids = unit_vectors(2, 3, 4), unit_vectors(2, 4)
+    shares = masks.soft_masks(embeddings, centroids, 5.0)
+    for frame, band in np.ndindex(2, 3):
+        cosines = [float(embeddings[frame, band] @ c) for c in centroids]
+        expected = np.exp(5.0 * cosines[1]) / (np.exp(5.0 * cosines[0]) + np.exp(5.0 * cosines[1]))
+        assert shares[1, frame, band] == pytest.approx(expected, abs=1e-6)
+
+
+def test_hard_masks_take_the_nearest_centroid():
+    centroids = np.eye(3, dtype=np.float32)
+    shares = masks.hard_masks(centroids[[[2, 0], [1, 1]]], centroids)
+    np.testing.assert_array_equal(shares.argmax(0), [[2, 0], [1, 1]])
+    np.testing.assert_array_equal(np.unique(shares), [0.0, 1.0])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_regridded_masks_sum_to_one(rate):
+    grid = masks.Grid.at_rate(rate, CONFIG)
+    assert grid.window % (2 * grid.hop) == 0
+    frames = stft.frame_count(round(rate * 0.3), grid.window, grid.hop)
+    regridded = masks.regrid(some_masks(), CONFIG, grid, frames)
+    assert regridded.shape == (3, frames, grid.window // 2 + 1)
+    assert (regridded >= 0).all()
+    np.testing.assert_allclose(regridded.sum(0), 1.0, atol=1e-5)
+
+
+def test_the_networks_own_grid_is_the_identity():
+    config = dataclasses.replace(CONFIG, high_group=1)
+    shares = some_masks(config=config)
+    grid = masks.Grid.at_rate(config.sample_rate, config)
+    assert grid == masks.Grid(config.sample_rate, config.window, config.hop)
+    np.testing.assert_array_equal(masks.regrid(shares, config, grid, shares.shape[1]), shares)
+
+
+def test_single_bins_are_copied_where_others_come_in_groups():
+    shares = some_masks()
+    grid = masks.Grid.at_rate(CONFIG.sample_rate, CONFIG)
+    regridded = masks.regrid(shares, CONFIG, grid, shares.shape[1])
+    low = CONFIG.full_resolution_bins
+    np.testing.assert_array_equal(regridded[..., :low], shares[..., :low])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_mask_stays_where_it_was_in_time_and_frequency(rate):
+    """A mask that opens below 2 kHz and in the first half: the same region of the recording at every rate."""
+    frames = 101
+    own = masks.Grid.at_rate(CONFIG.sample_rate, CONFIG)
+    shares = np.zeros((2, frames, CONFIG.bands), np.float32)
+    early, low = own.frame_seconds(frames) < 0.4, masks.band_hz(CONFIG) < 2000.0
+    shares[0] = early[:, None] & low
+    shares[1] = 1.0 - shares[0]
+    grid = masks.Grid.at_rate(rate, CONFIG)
+    count = stft.frame_count(int(rate * 0.8), grid.window, grid.hop)
+    regridded = masks.regrid(shares, CONFIG, grid, count)[0]
+    seconds, hz = grid.frame_seconds(count), grid.bin_hz()
+    # The mask fades over one hop and one bin, and hop and window are rounded to whole samples at every rate.
+    assert (regridded[np.ix_(seconds < 0.38, hz < 1940.0)] > 0.99).all()
+    assert (regridded[seconds > 0.42] < 0.01).all()
+    assert (regridded[:, hz > 2060.0] < 0.01).all()
+
+
+@pytest.mark.parametrize("rate", [*RATES, 4_000, 192_000])
+def test_pieces_make_no_difference(rate):
+    shares = some_masks(frames=203)
+    grid = masks.Grid.at_rate(rate, CONFIG)
+    regridder = masks.Regridder(CONFIG, grid)
+    edges = [0, 1, 2, 2, 30, 31, 100, 180, 203]
+    parts = [regridder.push(shares[:, a:b]) for a, b in itertools.pairwise(edges)]
+    parts.append(regridder.hold(3))
+    in_pieces = np.concatenate(parts, axis=1)
+    np.testing.assert_allclose(in_pieces, masks.regrid(shares, CONFIG, grid, in_pieces.shape[1]), atol=1e-6)
+
+
 def test_beyond_the_networks_band_the_highest_mask_holds():
     shares = some_masks()
     grid = masks.Grid.at_rate(48_000, CONFIG)
