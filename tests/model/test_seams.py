@@ -7,7 +7,7 @@ import pytest
 
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.metrics import si_sdr_improvement_db
-from model.segments import Segment, SegmentLayout, blend, cut
+from model.segments import SegmentLayout
 from model.separator import Separator
 
 RATE = 16_000
@@ -18,32 +18,6 @@ SHORT = SegmentLayout(frames=400, overlap=50)
 @pytest.fixture(scope="module")
 def embedder():
     return OnnxEmbedder(BUNDLED_MODEL, "cpu")
-
-
-@pytest.mark.parametrize("frames", [1, 9, 10, 11, 17, 18, 19, 100, 1009])
-def test_segments_cover_every_frame_and_blend_back_to_what_they_were_cut_from(frames):
-    layout = SegmentLayout(frames=10, overlap=2)
-    run = np.random.default_rng(frames).random((frames, 3)).astype(np.float32)
-    pieces = np.array_split(run, [1, 5, 6, 40])
-    segments = list(cut(pieces, layout))
-    assert all(len(segment.magnitude) == min(frames, layout.frames) for segment in segments)
-    as_masks = [(segment.start, np.stack((segment.magnitude, 1 - segment.magnitude))) for segment in segments]
-    joined = np.concatenate(list(blend(as_masks)), axis=1)
-    np.testing.assert_allclose(joined[0], run, atol=1e-6)
-    np.testing.assert_allclose(joined.sum(0), 1.0, atol=1e-6)
-
-
-def test_no_frames_give_no_segments():
-    assert list(cut([], SHORT)) == []
-    assert list(cut([np.zeros((0, 3), np.float32)], SHORT)) == []
-    assert list(blend([])) == []
-
-
-def test_a_segment_is_the_frames_it_says_it_is():
-    run = np.arange(1000, dtype=np.float32)[:, None]
-    for segment in cut([run], SHORT):
-        assert isinstance(segment, Segment)
-        assert segment.magnitude[0, 0] == segment.start
 
 
 def test_segments_separate_as_well_as_the_whole(embedder, example):
