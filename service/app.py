@@ -25,6 +25,7 @@ from service.decoder import DecodeLimits, Decoder
 from service.engine import Engine, EngineLimits
 from service.jobs import JobLimits, Jobs
 from service.metrics import Metrics
+from service.priority import call_standing_back
 from service.problems import Problem
 from service.routes import health, separate
 from service.routes import jobs as jobs_routes
@@ -46,7 +47,9 @@ def load_separator(settings: Settings) -> Separator:
     Raises:
         ModelError: it cannot be used.
     """
-    return Separator(OnnxEmbedder(settings.model or BUNDLED_MODEL, settings.device, settings.threads))
+    path = settings.model or BUNDLED_MODEL
+    # The threads of its session are started here, and inherit the priority.
+    return Separator(call_standing_back(lambda: OnnxEmbedder(path, settings.device, settings.threads)))
 
 
 def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:

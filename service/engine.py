@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from model.separator import Separator
+from service.priority import stand_back
 from service.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -245,6 +246,7 @@ class Engine:
         )
 
     def _warm_up(self) -> None:
+        stand_back()
         rate = self._separator.embedder.config.sample_rate
         noise = np.random.default_rng(0).standard_normal(int(_WARM_UP_S * rate)).astype(np.float32) * np.float32(0.1)
         try:
@@ -272,13 +274,16 @@ class Engine:
             thread.start()
 
     def _work(self) -> None:
+        stand_back()
         while (ticket := self._next()) is not None:
             start = time.perf_counter()
             try:
                 result = ticket.work.run(self._separator, ticket.work.control)
             except BaseException as error:  # whatever it is, it fails this ticket and not the thread
                 self._finish(ticket)
-                ticket.result.set_exception(error)
+                # What ends threads or processes must not get to the event loop.
+                wrapped = error if isinstance(error, Exception) else RuntimeError(f"the worker met {error!r}")
+                ticket.result.set_exception(wrapped)
             else:
                 self._learn(time.perf_counter() - start, ticket.work.audio_seconds)
                 self._finish(ticket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -81,4 +82,5 @@ def serve(given: Mapping[str, Any]) -> None:
         log_config=None,
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
+    sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
     asyncio.run(DrainingServer(config, app.state.engines, settings.grace_s).serve())

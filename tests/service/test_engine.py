@@ -1,0 +1,104 @@
+"""The engine: one failure is one failure, dead workers come back, nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from model.separator import Separator
+from service.engine import Control, Engine, EngineLimits, Work
+from service.problems import Problem
+
+
+@pytest.fixture
+def engine(separator: Separator) -> Iterator[Engine]:
+    engine = Engine(separator, EngineLimits(workers=1, max_seconds=100, max_bytes=10**9, max_per_owner=2))
+    engine.start()
+    while engine.state == "starting":
+        time.sleep(0.01)
+    yield engine
+    engine.stop()
+
+
+def separate(separator: Separator, control: Control) -> int:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)
+    return len(separator.separate(noise, 16_000, 2, progress=control).stems)
+
+
+def work(run: object = separate, timeout_s: float | None = None) -> Work:
+    return Work(run, 1.0, 64_000, timeout_s)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt, SystemExit])
+def test_a_failure_fails_its_own_work_only(engine: Engine, error: type[BaseException]) -> None:
+    def fail(separator: Separator, control: Control) -> None:
+        raise error("on purpose")
+
+    async def run() -> list[object]:
+        tasks = [engine.run(work()), engine.run(work(fail)), engine.run(work())]
+        return await asyncio.gather(*(asyncio.ensure_future(outcome(task)) for task in tasks))
+
+    async def outcome(task: object) -> object:
+        try:
+            return await task  # type: ignore[misc]
+        except BaseException as caught:
+            return type(caught)
+
+    first, second, third = asyncio.run(run())
+    assert (first, third) == (2, 2)
+    assert isinstance(second, type) and issubclass(second, Exception)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_died_comes_back(engine: Engine) -> None:
+    (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+    with engine._changed:
+        engine._changed.notify_all()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    assert asyncio.run(engine.run(work())) == 2
+
+
+def test_work_past_its_deadline_is_given_up_and_stopped(engine: Engine) -> None:
+    stopped = threading.Event()
+
+    def endless(separator: Separator, control: Control) -> None:
+        try:
+            while True:
+                control(0.5)
+                time.sleep(0.001)
+        finally:
+            stopped.set()
+
+    with pytest.raises(Problem) as caught:
+        asyncio.run(engine.run(work(endless, timeout_s=0.5)))
+    assert caught.value.code == "deadline_exceeded"
+    assert "Retry-After" in caught.value.headers
+    assert stopped.wait(5)
+    assert asyncio.run(engine.run(work())) == 2
+
+
+def test_stopping_leaves_nobody_waiting(engine: Engine) -> None:
+    begun = threading.Event()
+
+    def slow(separator: Separator, control: Control) -> None:
+        begun.set()
+        while True:
+            control(0.1)
+            time.sleep(0.001)
+
+    async def run() -> list[object]:
+        tasks = [asyncio.ensure_future(engine.run(work(slow))) for _ in range(3)]
+        await asyncio.to_thread(begun.wait)
+        await asyncio.to_thread(engine.stop)
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert all(isinstance(result, BaseException) for result in asyncio.run(run()))
