@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.embedder import CONFIG_KEY, INPUT, OUTPUT
 from model.network import EmbeddingNet
@@ -40,6 +41,18 @@ def export(network: EmbeddingNet, path: Path) -> None:
         )
     network.train(training)
     describe(temporary, config.to_json())
+    os.replace(temporary, path)
+
+
+def quantise(source: Path, path: Path) -> None:
+    """Write the model `source` with its weights in 8 bits, per output; activations are quantised as it runs.
+
+    The file appears whole or not at all.
+    """
+    temporary = path.with_suffix(".onnx.partial")
+    described = next(p.value for p in onnx.load(str(source)).metadata_props if p.key == CONFIG_KEY)
+    quantize_dynamic(str(source), str(temporary), per_channel=True, weight_type=QuantType.QInt8)
+    describe(temporary, described)
     os.replace(temporary, path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
     _write(
         path,
         {
-            **_weights(state),
+            **_weights(state.network),
             "config": config.to_json(),
             "optimiser": state.optimiser.state_dict(),
             "gradient_norms": list(state.clipper.norms),
@@ -65,9 +66,9 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
     )
 
 
-def save_weights(path: Path, state: State) -> None:
+def save_network(path: Path, network: EmbeddingNet) -> None:
     """Write what `load_weights` needs: the network alone."""
-    _write(path, _weights(state))
+    _write(path, _weights(network))
 
 
 def restore(path: Path, state: State, config: TrainConfig) -> None:
@@ -105,13 +106,38 @@ def load_weights(path: Path, network: EmbeddingNet) -> None:
     Raises:
         TrainingError: there is no such checkpoint, it is damaged, or its network is not like this one.
     """
-    saved = _read(path)
-    _check_same_network(path, saved, network.config)
-    network.load_state_dict(saved["network"])
+    load_mean_weights([path], network)
 
 
-def _weights(state: State) -> dict[str, Any]:
-    return {"network": state.network.state_dict(), "network_config": state.network.config.to_json()}
+def load_mean_weights(paths: Sequence[Path], network: EmbeddingNet) -> None:
+    """Take over the mean of the weights of other runs, which should have begun from the same ones.
+
+    Raises:
+        TrainingError: as `load_weights`.
+    """
+    weights: list[dict[str, torch.Tensor]] = []
+    for path in paths:
+        saved = _read(path)
+        _check_same_network(path, saved, network.config)
+        weights.append(saved["network"])
+    network.load_state_dict({key: torch.stack([w[key] for w in weights]).mean(0) for key in weights[0]})
+
+
+def find(runs: Path, name: str) -> Path:
+    """The checkpoint that is meant by a file, a run's folder, or a run's name; of a run, its best weights.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    for place in (Path(name), runs / name):
+        for file in (place, place / BEST, place / LATEST):
+            if file.is_file():
+                return file.resolve()
+    raise TrainingError(f"There is no checkpoint {name}: expected a run in {runs}, its folder, or a .pt file.")
+
+
+def _weights(network: EmbeddingNet) -> dict[str, Any]:
+    return {"network": network.state_dict(), "network_config": network.config.to_json()}
 
 
 def _check_same_network(path: Path, saved: dict[str, Any], wanted: ModelConfig) -> None:

@@ -55,8 +55,9 @@ def new_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
     """Configuration of a new run, and where its folder is going to be."""
     init = asked.given.get("init")
     if init:
-        asked.given["init"] = str(find_checkpoint(asked.runs, init))
-    start = checkpoint.read_network_config(Path(asked.given["init"])) if init else SMALL_NETWORK
+        found = [checkpoint.find(asked.runs, part) for part in init.split(",")]
+        asked.given["init"] = ",".join(map(str, found))
+    start = checkpoint.read_network_config(found[0]) if init else SMALL_NETWORK
     taken = {p.name for p in asked.runs.iterdir()} if asked.runs.is_dir() else set()
     name = asked.given.get("name") or next(f"run-{n}" for n in range(1, len(taken) + 2) if f"run-{n}" not in taken)
     if not re.fullmatch(r"\w[\w.-]*", name):
@@ -78,17 +79,6 @@ def resumed_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
             f"{LATEST} in it, as an earlier run of training/train.py wrote."
         )
     return folder, arguments.resumed_config(asked.given, TrainConfig.from_json((folder / CONFIG).read_text()))
-
-
-def find_checkpoint(runs: Path, name: str) -> Path:
-    """What --init names: a file, a run's folder, or a run's name; of a run, its best weights."""
-    for place in (Path(name), runs / name):
-        for file in (place, place / BEST, place / LATEST):
-            if file.is_file():
-                return file.resolve()
-    raise TrainingError(
-        f"There is no checkpoint for --init {name}: expected a run in {runs}, its folder, or a .pt file."
-    )
 
 
 def train(folder: Path, config: TrainConfig, resume: bool) -> int:
@@ -140,7 +130,7 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
 def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:
     """The weights that a new run starts from, or at least the scale of the features."""
     if config.init:
-        checkpoint.load_weights(Path(config.init), state.network)
+        checkpoint.load_mean_weights([Path(part) for part in config.init.split(",")], state.network)
         return
     samples = samples_for(config.frames, config.network)
     draw = sampler.draw(STANDARDISE_ON * config.mixtures.pieces, samples)
@@ -176,7 +166,7 @@ def run_steps(
             log.add({"step": state.step, "si_sdr_improvement_db": found_db})
             if found_db > state.best_db:
                 state.best_db = found_db
-                checkpoint.save_weights(folder / BEST, state)
+                checkpoint.save_network(folder / BEST, state.network)
             log.draw_curves()
         if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
             save(folder, config, state, log)

@@ -39,7 +39,7 @@ class TrainConfig:
         "affinity", "affinity, whitened_kmeans or attractor, or a sum such as whitened_kmeans+2*attractor"
     )
     weighting: Weighting = _option("magnitude", "what a band weighs in the objective")
-    init: str = _option("", "start from the weights of another run or checkpoint (the next stage of a curriculum)")
+    init: str = _option("", "start from another run (the next stage), or from the mean of several, with commas between")
     minutes: float = _option(4.0, "train for this long; the learning rate follows")
     steps: int = _option(0, "train for this many steps instead (then a run can be repeated exactly)")
     frames: int = _option(100, "frames of a training mixture, 8 ms each")

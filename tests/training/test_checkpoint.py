@@ -72,12 +72,24 @@ def test_saving_replaces_the_old_checkpoint_whole_and_leaves_nothing_else(tmp_pa
 
 
 def test_weights_fit_only_a_network_like_their_own(tmp_path):
-    checkpoint.save_weights(tmp_path / "w.pt", a_state(1))
+    checkpoint.save_network(tmp_path / "w.pt", a_state(1).network)
     renamed = EmbeddingNet(dataclasses.replace(NETWORK, name="other", mask_sharpness=7.0))
     checkpoint.load_weights(tmp_path / "w.pt", renamed)
     assert checkpoint.read_network_config(tmp_path / "w.pt") == NETWORK
     with pytest.raises(TrainingError, match=r"hidden 8 \(wanted 9\)"):
         checkpoint.load_weights(tmp_path / "w.pt", EmbeddingNet(dataclasses.replace(NETWORK, hidden=9)))
+
+
+def test_the_mean_of_several_runs(tmp_path):
+    networks = [a_state(seed).network for seed in (1, 2)]
+    paths = [tmp_path / f"{n}.pt" for n in (1, 2)]
+    for path, network in zip(paths, networks, strict=True):
+        checkpoint.save_network(path, network)
+    mean = EmbeddingNet(NETWORK)
+    checkpoint.load_mean_weights(paths, mean)
+    for key, value in mean.state_dict().items():
+        expected = (networks[0].state_dict()[key] + networks[1].state_dict()[key]) / 2
+        torch.testing.assert_close(value, expected)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense", {"some": "dictionary"}, "cut"])
@@ -95,6 +107,6 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path, content):
 
 
 def test_weights_alone_are_not_enough_to_go_on(tmp_path):
-    checkpoint.save_weights(tmp_path / "w.pt", a_state(1))
+    checkpoint.save_network(tmp_path / "w.pt", a_state(1).network)
     with pytest.raises(TrainingError, match="cannot be gone on from"):
         checkpoint.restore(tmp_path / "w.pt", a_state(1), CONFIG)

@@ -136,3 +136,25 @@ def test_following_the_gradient_lowers_the_loss(name):
         optimiser.step()
         values.append(loss.item())
     assert values[-1] < 0.7 * values[0]
+
+
+def test_attractor_masks_after_steps_are_those_of_kmeans():
+    """With steps, centroids move exactly as Lloyd's algorithm moves them, and the gradient goes through."""
+    V, Y, w = (x[:1] for x in a_case(2))
+    w = w / w.sum()
+    mixture = w * 3.0
+    target = Y * mixture.unsqueeze(-1)
+    flat, mass = V.flatten(1, 2)[0], w.flatten()
+    members = Y.flatten(1, 2)[0]
+    for _ in range(3):
+        centroids = normalize((members * mass.unsqueeze(-1)).T @ flat, dim=-1)
+        members = one_hot((flat @ centroids.T).argmax(-1), Y.shape[-1]).float()
+    centroids = normalize((members * mass.unsqueeze(-1)).T @ flat, dim=-1)
+    masks = (5.0 * flat @ centroids.T).softmax(-1)
+    wanted = (masks * mixture.flatten().unsqueeze(-1) - target.flatten(1, 2)[0]).abs().sum() / mixture.sum()
+    V.requires_grad_()
+    found = losses.attractor_mask(V, Y, w, target, mixture, 5.0, steps=3)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
+    found.backward()
+    assert V.grad is not None
+    assert V.grad.abs().sum() > 0
