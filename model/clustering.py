@@ -36,7 +36,8 @@ def cluster(
     """Best of several seeded starts of weighted k-means on the unit sphere (Dhillon & Modha, 2001).
 
     Only a bounded sample of bins places the centroids, drawn in proportion to weight; all bins are assigned later
-    with one matrix product, so the cost of clustering hardly grows with the recording.
+    with one matrix product, so the cost of clustering hardly grows with the recording. The starts compete on a
+    quarter of the sample, and the best of them is refined on all of it.
 
     Args:
         embeddings: (bins, dim), unit norm.
@@ -51,8 +52,10 @@ def cluster(
     points, mass = _sample(embeddings, weights, sample, rng)
     if len(points) == 0:
         return Clusters(np.zeros((num_sources, embeddings.shape[-1]), np.float32), 0.0)
-    runs = [_lloyd(points, mass, _spread_start(points, mass, num_sources, rng), iterations) for _ in range(starts)]
-    return max(runs, key=lambda run: run.objective)
+    few, few_mass = _sample(points, mass, sample // 4, rng)
+    runs = [_lloyd(few, few_mass, _spread_start(few, few_mass, num_sources, rng), iterations) for _ in range(starts)]
+    best = max(runs, key=lambda run: run.objective)
+    return _lloyd(points, mass, best.centroids, iterations)
 
 
 class EmbeddingSample:
