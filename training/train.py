@@ -5,6 +5,7 @@ Read it from the top: arguments -> run's folder -> corpus -> state -> loop -> ex
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -13,6 +14,10 @@ from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+# Threads that wait for each other must not burn the cores that others need: on a busy machine, a step on two threads
+# takes ten times as long with the default. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from tqdm import tqdm
@@ -35,6 +40,8 @@ from training.validation import Validation
 CONFIG, MODEL = "config.json", "model.onnx"
 CHECKPOINT_EVERY_S = 60.0
 STANDARDISE_ON = 64
+VALIDATION_SHARE = 0.2
+"""Of a run that ends by the clock, so that a slow machine trains rather than measures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,7 +157,7 @@ def run_steps(
 ) -> None:
     """The loop. A checkpoint is written every minute and at the end, so that hardly anything can be lost."""
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
-    saved_at = began
+    saved_at, validated_s = began, 0.0
     tty = sys.stderr.isatty()
     bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {desc}", mininterval=0.5 if tty else 20.0)
     found_db = float("nan")
@@ -160,7 +167,9 @@ def run_steps(
         state.elapsed_s = used_before + time.monotonic() - began
         log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
         progress = min(1.0, state.progress(config))
-        if int(progress * config.validations) > state.validations:
+        affordable = config.steps or progress == 1.0 or validated_s <= VALIDATION_SHARE * (time.monotonic() - began)
+        if int(progress * config.validations) > state.validations and affordable:
+            validated_s -= time.monotonic()
             state.validations = int(progress * config.validations)
             found_db = validation.si_sdr_improvement_db(state.network)
             log.add({"step": state.step, "si_sdr_improvement_db": found_db})
@@ -168,6 +177,7 @@ def run_steps(
                 state.best_db = found_db
                 checkpoint.save_network(folder / BEST, state.network)
             log.draw_curves()
+            validated_s += time.monotonic()
         if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
             save(folder, config, state, log)
             saved_at = time.monotonic()

@@ -40,7 +40,7 @@ class TrainConfig:
     )
     weighting: Weighting = _option("magnitude", "what a band weighs in the objective")
     init: str = _option("", "start from another run (the next stage), or from the mean of several, with commas between")
-    minutes: float = _option(4.0, "train for this long; the learning rate follows")
+    minutes: float = _option(3.5, "train for this long; the learning rate follows")
     steps: int = _option(0, "train for this many steps instead (then a run can be repeated exactly)")
     frames: int = _option(100, "frames of a training mixture, 8 ms each")
     batch: int = _option(8, "mixtures per step")
