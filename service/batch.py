@@ -6,12 +6,13 @@ import collections
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from tqdm import tqdm
 
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
+from model.passes import Progress
 from model.separator import Separator
 from service import encoding, package, stems
 from service.audio_io import FileRecording
@@ -44,14 +45,13 @@ def separate_files(
     failures: list[Failure] = []
     written: set[str] = set()
     names = output_names(files)
-    with tqdm(files, unit="file", dynamic_ncols=True) as bar:
-        for path, name in zip(bar, names, strict=True):
-            bar.set_postfix_str(path.name)
+    with _Bar(files) as bar:
+        for path, name in zip(files, names, strict=True):
             target = output / name
             try:
                 if name in written:
                     raise OutputError(f"another file's stems are in {target} already; use another -o for this one.")
-                _separate_file(path, target, separator, parameters, entry)
+                _separate_file(path, target, separator, parameters, entry, bar.begin(path))
                 written.add(name)
             except UnmingleError as error:
                 failures.append((path, str(error)))
@@ -60,6 +60,35 @@ def separate_files(
             except OSError as error:
                 failures.append((path, f"cannot write to {target} ({error.strerror})."))
     return failures
+
+
+class _Bar:
+    """A progress bar over all files, which count by their size, with the time that is left."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+        self._begun = 0
+        self._count = len(files)
+        layout = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+        self._tqdm = tqdm(total=max(1, sum(self._sizes)), bar_format=layout, dynamic_ncols=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reach(sum(self._sizes[: self._begun]))
+        self._tqdm.close()
+
+    def begin(self, path: Path) -> Progress:
+        """Go to the next file; what is returned is to be told the part of it that is done."""
+        before, size = sum(self._sizes[: self._begun]), self._sizes[self._begun]
+        self._begun += 1
+        self._tqdm.set_postfix_str(f"{self._begun}/{self._count} {path.name}", refresh=False)
+        self._reach(before)
+        return lambda done: self._reach(before + done * size)
+
+    def _reach(self, position: float) -> None:
+        self._tqdm.update(position - self._tqdm.n)
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
@@ -75,7 +104,12 @@ def output_names(files: Sequence[Path]) -> list[str]:
 
 
 def _separate_file(
-    path: Path, target: Path, separator: Separator, parameters: SeparateParameters, model: ModelEntry
+    path: Path,
+    target: Path,
+    separator: Separator,
+    parameters: SeparateParameters,
+    model: ModelEntry,
+    progress: Progress,
 ) -> None:
     recording = FileRecording(path, mono=parameters.mono)
     subtype = encoding.check(parameters.format, parameters.subtype, recording.sample_rate)
@@ -92,6 +126,7 @@ def _separate_file(
             seed=parameters.seed,
             masks=parameters.masks,
             residual=parameters.residual,
+            progress=progress,
         )
         if (parameters.format, subtype) != ("wav", "FLOAT"):
             converted.mkdir()
