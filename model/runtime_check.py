@@ -14,8 +14,6 @@ from model.errors import ProviderError
 
 CUDA = "CUDAExecutionProvider"
 
-_DRIVER = "libcuda.so.1"
-
 
 def check_installation() -> None:
     """See that there is one ONNX Runtime only.
@@ -40,15 +38,28 @@ def cuda_trouble() -> str | None:
     """
     if CUDA not in (providers := onnxruntime.get_available_providers()):
         return f"this ONNX Runtime only has {', '.join(providers)}; install unmingle[gpu] instead of unmingle[cpu]"
-    if fault := _load(_DRIVER):
-        return f"{fault}: this library is NVIDIA's driver; check that nvidia-smi works here, in a container too"
-    with contextlib.redirect_stdout(io.StringIO()):  # what it has to say comes below, with the library's name
+    if _fault("libcuda.so.1"):
+        return "libcuda.so.1, NVIDIA's driver, cannot be loaded; check that nvidia-smi works here, in a container too"
+    with contextlib.redirect_stdout(io.StringIO()):  # what it has to say comes below, in order
         onnxruntime.preload_dlls()
+    for library in _cuda_libraries():
+        if fault := _fault(library):
+            return f"{library}, which comes with unmingle[gpu], cannot be loaded ({fault}); install that again"
     folder = Path(onnxruntime.__file__).parent / "capi"
     for library in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
-        if fault := _load(str(folder / library)):
-            return f"{fault}: it comes with unmingle[gpu]; install that again"
+        if fault := _fault(str(folder / library)):
+            return (
+                f"ONNX Runtime's CUDA provider cannot be loaded ({fault}); expected a driver for CUDA "
+                f"{onnxruntime.cuda_version} and unmingle[gpu] as it was installed"
+            )
     return None
+
+
+def _cuda_libraries() -> tuple[str, ...]:
+    """What the provider needs, each after those that it needs itself; some of it is looked for only when it is used."""
+    major = onnxruntime.cuda_version.split(".")[0]
+    of_toolkit = (f"lib{name}.so.{major}" for name in ("cudart", "cublasLt", "cublas", "nvrtc"))
+    return (*of_toolkit, "libcurand.so.10", "libcudnn.so.9")
 
 
 def _is_installed(name: str) -> bool:
@@ -59,8 +70,8 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _load(library: str) -> str | None:
-    """What the loader says when it cannot; it begins with the name of the library that it did not find."""
+def _fault(library: str) -> str | None:
+    """Why the loader cannot load it."""
     try:
         ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
