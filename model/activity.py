@@ -20,15 +20,15 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True)
 class ActivityRule:
-    """When a stem counts as heard."""
+    """When a stem counts as heard; the defaults were chosen on conversations of validation speakers."""
 
     block_s: float = 0.032
     """Resolution in seconds."""
-    below_loud_db: float = -30.0
+    below_loud_db: float = -35.0
     """Relative to the stem's own loud blocks (95th percentile of those with energy)."""
-    below_mixture_db: float = -12.0
+    below_mixture_db: float = -18.0
     """Relative to all stems at the same moment: what is fainter is the leak of another source."""
-    bridged_s: float = 0.4
+    bridged_s: float = 0.25
     """Shorter pauses do not end a stretch."""
     shortest_s: float = 0.1
     """Shorter stretches are dropped."""
