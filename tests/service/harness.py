@@ -28,7 +28,7 @@ class RunningServer:
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = _client(self.url)
         self.log = directory / "log.txt"
@@ -36,6 +36,7 @@ class RunningServer:
             **{name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")},
             "PYTHONPATH": str(ROOT),
             "UNMINGLE_DATA_DIR": str(directory / "data"),
+            "UNMINGLE_REQUEST_TIMEOUT_S": "3600",  # the machine may be busy with others
             **environment,
         }
         self.start()
@@ -94,7 +95,7 @@ def _client(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=120, trust_env=False, verify=False)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
