@@ -85,6 +85,8 @@ def inspect(path: Path) -> AudioHeader:
 def _identify(file: BinaryIO, start: bytes) -> AudioHeader:
     if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
         return _wav(file)
+    if start[:12] == _W64[:12]:
+        return _w64(file)
     if start[:4] == b"fLaC":
         return _flac(file)
     if start[:4] == b"OggS":
@@ -126,6 +128,33 @@ def _wav(file: BinaryIO) -> AudioHeader:
             return AudioHeader("WAV", codec, sample_rate, channels, None if unknown else announced // block)
         file.seek(begin + length + length % 2)
     raise _broken("a WAV without a format chunk followed by a data chunk")
+
+
+_W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_W64_CHUNK = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"  # follows the name of every chunk but riff
+
+
+def _w64(file: BinaryIO) -> AudioHeader:
+    """Sony Wave64: a WAV whose names are 16 bytes long and whose lengths 8, with the head of each chunk counted in."""
+    size = file.seek(0, 2)
+    file.seek(40)
+    fields, codec = None, ""
+    for _ in range(_WAV_MAX_CHUNKS):
+        begin, head = file.tell(), file.read(24)
+        length = int.from_bytes(head[16:], "little")
+        if len(head) < 24 or length < 24 or head[4:16] != _W64_CHUNK:
+            break
+        if head[:4] == b"fmt ":
+            codec, fields = _wav_format(file.read(min(length - 24, 40)))
+        elif head[:4] == b"data":
+            if fields is None:
+                break
+            channels, sample_rate, block = fields
+            return AudioHeader("WAV", codec, sample_rate, channels, (length - 24) // block)
+        if length > size:  # and might be more than there are file positions
+            break
+        file.seek(begin + length + -length % 8)
+    raise _broken("a Wave64 file without a format chunk followed by a data chunk")
 
 
 def _wav_format(chunk: bytes) -> tuple[str, tuple[int, int, int]]:

@@ -31,6 +31,8 @@ SEEDS = {
     "wav": encoded(SPEECHLIKE, RATE, "WAV", "PCM_16"),
     "float": encoded(SPEECHLIKE, RATE, "WAV", "FLOAT"),
     "extensible": encoded(np.stack([SPEECHLIKE] * 3, 1), RATE, "WAVEX", "PCM_24"),
+    "rf64": encoded(SPEECHLIKE, RATE, "RF64", "FLOAT"),
+    "w64": encoded(SPEECHLIKE, RATE, "W64", "PCM_24"),
     "flac": encoded(SPEECHLIKE, RATE, "FLAC", "PCM_16"),
     "vorbis": encoded(SPEECHLIKE, RATE, "OGG", "VORBIS"),
     "opus": encoded(SPEECHLIKE, RATE, "OGG", "OPUS"),
