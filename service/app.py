@@ -27,7 +27,7 @@ from service.jobs import JobLimits, Jobs
 from service.metrics import Metrics
 from service.priority import call_standing_back
 from service.problems import Problem
-from service.routes import health, separate
+from service.routes import health, page, separate
 from service.routes import jobs as jobs_routes
 from service.schemas import ModelEntry
 from service.separation import Pipeline
@@ -106,8 +106,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
-        state.engine.start()
-        background.start()
+        state.engine.start(then=background.begin)
         await jobs.start()
         yield
         await jobs.stop()
@@ -130,6 +129,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     app.include_router(separate.router)
     app.include_router(jobs_routes.router)
     app.include_router(health.router)
+    app.include_router(page.router)
     for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(error, _answer_problem)
     if settings.cors_origins:

@@ -139,9 +139,21 @@ class Engine:
         with self._changed:
             return sum(ticket.work.audio_bytes for ticket in (*self._waiting, *self._running))
 
-    def start(self) -> None:
-        """Warm up on a worker thread, then take work."""
-        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+    def start(self, then: Callable[[float], None] | None = None) -> None:
+        """Warm up on a worker thread, then take work.
+
+        Args:
+            then: told the real-time factor that was measured; `begin` of another engine with the same model, say.
+        """
+        threading.Thread(target=self._warm_up, args=(then,), name="warm-up", daemon=True).start()
+
+    def begin(self, real_time_factor: float) -> None:
+        """Take work from now on; `real_time_factor` is the speed to expect at first."""
+        with self._changed:
+            self.real_time_factor = real_time_factor
+            if self._state == "starting":
+                self._state = "ok"
+                self._revive()
 
     def drain(self) -> None:
         """Take no more work; what waits and runs is finished."""
@@ -245,7 +257,7 @@ class Engine:
             headers={"Retry-After": retry_after},
         )
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, then: Callable[[float], None] | None) -> None:
         stand_back()
         rate = self._separator.embedder.config.sample_rate
         noise = np.random.default_rng(0).standard_normal(int(_WARM_UP_S * rate)).astype(np.float32) * np.float32(0.1)
@@ -253,17 +265,16 @@ class Engine:
             self._separator.separate(noise, rate, 2)
             start = time.perf_counter()
             self._separator.separate(noise, rate, 2)
-            self.real_time_factor = (time.perf_counter() - start) / _WARM_UP_S
+            factor = (time.perf_counter() - start) / _WARM_UP_S
         except Exception:
             log.exception("The model does not run")
             with self._changed:
                 self._state = "failed"
             return
-        with self._changed:
-            if self._state == "starting":
-                self._state = "ok"
-                self._revive()
-        log.info("ready", extra={"real_time_factor": round(self.real_time_factor, 4)})
+        log.info("ready", extra={"real_time_factor": round(factor, 4)})
+        self.begin(factor)
+        if then:
+            then(factor)
 
     def _revive(self) -> None:
         """Start the threads that are missing: all at first, later those that died."""
@@ -277,17 +288,20 @@ class Engine:
         stand_back()
         while (ticket := self._next()) is not None:
             start = time.perf_counter()
+            result: Any = None
+            failure: Exception | None = None
             try:
                 result = ticket.work.run(self._separator, ticket.work.control)
-            except BaseException as error:  # whatever it is, it fails this ticket and not the thread
-                self._finish(ticket)
-                # What ends threads or processes must not get to the event loop.
-                wrapped = error if isinstance(error, Exception) else RuntimeError(f"the worker met {error!r}")
-                ticket.result.set_exception(wrapped)
-            else:
                 self._learn(time.perf_counter() - start, ticket.work.audio_seconds)
-                self._finish(ticket)
+            except Exception as error:
+                failure = error
+            except BaseException as error:  # what ends threads or processes must not get to the event loop
+                failure = RuntimeError(f"the worker met {error!r}")
+            self._finish(ticket)
+            if failure is None:
                 ticket.result.set_result(result)
+            else:
+                ticket.result.set_exception(failure)
 
     def _next(self) -> _Ticket | None:
         with self._changed:

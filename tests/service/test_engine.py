@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -15,15 +16,24 @@ from model.separator import Separator
 from service.engine import Control, Engine, EngineLimits, Work
 from service.problems import Problem
 
+LIMITS = EngineLimits(workers=1, max_seconds=100, max_bytes=10**9, max_per_owner=2)
 
-@pytest.fixture
-def engine(separator: Separator) -> Iterator[Engine]:
-    engine = Engine(separator, EngineLimits(workers=1, max_seconds=100, max_bytes=10**9, max_per_owner=2))
+E = TypeVar("E", bound=Engine)
+
+
+@contextmanager
+def running(engine: E) -> Iterator[E]:
     engine.start()
     while engine.state == "starting":
         time.sleep(0.01)
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def engine(separator: Separator) -> Iterator[Engine]:
+    with running(Engine(separator, LIMITS)) as engine:
+        yield engine
 
 
 def separate(separator: Separator, control: Control) -> int:
@@ -55,15 +65,27 @@ def test_a_failure_fails_its_own_work_only(engine: Engine, error: type[BaseExcep
     assert isinstance(second, type) and issubclass(second, Exception)
 
 
+class MortalEngine(Engine):
+    """Its worker dies when told to."""
+
+    dies = False
+
+    def _next(self) -> object:  # type: ignore[override]
+        if self.dies:
+            self.dies = False
+            raise SystemExit
+        return super()._next()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_died_comes_back(engine: Engine) -> None:
-    (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-    with engine._changed:
-        engine._changed.notify_all()
-    thread.join(timeout=5)
-    assert not thread.is_alive()
-    assert asyncio.run(engine.run(work())) == 2
+def test_a_worker_that_died_comes_back(separator: Separator) -> None:
+    with running(MortalEngine(separator, LIMITS)) as engine:
+        engine.dies = True
+        (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
+        assert asyncio.run(engine.run(work())) == 2
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+        assert asyncio.run(engine.run(work())) == 2
 
 
 def test_work_past_its_deadline_is_given_up_and_stopped(engine: Engine) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import signal
 import socket
+from pathlib import Path
 
 import httpx
 
@@ -38,7 +41,7 @@ def connect(server: RunningServer) -> socket.socket:
 def test_a_full_server_refuses_at_once_and_says_when_to_come_back(start_server: StartServer) -> None:
     server = start_server(UNMINGLE_MAX_QUEUED_SECONDS="30")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        accepted = pool.submit(post, server, noise(120), num_sources=4)
+        accepted = pool.submit(post, server, noise(40), num_sources=4)
         server.wait_for(separating)
         refused = post(server, noise(5))
         problem_of(refused, 503, "server_full")
@@ -57,7 +60,7 @@ def test_a_key_gets_no_more_than_its_share(start_server: StartServer) -> None:
         return server.http.post("/separate", files={"file": content}, headers=headers, timeout=120)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(send, "a", noise(60))
+        first = pool.submit(send, "a", noise(30))
         server.wait_for(separating)
         refused = send("a", noise(1))
         problem_of(refused, 429, "key_busy")
@@ -68,12 +71,12 @@ def test_a_key_gets_no_more_than_its_share(start_server: StartServer) -> None:
 
 def test_a_recording_that_would_take_too_long_is_refused_before_it_starts(start_server: StartServer) -> None:
     server = start_server(UNMINGLE_REQUEST_TIMEOUT_S="0.001")
-    assert "Cut it into parts" in problem_of(post(server, noise(60)), 413, "recording_too_long")["detail"]
+    assert "/jobs" in problem_of(post(server, noise(60)), 413, "recording_too_long")["detail"]
 
 
 def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None:
     with connect(server) as mid_separation:
-        mid_separation.sendall(request_bytes(noise(500)))
+        mid_separation.sendall(request_bytes(noise(200)))
         server.wait_for(separating)
         with connect(server) as mid_queue:
             mid_queue.sendall(request_bytes(noise(10)))
@@ -91,7 +94,7 @@ def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None
 def test_on_sigterm_work_in_flight_is_finished_and_new_work_refused(start_server: StartServer) -> None:
     server = start_server()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        accepted = pool.submit(post, server, noise(120), num_sources=4)
+        accepted = pool.submit(post, server, noise(40), num_sources=4)
         server.wait_for(separating)
         server.terminate()
         server.wait_for(lambda body: body["status"] == "draining")
@@ -111,3 +114,20 @@ def test_a_killed_server_leaves_nothing_behind(start_server: StartServer) -> Non
     assert server.spooled()
     server.start()
     assert not server.spooled()
+
+
+def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartServer, two_speakers: Path) -> None:
+    server = start_server()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        sent = pool.submit(post, server, noise(300))
+        while not (children := decoders(server)) and not sent.done():
+            pass
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        assert 400 <= sent.result().status_code < 500
+    assert post(server, two_speakers.read_bytes()).status_code == 200
+
+
+def decoders(server: RunningServer) -> list[int]:
+    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]

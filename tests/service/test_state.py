@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.separator import Separator
-from tests.service.harness import RunningServer, StartServer, post
+from service.auth import hashed
+from tests.service.harness import ROOT, RunningServer, StartServer, post
 from tests.service.test_bad_uploads import problem_of
 
 
@@ -70,8 +74,6 @@ def test_openapi_lists_every_address_with_its_problems(server: RunningServer) ->
 
 
 def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer, two_speakers: Path) -> None:
-    from service.auth import hashed
-
     server = start_server(
         UNMINGLE_API_KEYS=f"alice={hashed('open sesame')}, bob={hashed('mellon')}",
         UNMINGLE_KEY_REQUESTS_PER_MINUTE="30",
@@ -95,3 +97,41 @@ def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer
     assert any(line.get("problem") == "rate_limited" and line["request_id"] for line in lines)
     assert "diary" not in log
     assert "sesame" not in log
+
+
+def test_the_page_needs_nothing_from_elsewhere(server: RunningServer) -> None:
+    response = server.http.get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "<title>Unmingle</title>" in response.text
+    assert "http://" not in response.text
+    assert "https://" not in response.text
+
+
+def test_settings_are_listed_and_bad_ones_named(tmp_path: Path) -> None:
+    def unmingle(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "service.cli", *arguments]
+        everything = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        return subprocess.run(
+            command, cwd=tmp_path, env=everything, input=given, capture_output=True, text=True, check=False
+        )
+
+    listed = unmingle("settings", UNMINGLE_PORT="8123", UNMINGLE_PROT="8124")
+    assert "UNMINGLE_PORT=8123" in listed.stdout
+    assert "UNMINGLE_PROT is no setting" in listed.stderr
+    for command in ("settings", "serve"):
+        bad = unmingle(command, UNMINGLE_PORT="many")
+        assert bad.returncode == 2
+        assert "UNMINGLE_PORT=many" in bad.stderr
+        assert "Traceback" not in bad.stderr
+    assert unmingle("hash-key", "alice", given="open sesame\n").stdout == f"alice={hashed('open sesame')}\n"
+    assert "not valid" in unmingle("serve", UNMINGLE_API_KEYS="alice=secret", UNMINGLE_DATA_DIR="data").stderr
+
+
+def test_a_second_server_on_one_data_directory_says_so(server: RunningServer) -> None:
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    done = subprocess.run(
+        command, cwd=server.directory, env=server.environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "Another server uses the data directory" in done.stderr
