@@ -100,7 +100,7 @@ def test_a_run_can_end_by_time_and_gets_a_name(finish, speech_folder, runs):
     [
         (("--data", "nowhere"), "There is no corpus folder nowhere: expected a metadata.csv"),
         (("--resume", "nothing"), "There is no run to go on with"),
-        (("--init", "nothing"), "There is no checkpoint for --init nothing"),
+        (("--init", "nothing"), "There is no checkpoint nothing: expected a run in"),
         (("--name", "../up"), "cannot name a folder"),
         (("--batch", "0"), "batch must be at least 1"),
     ],
