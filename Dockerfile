@@ -33,6 +33,7 @@ COPY docker/health.py /usr/local/lib/unmingle/health.py
 ENV PATH=/opt/unmingle/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     UNMINGLE_HOST=0.0.0.0 \
     UNMINGLE_PORT=8000 \
     UNMINGLE_DATA_DIR=/data \

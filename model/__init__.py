@@ -6,6 +6,7 @@ package (the trainer's network, say) does not load the rest.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from model.errors import AudioError, InputError, LimitError, ModelError, ParameterError, UnmingleError
     from model.separation import Separation
     from model.separator import Separator
+
+# Nothing that a user separates, nor that they separate at all, is anybody else's business. ONNX Runtime reads this when
+# it is imported; its disable_telemetry_events() comes too late for a first event and for the identifier that it leaves
+# in ~/.cache.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOME = {
     "AudioError": "model.errors",

@@ -16,9 +16,9 @@ found = [tool for tool in ("gcc", "cc", "g++", "make", "curl", "git") if shutil.
 site = pathlib.Path(next(path for path in sys.path if path.endswith("site-packages")))
 found += [str(site / name) for name in ("torch", "training", "tests", "pip", "setuptools", "triton")
           if (site / name).exists()]
-for parent, folders, files in os.walk("/"):
-    folders[:] = [name for name in folders if os.path.join(parent, name) not in ("/proc", "/sys", "/dev")]
-    found += [os.path.join(parent, name) for name in folders if name in (".git", ".cache", ".venv", ".ssh", ".aws")]
+for top in ("/opt", "/usr/local", "/home", "/root", "/data", "/tmp", "/var/tmp", "/source", "/wheels", "/locks"):
+  for parent, folders, files in os.walk(top):
+    found += [os.path.join(parent, name) for name in folders if name in (".git", ".cache", ".venv", ".ssh")]
     found += [os.path.join(parent, name) for name in files
               if name in (".env", ".netrc", ".pypirc", "id_rsa", "pip.conf") or name.endswith((".whl", ".pt"))]
 print("\\n".join(found))

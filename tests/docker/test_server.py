@@ -30,7 +30,7 @@ def _stems(archive: bytes) -> dict[str, bytes]:
 
 
 def _separate(stack: Stack, recording: Path) -> dict[str, bytes]:
-    answer = stack.http.post("/separate", files={"file": recording.open("rb")})
+    answer = stack.http.post("/separate", files={"file": (recording.name, recording.read_bytes())})
     assert answer.status_code == 200, answer.text
     return _stems(answer.content)
 
@@ -90,7 +90,7 @@ def _wait_for_jobs(stack: Stack, jobs: list[str], seconds: float = 300.0) -> Non
 def _send_jobs(stack: Stack, recording: Path, count: int) -> list[str]:
     jobs = []
     for _ in range(count):
-        answer = stack.http.post("/jobs", files={"file": recording.open("rb")})
+        answer = stack.http.post("/jobs", files={"file": (recording.name, recording.read_bytes())})
         assert answer.status_code == 202, answer.text
         jobs.append(answer.json()["id"])
     return jobs

@@ -47,3 +47,11 @@ def test_cuda_is_refused_in_words_where_there_is_none(bundled_model: Path) -> No
         pytest.skip("there is a GPU")
     with pytest.raises(ProviderError, match=r"device=cuda was asked for, but .*device=cpu"):
         OnnxEmbedder(bundled_model, "cuda")
+
+
+def test_onnx_runtime_leaves_no_identifier_of_this_machine(tmp_path: Path, two_speakers: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "service.cli", "separate", str(two_speakers), "-o", str(tmp_path / "stems")]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    assert [path.name for path in tmp_path.iterdir()] == ["stems"]

@@ -72,7 +72,7 @@ def test_it_serves(installed: Path, tmp_path: Path, two_speakers: Path) -> None:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http:
             _wait_until_ready(http, server)
-            answer = http.post("/separate", files={"file": two_speakers.open("rb")})
+            answer = http.post("/separate", files={"file": (two_speakers.name, two_speakers.read_bytes())})
             assert answer.status_code == 200, answer.text
             if (ROOT / "service" / "page").is_dir():
                 assert http.get("/").status_code == 200
