@@ -16,7 +16,7 @@ found = [tool for tool in ("gcc", "cc", "g++", "make", "curl", "git") if shutil.
 site = pathlib.Path(next(path for path in sys.path if path.endswith("site-packages")))
 found += [str(site / name) for name in ("torch", "training", "tests", "pip", "setuptools", "triton")
           if (site / name).exists()]
-for top in ("/opt", "/usr/local", "/home", "/root", "/data", "/tmp", "/var/tmp", "/source", "/wheels", "/locks"):
+for top in ("/opt", "/home", "/root", "/data", "/tmp", "/var/tmp", "/source", "/wheels", "/locks"):
   for parent, folders, files in os.walk(top):
     found += [os.path.join(parent, name) for name in folders if name in (".git", ".cache", ".venv", ".ssh")]
     found += [os.path.join(parent, name) for name in files

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from starlette.testclient import TestClient
+
 from service.app import create_app
 from service.settings import Settings
 from tests.docker.stack import ROOT
@@ -15,7 +17,8 @@ _NAME = re.compile(r"\b(?:unmingle|process)_[a-z_]+")
 
 def _metrics(data_dir: Path) -> set[str]:
     """Names of the samples that a server offers before it has seen any request."""
-    text = create_app(Settings(data_dir=data_dir)).state.service.metrics.text().decode()
+    with TestClient(create_app(Settings(data_dir=data_dir))) as client:
+        text = client.get("/metrics").text
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     return names | {f"{name}{end}" for name in names for end in ("_bucket", "_sum", "_count")}
 
