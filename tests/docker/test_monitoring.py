@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
-
-from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
@@ -17,8 +16,13 @@ _NAME = re.compile(r"\b(?:unmingle|process)_[a-z_]+")
 
 def _metrics(data_dir: Path) -> set[str]:
     """Names of the samples that a server offers before it has seen any request."""
-    with TestClient(create_app(Settings(data_dir=data_dir))) as client:
-        text = client.get("/metrics").text
+    app = create_app(Settings(data_dir=data_dir))
+
+    async def metrics() -> str:
+        async with app.router.lifespan_context(app):
+            return app.state.service.metrics.text().decode()
+
+    text = asyncio.run(metrics())
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     return names | {f"{name}{end}" for name in names for end in ("_bucket", "_sum", "_count")}
 
