@@ -53,6 +53,8 @@ class ModelConfig:
     """Consecutive frames that the network reads and answers in one recurrent step."""
     mask_sharpness: float = 5.0
     """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
+    count_weights: tuple[tuple[float, ...], ...] = ()
+    """How model.counting tells the number of sources; empty in a model that was not taught to."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]
@@ -110,6 +112,7 @@ class ModelConfig:
                 "export the model again, or use the Unmingle version that it was made with."
             )
         try:
-            return cls(**fields)
+            weights = tuple(tuple(map(float, row)) for row in fields.pop("count_weights", ()))
+            return cls(**fields, count_weights=weights)
         except TypeError as error:
             raise ModelError(f"The model's configuration has fields this version does not know: {error}.") from error

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model import clustering, features, masks, segments, stft
+from model import clustering, counting, features, masks, segments, stft
 from model.activity import EnergyTrack
 from model.embedder import Embedder
 from model.recording import Recording, Samples
@@ -42,24 +42,37 @@ class Listening:
         self._layout = layout
         self._clock = clock
         self._kept: list[tuple[segments.Segment, NDArray[np.float16]]] | None = []
+        self._sample = clustering.EmbeddingSample()
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
 
-    def centroids(self, num_sources: int, rng: np.random.Generator, progress: Progress) -> clustering.Vectors:
-        """(sources, dim) centroids of the whole recording, from a bounded sample of all its segments."""
-        sample = clustering.EmbeddingSample()
+    def listen(self, rng: np.random.Generator, progress: Progress) -> None:
+        """Embed all segments and gather a bounded sample of their embeddings."""
         for segment, embeddings in self._embed():
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
-                sample.add(embeddings.reshape(-1, embeddings.shape[-1]), weights.ravel(), rng)
+                self._sample.add(embeddings.reshape(-1, embeddings.shape[-1]), weights.ravel(), rng)
             self._keep(segment, embeddings)
             progress(min(0.5, 0.5 * segment.start / self._expected_frames))
+
+    def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
+        """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
+        embeddings, weights = self._sample.all()
+        if len(embeddings) == 0:
+            return fewest, 1.0
+        with self._clock.stage("count"):
+            observed = counting.evidence(embeddings, weights, rng)
+            chances = counting.probabilities(observed, self._embedder.config.count_weights)[fewest - 1 : most]
+        return fewest + int(chances.argmax()), float(chances.max() / chances.sum())
+
+    def centroids(self, num_sources: int, rng: np.random.Generator) -> clustering.Vectors:
+        """(sources, dim) centroids of the whole recording."""
         with self._clock.stage("cluster"):
-            return clustering.cluster(*sample.all(), num_sources, rng).centroids
+            return clustering.cluster(*self._sample.all(), num_sources, rng).centroids
 
     def embedded(self) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
-        """Every segment with its embeddings, once `centroids` has been called."""
+        """Every segment with its embeddings, once `listen` has been called."""
         if self._kept is None:
             yield from self._embed()
         else:
@@ -102,7 +115,7 @@ class Masking:
         self._mask_kind = mask_kind
         self._residual = residual
 
-    def run(self, centroids: clustering.Vectors, sink: Sink, progress: Progress) -> Outcome:
+    def run(self, centroids: clustering.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
         regridder = masks.Regridder(self._config, grid)
@@ -143,7 +156,7 @@ class Masking:
         reports = tuple(
             StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
         )
-        return Outcome(tuple(order), reports, written, self._clock.seconds)
+        return Outcome(tuple(order), reports, count_chance, written, self._clock.seconds)
 
     def _masked(self, centroids: clustering.Vectors, clarity: masks.Clarity) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""

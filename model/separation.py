@@ -37,12 +37,14 @@ class Outcome:
         order: where in the sink's order the loudest stem is, then the next one... (a residual is not among them: it
             is the sink's last).
         stems: a report each, loudest first.
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         samples: length of every stem.
         stage_seconds: wall time by stage.
     """
 
     order: tuple[int, ...]
     stems: tuple[StemReport, ...]
+    count_chance: float | None
     samples: int
     stage_seconds: Mapping[str, float]
 
@@ -57,6 +59,7 @@ class Separation:
         residual: (samples,) or (channels, samples): what no source claims with confidence; None if not asked for.
         sample_rate: Hz, the mixture's.
         reports: what is known of each stem.
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         stage_seconds: wall time by stage.
     """
 
@@ -64,6 +67,7 @@ class Separation:
     residual: Samples | None
     sample_rate: int
     reports: tuple[StemReport, ...]
+    count_chance: float | None
     stage_seconds: Mapping[str, float]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from model.passes import Listening, Masking, MaskKind, Progress, Sink
 from model.recording import ArrayRecording, Recording, Samples
 from model.segments import SegmentLayout
 from model.separation import Outcome, Separation, StageClock
+
+NumSources = int | Literal["auto"]
 
 MAX_SOURCES = 8
 SAMPLE_RATES_HZ = (4_000, 192_000)
@@ -38,8 +41,10 @@ class Separator:
         self,
         mixture: NDArray[np.floating],
         sample_rate: int,
-        num_sources: int = 2,
+        num_sources: NumSources = 2,
         *,
+        min_sources: int = 1,
+        max_sources: int = MAX_SOURCES,
         seed: int = 0,
         mask_kind: MaskKind = "soft",
         residual: bool = False,
@@ -50,7 +55,8 @@ class Separator:
         Args:
             mixture: (samples,) or (channels, samples), floating point.
             sample_rate: Hz, 4000 to 192000.
-            num_sources: 1 to 8.
+            num_sources: 1 to 8, or "auto" to have them counted.
+            min_sources, max_sources: bounds of counting. A model counts no further than it was taught to.
             seed: decides the starts of the clustering; the same seed gives the same stems.
             mask_kind: "soft" masks sound better, "hard" ones are the paper's.
             residual: put what no source claims with confidence into a residual instead of into the stems.
@@ -66,6 +72,8 @@ class Separator:
             recording,
             parts.append,
             num_sources,
+            min_sources=min_sources,
+            max_sources=max_sources,
             seed=seed,
             mask_kind=mask_kind,
             residual=residual,
@@ -79,6 +87,7 @@ class Separator:
             everything[-1] if residual else None,
             sample_rate,
             outcome.stems,
+            outcome.count_chance,
             outcome.stage_seconds,
         )
 
@@ -86,8 +95,10 @@ class Separator:
         self,
         recording: Recording,
         sink: Sink,
-        num_sources: int = 2,
+        num_sources: NumSources = 2,
         *,
+        min_sources: int = 1,
+        max_sources: int = MAX_SOURCES,
         seed: int = 0,
         mask_kind: MaskKind = "soft",
         residual: bool = False,
@@ -101,16 +112,38 @@ class Separator:
         Raises:
             ParameterError: `num_sources` or the sample rate is out of range.
         """
-        if not 1 <= num_sources <= MAX_SOURCES:
-            raise ParameterError(f"num_sources is {num_sources}; expected 1 to {MAX_SOURCES}.")
-        low, high = SAMPLE_RATES_HZ
-        if not low <= recording.sample_rate <= high:
-            raise ParameterError(f"The sample rate is {recording.sample_rate} Hz; expected {low} to {high} Hz.")
+        _check(recording, num_sources, min_sources, max_sources)
         clock = StageClock()
         tell = progress or _tell_nobody
+        rng = np.random.default_rng(seed)
         listening = Listening(recording, self.embedder, self.layout, clock)
-        centroids = listening.centroids(num_sources, np.random.default_rng(seed), tell)
-        return Masking(recording, listening, self.embedder, clock, mask_kind, residual).run(centroids, sink, tell)
+        listening.listen(rng, tell)
+        chance = None
+        if num_sources == "auto":
+            taught = len(self.embedder.config.count_weights)
+            if taught < min_sources:
+                raise ParameterError(
+                    f"The model {self.embedder.config.name} counts "
+                    + (f"up to {taught} sources" if taught else "no sources")
+                    + "; give num_sources, or calibrate the model with training/calibrate.py."
+                )
+            num_sources, chance = listening.count(min_sources, max_sources, rng)
+        centroids = listening.centroids(num_sources, rng)
+        masking = Masking(recording, listening, self.embedder, clock, mask_kind, residual)
+        return masking.run(centroids, chance, sink, tell)
+
+
+def _check(recording: Recording, num_sources: NumSources, min_sources: int, max_sources: int) -> None:
+    if num_sources != "auto" and not 1 <= num_sources <= MAX_SOURCES:
+        raise ParameterError(f'num_sources is {num_sources}; expected 1 to {MAX_SOURCES}, or "auto".')
+    if not 1 <= min_sources <= max_sources <= MAX_SOURCES:
+        raise ParameterError(
+            f"min_sources is {min_sources} and max_sources is {max_sources}; expected 1 to {MAX_SOURCES}, and "
+            "min_sources not above max_sources."
+        )
+    low, high = SAMPLE_RATES_HZ
+    if not low <= recording.sample_rate <= high:
+        raise ParameterError(f"The sample rate is {recording.sample_rate} Hz; expected {low} to {high} Hz.")
 
 
 def _tell_nobody(_done: float) -> None:

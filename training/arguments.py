@@ -55,7 +55,7 @@ def _add_fields(group: Any, defaults: TrainConfig | MixtureConfig | ModelConfig)
     hints = get_type_hints(type(defaults))
     for field in dataclasses.fields(defaults):
         hint, default = hints[field.name], getattr(defaults, field.name)
-        if dataclasses.is_dataclass(hint) or field.name == "name":
+        if dataclasses.is_dataclass(hint) or field.name in ("name", "count_weights"):
             continue
         choices = get_args(hint) if get_origin(hint) is Literal else None
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default if default != "" else "none"

@@ -96,7 +96,7 @@ class TrainConfig:
             fields: dict[str, Any] = json.loads(text)
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
-            network = ModelConfig(**fields.pop("network"))
+            network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
             return cls(**fields, mixtures=MixtureConfig(**mixtures), network=network)
         except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
             raise TrainingError(
