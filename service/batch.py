@@ -122,10 +122,7 @@ def _separate_file(
             recording,
             new,
             model,
-            num_sources=parameters.num_sources,
-            seed=parameters.seed,
-            masks=parameters.masks,
-            residual=parameters.residual,
+            parameters,
             progress=progress,
         )
         if (parameters.format, subtype) != ("wav", "FLOAT"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model.errors import UnmingleError
@@ -39,8 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     separate.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, AIFF ...")
     separate.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="where the stems go")
     separate.add_argument(
-        "-n", "--num-sources", type=_whole(1, 8), default=2, metavar="N", help="sounds to find, 1 to 8 (default 2)"
+        "-n",
+        "--num-sources",
+        type=_whole_or_auto(1, 8),
+        default=2,
+        metavar="N",
+        help="sounds to find, 1 to 8, or auto to have them counted (default 2)",
     )
+    for bound, default in (("min", 1), ("max", 8)):
+        separate.add_argument(
+            f"--{bound}-sources", type=_whole(1, 8), default=default, metavar="N", help=f"bound of auto ({default})"
+        )
     separate.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
     separate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     separate.add_argument(
@@ -97,6 +106,12 @@ def _whole(lowest: int, highest: int) -> type[int]:
     return convert  # type: ignore[return-value]
 
 
+def _whole_or_auto(lowest: int, highest: int) -> Callable[[str], int | str]:
+    """An argparse type: a whole number in a range, or auto."""
+    whole = _whole(lowest, highest)
+    return lambda text: text if text == "auto" else whole(text)
+
+
 def _separate(options: argparse.Namespace) -> int:
     from service import encoding
     from service.batch import separate_files
@@ -104,6 +119,8 @@ def _separate(options: argparse.Namespace) -> int:
 
     parameters = SeparateParameters(
         num_sources=options.num_sources,
+        min_sources=options.min_sources,
+        max_sources=options.max_sources,
         seed=options.seed,
         masks=options.masks,
         format=options.format,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +39,11 @@ class ResultParameters(Body):
 class SeparateParameters(ResultParameters):
     """How to separate. Given as query parameters or as form fields; a form field wins."""
 
-    num_sources: int = Field(2, ge=1, le=MAX_SOURCES, description="Sounds to separate the recording into.")
+    num_sources: Annotated[int, Field(ge=1, le=MAX_SOURCES)] | Literal["auto"] = Field(
+        2, description="Sounds to separate the recording into; auto has them counted."
+    )
+    min_sources: int = Field(1, ge=1, le=MAX_SOURCES, description="The fewest that counting may find.")
+    max_sources: int = Field(MAX_SOURCES, ge=1, le=MAX_SOURCES, description="The most that counting may find.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
     masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
     residual: bool = Field(False, description="Put what no source claims with confidence into a residual.")
@@ -83,6 +87,9 @@ class Manifest(Body):
     samples: int = Field(description="Per channel.")
     seconds: float
     num_sources: int
+    count_chance: float | None = Field(
+        None, description="How sure the number of sources is, 0 to 1; null where it was given."
+    )
     seed: int
     masks: MaskKind
     format: Format

@@ -77,10 +77,7 @@ class Pipeline:
                 recording,
                 target,
                 self.model,
-                num_sources=parameters.num_sources,
-                seed=parameters.seed,
-                masks=parameters.masks,
-                residual=parameters.residual,
+                parameters,
                 progress=control,
             )
             (directory / "decoded").unlink()

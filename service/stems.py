@@ -10,11 +10,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from model.passes import MaskKind, Progress
+from model.passes import Progress
 from model.separator import Separator
 from service import wav
 from service.audio_io import DecodedRecording, FileRecording
-from service.schemas import Manifest, ModelEntry, StemEntry, StretchEntry
+from service.schemas import Manifest, ModelEntry, SeparateParameters, StemEntry, StretchEntry
 from service.version import version
 
 MANIFEST = "manifest.json"
@@ -56,35 +56,35 @@ def separate(
     recording: DecodedRecording | FileRecording,
     directory: Path,
     model: ModelEntry,
-    *,
-    num_sources: int,
-    seed: int,
-    masks: MaskKind,
-    residual: bool = False,
+    parameters: SeparateParameters,
     progress: Progress | None = None,
 ) -> StemSet:
     """Separate `recording` into the existing empty `directory`.
 
     Raises:
         AudioError: the recording turned out to be damaged.
+        ParameterError: the bounds of counting make no sense, or the model cannot count.
         OSError: the disk is full, for instance.
     """
-    writer = _StemWriter(directory, num_sources + residual, recording.channels, recording.sample_rate)
+    writer = _StemWriter(directory, recording.channels, recording.sample_rate)
     try:
         outcome = separator.separate_recording(
             recording,
             writer.write,
-            num_sources,
-            seed=seed,
-            mask_kind=masks,
-            residual=residual,
+            parameters.num_sources,
+            min_sources=parameters.min_sources,
+            max_sources=parameters.max_sources,
+            seed=parameters.seed,
+            mask_kind=parameters.masks,
+            residual=parameters.residual,
             progress=progress,
         )
     finally:
         writer.close()
+    num_sources = len(outcome.order)
     for number, source in enumerate(outcome.order, 1):
         os.replace(directory / f"source_{source}", directory / f"stem_{number}.wav")
-    if residual:
+    if parameters.residual:
         os.replace(directory / f"source_{num_sources}", directory / f"{RESIDUAL}.wav")
     manifest = Manifest(
         unmingle_version=version(),
@@ -94,8 +94,9 @@ def separate(
         samples=outcome.samples,
         seconds=outcome.samples / recording.sample_rate,
         num_sources=num_sources,
-        seed=seed,
-        masks=masks,
+        count_chance=outcome.count_chance,
+        seed=parameters.seed,
+        masks=parameters.masks,
         format="wav",
         subtype="FLOAT",
         stems=[
@@ -108,7 +109,7 @@ def separate(
             )
             for number, report in enumerate(outcome.stems, 1)
         ],
-        residual=f"{RESIDUAL}.wav" if residual else None,
+        residual=f"{RESIDUAL}.wav" if parameters.residual else None,
         stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
         warnings=list(recording.warnings),
     )
@@ -136,15 +137,17 @@ def reports(manifest: Manifest) -> tuple[tuple[str, str], ...]:
 class _StemWriter:
     """Appends to one float WAV per source; the headers follow at the end, when the length is known."""
 
-    def __init__(self, directory: Path, num_sources: int, channels: int, sample_rate: int) -> None:
-        self._files: list[BinaryIO] = [(directory / f"source_{source}").open("wb") for source in range(num_sources)]
-        self._channels, self._sample_rate = channels, sample_rate
+    def __init__(self, directory: Path, channels: int, sample_rate: int) -> None:
+        self._directory, self._channels, self._sample_rate = directory, channels, sample_rate
+        self._files: list[BinaryIO] = []
         self._length = 0
-        for file in self._files:
-            file.write(bytes(wav.HEADER_BYTES["FLOAT"]))
 
     def write(self, block: NDArray[np.float32]) -> None:
-        """Append (sources, channels, samples)."""
+        """Append (sources, channels, samples); the first block says how many sources there are."""
+        if not self._files:
+            self._files = [(self._directory / f"source_{source}").open("wb") for source in range(len(block))]
+            for file in self._files:
+                file.write(bytes(wav.HEADER_BYTES["FLOAT"]))
         self._length += block.shape[-1]
         for file, samples in zip(self._files, block, strict=True):
             file.write(np.ascontiguousarray(samples.T, "<f4").data)
