@@ -76,14 +76,14 @@ def test_a_recording_that_would_take_too_long_is_refused_before_it_starts(start_
 
 def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None:
     with connect(server) as mid_separation:
-        mid_separation.sendall(request_bytes(noise(200)))
+        mid_separation.sendall(request_bytes(noise(300)))
         server.wait_for(separating)
         with connect(server) as mid_queue:
             mid_queue.sendall(request_bytes(noise(10)))
             server.wait_for(lambda body: body["queue"]["waiting"] == 1)
         server.wait_for(lambda body: body["queue"]["waiting"] == 0, within_s=2)
         assert separating(server.http.get("/health").json())
-    server.wait_for(idle, within_s=5)
+    server.wait_for(idle, within_s=20)
     with connect(server) as mid_upload:
         mid_upload.sendall(request_bytes(noise(1), announced=10_000_000))
         while not server.spooled():
