@@ -56,6 +56,7 @@ def stack(engine: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
         running.wait_for_health("healthy")
         yield running
     finally:
+        running.http.close()
         running.compose("down", "--volumes", "--timeout", "20", check=False)
 
 
