@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import math
-import os
 import secrets
 import shutil
 import sqlite3
 import time
 from pathlib import Path
 
-from service import audio_header
+from service import audio_header, job_files
 from service.decoder import DecodeLimits, too_long
 from service.engine import Control
 from service.job_store import UNFINISHED, Job, JobStore
@@ -107,7 +105,7 @@ class Jobs:
                 extra={"limit": self._limits.max_per_owner, "unit": "jobs"},
                 headers=retry,
             )
-        used = await asyncio.to_thread(_disk_use, self._directory)
+        used = await asyncio.to_thread(job_files.disk_use, self._directory)
         if used + upload_bytes > self._limits.max_disk_bytes:
             raise Problem(
                 "disk_full",
@@ -129,7 +127,7 @@ class Jobs:
         if header.format == "WAV" and seconds and seconds > self._limits.decode.max_seconds:
             raise too_long(self._limits.decode, f"lasts {seconds:.0f} s")
         text = parameters.model_dump_json(exclude_unset=True)
-        fingerprint = await asyncio.to_thread(_fingerprint, upload, text)
+        fingerprint = await asyncio.to_thread(job_files.fingerprint, upload, text)
         if idempotency_key is not None:
             earlier = await asyncio.to_thread(self.store.with_key, owner, idempotency_key)
             if earlier:
@@ -138,12 +136,7 @@ class Jobs:
         job_id = secrets.token_urlsafe(16)
 
         def keep() -> Job:
-            directory = self._directory / job_id
-            directory.mkdir()
-            os.replace(upload, directory / "upload")
-            _sync(directory / "upload")
-            _sync(directory)
-            _sync(self._directory)
+            job_files.keep(upload, self._directory / job_id)
             return self.store.add(job_id, owner, text, fingerprint, idempotency_key, seconds)
 
         try:
@@ -242,16 +235,9 @@ class Jobs:
         await asyncio.to_thread(shutil.rmtree, self._directory / job_id, True)
 
     def _recover(self) -> None:
-        kept = {job.id: job for job in self.store.all()}
-        for directory in self._directory.iterdir():
-            if directory.name not in kept:
-                shutil.rmtree(directory, ignore_errors=True)
-                continue
-            keep = {"done": "stems", "failed": ""}.get(kept[directory.name].state, "upload")
-            for path in directory.iterdir():
-                if path.name != keep:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for job in kept.values():
+        kept = self.store.all()
+        job_files.clean(self._directory, kept)
+        for job in kept:
             if job.state == "running":
                 self.store.requeue(job.id, forgive=False)
                 log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
@@ -295,7 +281,7 @@ class Jobs:
                 directory,
                 SeparateParameters.model_validate_json(job.parameters),
                 self._limits.decode,
-                _settle,
+                job_files.settle,
                 timeout_s=None,
                 control=control,
                 on_decoded=lambda seconds: self.store.measured(job.id, seconds),
@@ -314,7 +300,7 @@ class Jobs:
                 log.exception("A job failed", extra={"job": job.id})
             body = {"code": problem.code, "status": problem.status, "detail": problem.detail, **problem.extra}
             await asyncio.to_thread(self.store.finish, job.id, body)
-            await asyncio.to_thread(_empty, directory)
+            await asyncio.to_thread(job_files.empty, directory)
         log.info("job ended", extra={"job": job.id})
 
     async def _sweep(self) -> None:
@@ -347,41 +333,3 @@ def _same(job: Job, fingerprint: str) -> Job:
             "expected a new key for a new request.",
         )
     return job
-
-
-def _settle(stems: StemSet) -> None:
-    """Bring stems to disk for good."""
-    for path in stems.directory.iterdir():
-        _sync(path)
-    _sync(stems.directory)
-    _sync(stems.directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _empty(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        directory.mkdir()
-
-
-def _fingerprint(upload: Path, parameters: str) -> str:
-    with upload.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(parameters.encode())
-    return digest.hexdigest()
-
-
-def _disk_use(directory: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).stat().st_size
-    return total
