@@ -23,6 +23,7 @@ from model.errors import UnmingleError
 from model.threads import usable_cores
 from training.evaluation.errors import EvaluationError
 from training.evaluation.mixture_list import read_list
+from training.evaluation.scoring import HowMany
 from training.evaluation.speed import measure_speed
 from training.evaluation.workers import score_all
 
@@ -55,7 +56,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="ONNX file (default: the bundled model)")
     parser.add_argument("--list", type=Path, default=EXAMPLES, help="CSV file (default: examples/list.csv)")
-    parser.add_argument("--out", type=Path, help="folder for the report (default: runs/evaluation/MODEL-LIST)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the report (default: runs/evaluation/MODEL-LIST, with -auto)"
+    )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N mixtures")
     parser.add_argument("--jobs", type=_positive, default=usable_cores(), help="processes (default: one per core)")
     parser.add_argument(
@@ -74,27 +77,28 @@ def _positive(text: str) -> int:
 
 
 def _default_folder(asked: argparse.Namespace) -> Path:
-    return Path("runs") / "evaluation" / f"{asked.model.stem}-{asked.list.stem}"
+    counted = "-auto" if asked.num_sources == "auto" else ""
+    return Path("runs") / "evaluation" / f"{asked.model.stem}-{asked.list.stem}{counted}"
 
 
-def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: int, num_sources: str) -> None:
+def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: int, how_many: HowMany) -> None:
     """List and model -> figures -> report, printed and written to `out`.
 
     Raises:
         EvaluationError: the list, one of its recordings, the folder or an option is not usable.
         ModelError: the model is not usable.
     """
-    if num_sources == "auto":
-        raise EvaluationError(
-            "--num-sources auto was asked for, but this version of Unmingle cannot count sources yet; leave the option "
-            "out, or give --num-sources true."
-        )
     listed = read_list(list_path, limit)
-    model_hash = OnnxEmbedder(model, device="cpu", threads=1).model_hash  # also: complain now, not in every process
+    embedder = OnnxEmbedder(model, device="cpu", threads=1)  # complain now, not in every process
+    if how_many == "auto" and not embedder.config.count_weights:
+        raise EvaluationError(
+            f"--num-sources auto was asked for, but the model {_shown(model)} was not taught to count; teach it with "
+            "training/calibrate.py, or leave the option out."
+        )
     _make_folder(out)
-    bar = tqdm(score_all(listed, model, jobs), total=len(listed), unit="mixture", disable=None)
+    bar = tqdm(score_all(listed, model, jobs, how_many), total=len(listed), unit="mixture", disable=None)
     scored = list(bar)
-    speed = measure_speed(listed, model)
+    speed = measure_speed(listed, model, how_many)
 
     # Only now: the processes import this file too, and have no use for what draws and writes.
     from training.evaluation import plots
@@ -102,7 +106,8 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     from training.evaluation.report import Report, Subject, to_csv, to_json
 
     versions = {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
-    report = Report(Subject(_shown(model), model_hash, _shown(list_path), len(listed), versions), scored, speed)
+    subject = Subject(_shown(model), embedder.model_hash, _shown(list_path), len(listed), how_many, versions)
+    report = Report(subject, scored, speed)
     markdown = to_markdown(report)
     files = {
         "report.md": markdown.encode(),

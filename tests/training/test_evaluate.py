@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +15,25 @@ import mir_eval.separation
 import numpy as np
 import pytest
 import soundfile
+from scipy.stats import spearmanr
 
 from model.config import ModelConfig
+from model.counting import Weights
+from model.embedder import OnnxEmbedder
+from model.export import describe
 from training.evaluate import main
+from training.evaluation.certainty import count, trust
 from training.evaluation.ideal_mask import separate_ideally
-from training.evaluation.measures import LOWEST_DB, in_order, measure
+from training.evaluation.measures import LOWEST_DB, NO_STEM, Figures, assign, heard, measure
+from training.evaluation.mixture_list import ListedMixture, Part
+from training.evaluation.scoring import SOFT, ScoredMixture
 from training.evaluation.summary import Spread
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HEADING = "id,seconds,genders,source1_path,source1_start,source1_gain_db,source2_path,source2_start,source2_gain_db"
+EVIDENCE = 13
+"""Items of model.counting.evidence."""
 
 
 def evaluate(*arguments: object) -> str:
@@ -43,6 +55,45 @@ def report(bundled_model, tmp_path_factory) -> tuple[Path, str]:
     """The report on the project's examples, and what was printed meanwhile."""
     folder = tmp_path_factory.mktemp("report")
     return folder, evaluate("--model", bundled_model, "--out", folder, "--jobs", 2)
+
+
+def copy_with_weights(model: Path, copy: Path, weights: Weights) -> Path:
+    """The same model, counting with other weights."""
+    shutil.copyfile(model, copy)
+    config = OnnxEmbedder(model, device="cpu", threads=1).config
+    describe(copy, dataclasses.replace(config, count_weights=weights).to_json())
+    return copy
+
+
+@pytest.fixture(scope="module")
+def always_two(bundled_model, tmp_path_factory) -> Path:
+    """A model that finds two sources in whatever it hears, with a chance of 60 %."""
+    weights = tuple((*[0.0] * EVIDENCE, math.log(chance)) for chance in (0.2, 0.6, 0.2))
+    return copy_with_weights(bundled_model, tmp_path_factory.mktemp("model") / "always_two.onnx", weights)
+
+
+@pytest.fixture(scope="module")
+def counted(always_two, tmp_path_factory) -> tuple[Path, str]:
+    """The report of that model on one, two and three people at once, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("counted")
+    one = {"id": "alone", "seconds": 5, "genders": "F", "source1_path": EXAMPLES / "two_speakers" / "source_1.flac"}
+    with (EXAMPLES / "list.csv").open(newline="") as lines:
+        rows = {row["id"]: row for row in csv.DictReader(lines)}
+    chosen = [rows["two_speakers"], one | {"source1_start": 0, "source1_gain_db": 0}, rows["three_speakers"]]
+    for row in chosen:
+        row |= {key: EXAMPLES / value for key, value in row.items() if key.endswith("path") and value}
+    with (folder / "list.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows["three_speakers"]), restval="")
+        writer.writeheader()
+        writer.writerows(chosen)
+    arguments = ("--list", folder / "list.csv", "--out", folder / "report", "--jobs", 1, "--num-sources", "auto")
+    return folder / "report", evaluate("--model", always_two, *arguments)
+
+
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    """mixtures.csv by the mixture's id."""
+    with (folder / "mixtures.csv").open(newline="") as lines:
+        return {row["id"]: row for row in csv.DictReader(lines)}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +131,72 @@ def test_report_lists_every_mixture_and_draws_pictures(report):
     for picture in ("histogram.png", "scatter.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert not list(folder.glob("*.partial"))
+
+
+def test_counts_stand_beside_the_true_ones(counted):
+    folder, printed = counted
+    content = without_speed(folder)
+    assert content["subject"]["num_sources"] == "auto"
+    assert "number of sources found by the model" in printed
+    counting = content["counting"]
+    rows = {row["true"]: row["found"] for row in counting["confusion"]}
+    assert rows == {n: {"1": 0, "2": 1, "3": 0} for n in (1, 2, 3)}
+    assert counting["exact_share"] == pytest.approx(1 / 3, abs=1e-5)
+    assert counting["mean_chance_when_right"] == counting["mean_chance_when_wrong"] == pytest.approx(0.6, abs=1e-5)
+    cells = [line.strip("| ").split() for line in printed.splitlines()]
+    assert ["3", "|", "0", "|", "1", "|", "0", "|", "0%"] in cells
+    assert "Exact: 33.3%" in printed
+    listed = table(folder)
+    counts = {name: (row["num_sources"], row["found"], row["count_chance"]) for name, row in listed.items()}
+    assert counts == {
+        "two_speakers": ("2", "2", "0.60000"),
+        "alone": ("1", "2", "0.60000"),
+        "three_speakers": ("3", "2", "0.60000"),
+    }
+
+
+def test_who_got_no_stem_is_no_better_off_than_before(counted):
+    folder, _ = counted
+    row = table(folder)["three_speakers"]
+    without = [i for i in (1, 2, 3) if row[f"source{i}_confidence"] == ""]
+    assert len(without) == 1
+    for i in (1, 2, 3):
+        same = row[f"source{i}_soft_si_sdr_db"] == row[f"source{i}_mixture_si_sdr_db"]
+        assert same == (i in without)
+
+
+def test_one_stem_too_many_is_left_out_and_the_other_one_counts(counted):
+    folder, _ = counted
+    row = table(folder)["alone"]
+    assert LOWEST_DB < float(row["source1_soft_si_sdr_db"]) < 90.0
+    assert 0.0 < float(row["source1_confidence"]) <= 1.0
+    assert without_speed(folder)["one_source_alone"][0]["mixtures"] == 1
+
+
+def test_a_count_that_is_right_gives_the_stems_of_the_true_number(counted, report):
+    # Not to the digit: counting draws random numbers first, so that the clustering starts elsewhere.
+    with_count, told = (table(folder)["two_speakers"] for folder, _ in (counted, report))
+    for i in (1, 2):
+        assert float(with_count[f"source{i}_soft_si_sdr_db"]) == pytest.approx(
+            float(told[f"source{i}_soft_si_sdr_db"]), abs=1.0
+        )
+
+
+def test_confidence_is_set_beside_the_si_sdr_of_every_stem(report):
+    folder, printed = report
+    content = without_speed(folder)
+    assert content["counting"] is None
+    assert "Number of sources" not in printed
+    pairs = [
+        (float(row[f"source{i}_confidence"]), float(row[f"source{i}_soft_si_sdr_db"]))
+        for row in table(folder).values()
+        for i in range(1, int(row["num_sources"]) + 1)
+    ]
+    assert content["confidence"]["stems"] == len(pairs) == 7
+    expected = spearmanr(*zip(*pairs, strict=True)).statistic
+    assert content["confidence"]["rank_correlation"] == pytest.approx(expected, abs=1e-4)
+    assert f"{expected:.2f} over 7 stems" in printed
+    assert all(row["found"] == row["num_sources"] and not row["count_chance"] for row in table(folder).values())
 
 
 def test_same_figures_again_and_for_any_number_of_processes(report, bundled_model, tmp_path):
@@ -142,6 +259,15 @@ def test_what_cannot_be_read_is_named(arguments, complaint, tmp_path, capsys):
     assert complaint in capsys.readouterr().err
 
 
+def test_a_model_that_cannot_count_says_how_to_teach_it(bundled_model, tmp_path, capsys):
+    model = copy_with_weights(bundled_model, tmp_path / "untaught.onnx", ())
+    assert main(["--model", str(model), "--num-sources", "auto", "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "untaught.onnx was not taught to count; teach it with training/calibrate.py" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_bss_eval_is_that_of_the_library_on_all_sources_together(sources):
     stems = 0.8 * sources + 0.2 * sources[::-1] + 0.01 * np.random.default_rng(1).standard_normal(sources.shape)
     with pytest.warns(FutureWarning, match="mir_eval"):
@@ -167,7 +293,52 @@ def test_only_speech_has_an_intelligibility(sources):
 
 
 def test_stems_are_taken_in_the_order_of_the_sources(sources):
-    np.testing.assert_array_equal(in_order(sources[::-1], sources), sources)
+    assigned = assign(sources[::-1], sources)
+    np.testing.assert_array_equal(heard(sources[::-1], assigned, sources.sum(0)), sources)
+
+
+def test_too_few_stems_leave_a_source_the_mixture_and_too_many_are_left_out(sources):
+    mixture = sources.sum(0)
+    lone = assign(sources[1:], sources)
+    np.testing.assert_array_equal(lone, [NO_STEM, 0])
+    np.testing.assert_array_equal(heard(sources[1:], lone, mixture), [mixture, sources[1]])
+    noise = 0.1 * np.random.default_rng(2).standard_normal(mixture.shape)
+    np.testing.assert_array_equal(assign(np.stack([noise, sources[1], sources[0]]), sources), [2, 1])
+
+
+def scored(si_sdr_db: list[float], confidence: list[float], found: int, chance: float | None = None) -> ScoredMixture:
+    """A mixture with these figures."""
+    nothing = np.full(len(si_sdr_db), np.nan)
+    listed = ListedMixture("made up", 1.0, (Part(Path("none.wav"), 0, 0.0, "F"),) * len(si_sdr_db))
+    figures = {SOFT: Figures(np.array(si_sdr_db), nothing, nothing)}
+    return ScoredMixture(listed, figures, found, chance, np.array(confidence))
+
+
+def test_counts_right_and_wrong_have_their_own_mean_chance():
+    mixtures = [
+        scored([1.0, 2.0], [0.5, 0.5], 2, 0.9),
+        scored([1.0, 2.0], [0.5, 0.5], 2, 0.7),
+        scored([1.0, 2.0], [0.5, 0.5], 4, 0.4),
+        scored([1.0], [1.0], 1, 0.8),
+    ]
+    counting = count(mixtures)
+    assert counting.confusion == {1: (1, 0, 0, 0), 2: (0, 2, 0, 1)}
+    assert counting.exact_share == 0.75
+    assert counting.mean_chance_when_right == pytest.approx(0.8)
+    assert counting.mean_chance_when_wrong == pytest.approx(0.4)
+    assert np.isnan(count(mixtures[:2]).mean_chance_when_wrong)
+
+
+def test_rank_correlation_is_about_order_only_and_knows_when_there_is_none():
+    rising = [scored([-1.0, 20.0], [0.2, 0.9], 2), scored([0.0, 5.0, np.nan], [0.3, 0.31, 0.1], 3)]
+    assert trust(rising).rank_correlation == pytest.approx(1.0)
+    assert trust(rising).stems == 4  # the silent source is not among them
+    assert trust([scored([3.0, 2.0, 1.0], [0.1, 0.2, 0.3], 3)]).rank_correlation == pytest.approx(-1.0)
+    without_a_stem = trust([scored([3.0, 2.0, 1.0], [0.1, 0.2, np.nan], 2)])
+    assert np.isnan(without_a_stem.rank_correlation)
+    assert without_a_stem.stems == 2
+    assert np.isnan(trust([scored([3.0, 2.0, 1.0], [0.5, 0.5, 0.5], 3)]).rank_correlation)
+    assert trust([]).stems == 0
 
 
 @pytest.mark.parametrize("sample_rate", [16_000, 44_100])

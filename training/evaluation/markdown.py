@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from training.evaluation.certainty import Counting, Trust
 from training.evaluation.measures import HIGHEST_DB, LOWEST_DB
 from training.evaluation.report import UNHARMED_DB, Report
 from training.evaluation.scoring import WAYS
@@ -24,16 +25,24 @@ The stem beside what went in, *mean / median / mean of the worst tenth*. Ratios 
 {HIGHEST_DB:.0f} dB; {HIGHEST_DB:.0f} dB is a stem that equals its source. No harm is done from {UNHARMED_DB:.0f} dB of
 SI-SDR on."""
 
+_GIVEN = {"true": "true number of sources given", "auto": "number of sources found by the model"}
+
+_READING_COUNTED = """\
+A source for which there is no stem is measured on the mixture itself (improvement 0); a stem too many is left out."""
+
 
 def to_markdown(report: Report) -> str:
     """The report to read."""
     subject, speed = report.subject, report.speed
     sections = [
         f"# {subject.model} on {subject.list}",
-        f"{subject.mixtures} mixtures, model {subject.model_hash}, true number of sources given.",
+        f"{subject.mixtures} mixtures, model {subject.model_hash}, {_GIVEN[subject.num_sources]}.",
     ]
+    if report.counting:
+        sections += ["## Number of sources", _confusion_table(report.counting), _READING_COUNTED]
     if report.mixed:
         sections += ["## Separation", _improvement_table(summarise(report.mixed)), _READING]
+        sections += ["## Confidence", _confidence(report.trust)]
     if report.alone:
         sections += ["## One source alone", _alone_table(report), _READING_ALONE]
     sections += [
@@ -65,6 +74,28 @@ def _alone_table(report: Report) -> str:
         for row in summarise_alone(report.alone)
     ]
     return _table(heading, lines) + f"\n\nUnharmed, with soft masks: {report.unharmed_share:.0%}."
+
+
+def _confusion_table(counting: Counting) -> str:
+    most = max(map(len, counting.confusion.values()))
+    heading = ("true number", *(f"found {n}" for n in range(1, most + 1)), "exact")
+    lines = [[str(true), *map(str, row), f"{row[true - 1] / sum(row):.0%}"] for true, row in counting.confusion.items()]
+    right, wrong = (_share(c) for c in (counting.mean_chance_when_right, counting.mean_chance_when_wrong))
+    return _table(heading, lines) + (
+        f"\n\nExact: {counting.exact_share:.1%}. The model's own chance of being right, mean: {right} where it is, "
+        f"{wrong} where it is not."
+    )
+
+
+def _confidence(trust: Trust) -> str:
+    return (
+        "Spearman's rank correlation between the confidence of a stem and the SI-SDR of its source, soft masks: "
+        f"{_share(trust.rank_correlation)} over {trust.stems} stems."
+    )
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _spread(spread: Spread, metric: str) -> str:

@@ -19,6 +19,9 @@ PerSource = NDArray[np.float64]
 LOWEST_DB, HIGHEST_DB = -50.0, 100.0
 """Ratios are held within these: a silent stem would have -inf, a perfect one +inf, and no list a mean."""
 
+NO_STEM = -1
+"""In place of the index of a stem."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
@@ -35,14 +38,28 @@ class Figures:
     stoi: PerSource
 
 
-def in_order(stems: Samples, sources: Samples) -> Samples:
-    """The stem of each source, by the permutation with the best SI-SDR.
+def assign(stems: Samples, sources: Samples) -> NDArray[np.int64]:
+    """Which stem each source is heard in: the permutation with the best SI-SDR.
+
+    Where there are fewer stems than sources, somebody has none. Everybody had the mixture before, so that is what the
+    permutation counts for them. Where there are more, those that fit worst are nobody's.
 
     Args:
-        stems: (stems, samples), at least as many as sources.
+        stems: (stems, samples), any number.
         sources: (sources, samples).
+
+    Returns:
+        (sources,) indices of stems, NO_STEM where a source has none.
     """
-    return stems[best_permutation(si_sdr_db(stems[None, :, :], sources[:, None, :]))]
+    missing = max(0, len(sources) - len(stems))
+    candidates = np.concatenate((stems, np.repeat(sources.sum(0)[None], missing, axis=0)))
+    chosen = best_permutation(si_sdr_db(candidates[None, :, :], sources[:, None, :]))
+    return np.where(chosen < len(stems), chosen, NO_STEM)
+
+
+def heard(stems: Samples, assigned: NDArray[np.int64], mixture: Samples) -> Samples:
+    """(sources, samples): the stem of each source, as `assign` says; the mixture for one that has none."""
+    return np.concatenate((stems, mixture[None]))[assigned]  # NO_STEM is the last one
 
 
 def measure(stems: Samples, sources: Samples, sample_rate: int, is_speech: Sequence[bool]) -> Figures:

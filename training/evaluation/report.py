@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, ScoredMixture
+from training.evaluation.certainty import Counting, Trust, count, trust
+from training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, HowMany, ScoredMixture
 from training.evaluation.speed import Speed
 from training.evaluation.summary import METRICS, Row, improvements, levels, summarise, summarise_alone
 
@@ -29,6 +30,7 @@ class Subject:
         model_hash: first 12 hex digits of the file's SHA-256.
         list: path of the list.
         mixtures: how many of it.
+        num_sources: whether the separator was told their number.
         versions: of the libraries that the figures depend on.
     """
 
@@ -36,6 +38,7 @@ class Subject:
     model_hash: str
     list: str
     mixtures: int
+    num_sources: HowMany
     versions: dict[str, str]
 
 
@@ -70,6 +73,16 @@ class Report:
             return math.nan
         return float(np.mean(levels(self.alone, SOFT, "si_sdr_db") >= UNHARMED_DB))
 
+    @property
+    def counting(self) -> Counting | None:
+        """How well the sources were counted; None where their number was given."""
+        return count(self.scored) if self.subject.num_sources == "auto" else None
+
+    @property
+    def trust(self) -> Trust:
+        """What the confidence of a stem is worth."""
+        return trust(self.mixed)
+
 
 def to_json(report: Report) -> str:
     """The same to compute with; what has no meaning is null. Only `speed` differs from one time to the next."""
@@ -78,6 +91,8 @@ def to_json(report: Report) -> str:
         "separation": [_row(row) for row in summarise(report.mixed)] if report.mixed else [],
         "one_source_alone": [_row(row) for row in summarise_alone(report.alone)] if report.alone else [],
         "unharmed_share": report.unharmed_share,
+        "counting": _counting(report.counting) if report.counting else None,
+        "confidence": dataclasses.asdict(report.trust),
         "speed": dataclasses.asdict(report.speed),
     }
     return json.dumps(_plain(content), indent=1) + "\n"
@@ -93,6 +108,18 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
+def _counting(counting: Counting) -> dict[str, Any]:
+    return {
+        "confusion": [
+            {"true": true, "found": {str(n): times for n, times in enumerate(row, start=1)}}
+            for true, row in counting.confusion.items()
+        ],
+        "exact_share": counting.exact_share,
+        "mean_chance_when_right": counting.mean_chance_when_right,
+        "mean_chance_when_wrong": counting.mean_chance_when_wrong,
+    }
+
+
 def _plain(value: Any) -> Any:
     """NaN, which JSON does not have, becomes None; more digits than mean anything go."""
     if isinstance(value, dict):
@@ -105,20 +132,29 @@ def _plain(value: Any) -> Any:
 
 
 def to_csv(scored: Sequence[ScoredMixture]) -> str:
-    """A line per mixture: improvements (mean over its sources), then the SI-SDR of each source before and after."""
+    """A line per mixture: count, improvements (mean over its sources), then SI-SDR and confidence of each source."""
     most = max(mixture.num_sources for mixture in scored)
     gains = [(way, metric) for way in (SOFT, HARD, IDEAL) for metric in METRICS]
-    heading = ["id", "genders", "seconds"] + [f"{way}_{metric}_improvement" for way, metric in gains]
-    heading += [f"source{i}_{way}_si_sdr_db" for i in range(1, most + 1) for way in WAYS]
+    heading = ["id", "genders", "seconds", "num_sources", "found", "count_chance"]
+    heading += [f"{way}_{metric}_improvement" for way, metric in gains]
+    heading += [
+        f"source{i}_{figure}"
+        for i in range(1, most + 1)
+        for figure in (*(f"{way}_si_sdr_db" for way in WAYS), "confidence")
+    ]
     columns = [improvements(scored, way, metric) for way, metric in gains]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)
     for n, mixture in enumerate(scored):
         genders = "".join(part.gender for part in mixture.listed.parts)
-        values = [float(column[n]) for column in columns]
-        values += [float(mixture.figures[way].si_sdr_db[i]) for i in range(mixture.num_sources) for way in WAYS]
+        values = [math.nan if mixture.count_chance is None else mixture.count_chance]
+        values += [float(column[n]) for column in columns]
+        for i in range(mixture.num_sources):
+            values += [float(mixture.figures[way].si_sdr_db[i]) for way in WAYS]
+            values.append(float(mixture.confidence[i]))
         shown = ["" if math.isnan(value) else f"{value:.5f}" for value in values]
-        cells = [mixture.listed.id, genders, f"{mixture.listed.seconds:g}", *shown]
+        counts = (str(mixture.num_sources), str(mixture.found))
+        cells = [mixture.listed.id, genders, f"{mixture.listed.seconds:g}", *counts, *shown]
         writer.writerow(cells + [""] * (len(heading) - len(cells)))
     return text.getvalue()

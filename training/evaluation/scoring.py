@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
-from model.separator import Separator
+from model.separator import NumSources, Separator
 from training.evaluation.ideal_mask import separate_ideally
-from training.evaluation.measures import Figures, in_order, measure
+from training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
 from training.evaluation.mixture_list import ListedMixture, load_sources
 
 MIXTURE, SOFT, HARD, IDEAL = "mixture", "soft", "hard", "ideal"
@@ -23,13 +25,28 @@ WAYS = {
 
 SEED = 0
 
+HowMany = Literal["true", "auto"]
+"""Whether the separator is told the number of sources or has to find it out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoredMixture:
-    """One row of a list with its figures, by way."""
+    """One row of a list with its figures.
+
+    Attributes:
+        listed: the row.
+        figures: by way.
+        found: how many stems the separator made; the true number where it was told.
+        count_chance: how sure it was of that, 0 to 1; None where it was told.
+        confidence: (sources,) confidence of the stem that each source is heard in, with soft masks; nan for a source
+            without a stem.
+    """
 
     listed: ListedMixture
     figures: Mapping[str, Figures]
+    found: int
+    count_chance: float | None
+    confidence: PerSource
 
     @property
     def num_sources(self) -> int:
@@ -42,23 +59,37 @@ class ScoredMixture:
         return self.listed.pairing
 
 
-def score(separator: Separator, listed: ListedMixture) -> ScoredMixture:
+def wanted(how_many: HowMany, true_number: int) -> NumSources:
+    """What to ask the separator for."""
+    return true_number if how_many == "true" else "auto"
+
+
+def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> ScoredMixture:
     """Separate one mixture in every way and measure what comes of it.
 
     Raises:
         EvaluationError: a recording is not usable.
+        ParameterError: the model has to count and was not taught to.
     """
     sources, sample_rate = load_sources(listed)
     mixture = sources.sum(0)
-    num_sources = len(sources)
+    num_sources = wanted(how_many, len(sources))
+    soft = separator.separate(mixture, sample_rate, num_sources, seed=SEED, mask_kind="soft")
     stems = {
         MIXTURE: np.broadcast_to(mixture, sources.shape),
-        SOFT: separator.separate(mixture, sample_rate, num_sources, seed=SEED, mask_kind="soft").stems,
+        SOFT: soft.stems,
         HARD: separator.separate(mixture, sample_rate, num_sources, seed=SEED, mask_kind="hard").stems,
         IDEAL: separate_ideally(sources, sample_rate, separator.embedder.config),
     }
+    assigned = {way: assign(found, sources) for way, found in stems.items()}
     is_speech = [part.is_speech for part in listed.parts]
     return ScoredMixture(
         listed,
-        {way: measure(in_order(found, sources), sources, sample_rate, is_speech) for way, found in stems.items()},
+        {
+            way: measure(heard(found, assigned[way], mixture), sources, sample_rate, is_speech)
+            for way, found in stems.items()
+        },
+        len(soft.stems),
+        soft.count_chance,
+        np.array([math.nan if k == NO_STEM else soft.reports[k].confidence for k in assigned[SOFT]]),
     )

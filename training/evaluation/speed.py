@@ -11,6 +11,7 @@ from model.embedder import OnnxEmbedder
 from model.separator import Separator
 from model.threads import usable_cores
 from training.evaluation.mixture_list import ListedMixture, load_sources
+from training.evaluation.scoring import HowMany, wanted
 
 RECORDINGS = 10
 
@@ -30,16 +31,18 @@ class Speed:
     threads: int
 
 
-def measure_speed(listed: Sequence[ListedMixture], model: Path) -> Speed:
+def measure_speed(listed: Sequence[ListedMixture], model: Path, how_many: HowMany) -> Speed:
     """Separate the first few mixtures of a list again, one at a time on all cores, as a user would, with soft masks."""
     threads = usable_cores()
     separator = Separator(OnnxEmbedder(model, device="cpu", threads=threads))
     chosen = listed[:RECORDINGS]
     loaded = [load_sources(mixture) for mixture in chosen]
     sources, sample_rate = loaded[0]
-    separator.separate(sources.sum(0), sample_rate, len(sources))  # the first one also pays for memory and caches
+    separator.separate(
+        sources.sum(0), sample_rate, wanted(how_many, len(sources))
+    )  # the first one also pays for memory and caches
     audio_s = sum(sources.shape[-1] / sample_rate for sources, sample_rate in loaded)
     began = time.perf_counter()
     for sources, sample_rate in loaded:
-        separator.separate(sources.sum(0), sample_rate, len(sources))
+        separator.separate(sources.sum(0), sample_rate, wanted(how_many, len(sources)))
     return Speed((time.perf_counter() - began) / audio_s, len(chosen), threads)

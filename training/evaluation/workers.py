@@ -15,25 +15,30 @@ from model.embedder import OnnxEmbedder
 from model.separator import Separator
 from training.evaluation.errors import EvaluationError
 from training.evaluation.mixture_list import ListedMixture
-from training.evaluation.scoring import ScoredMixture, score
+from training.evaluation.scoring import HowMany, ScoredMixture, score
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _separator: Separator | None = None
-"""Each worker process's own, loaded once."""
+_how_many: HowMany = "true"
+"""Each worker process's own, set once."""
 
 
-def score_all(listed: Sequence[ListedMixture], model: Path, jobs: int) -> Iterator[ScoredMixture]:
+def score_all(listed: Sequence[ListedMixture], model: Path, jobs: int, how_many: HowMany) -> Iterator[ScoredMixture]:
     """Score mixtures in `jobs` processes; they come in the order of the list.
 
     Every process computes on one thread, so that the figures do not depend on the number of processes or of cores.
 
     Raises:
         EvaluationError: a recording is not usable, or a process died.
+        ParameterError: the model has to count and was not taught to.
     """
     with _one_thread_each():
         pool = ProcessPoolExecutor(
-            min(jobs, len(listed)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(model,)
+            min(jobs, len(listed)),
+            multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(model, how_many),
         )
         try:
             yield from pool.map(_score, listed)
@@ -60,13 +65,14 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(model: Path) -> None:
-    global _separator  # noqa: PLW0603  # a process pool offers no other place for what its processes keep
+def _begin(model: Path, how_many: HowMany) -> None:
+    global _separator, _how_many  # noqa: PLW0603  # a process pool offers no other place for what its processes keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _separator = Separator(OnnxEmbedder(model, device="cpu", threads=1))
+    _how_many = how_many
 
 
 def _score(listed: ListedMixture) -> ScoredMixture:
     if _separator is None:
         raise RuntimeError("_score() outside a process that _begin() prepared")
-    return score(_separator, listed)
+    return score(_separator, listed, _how_many)
