@@ -15,15 +15,10 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import torch
-
 from model.errors import UnmingleError
 from model.export import export, quantise
 from model.network import EmbeddingNet
 from training import checkpoint
-from training.corpus import find_recordings, load_corpus
-from training.mixtures import MixtureConfig, MixtureSampler
-from training.whitening import whiten
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="also write the mean weights, for --init of a later run")
     parser.add_argument("--mask-sharpness", type=float, help="chosen on validation mixtures (default: as trained)")
-    parser.add_argument(
-        "--whiten", type=Path, metavar="DATA", help="corpus to normalise embeddings on (training/whitening.py)"
-    )
     parser.add_argument("--int8", action="store_true", help="weights in 8 bits: a quarter of the size, faster on CPUs")
     asked = parser.parse_args(argv)
     try:
@@ -57,10 +49,6 @@ def publish(asked: argparse.Namespace) -> None:
     sharpness = config.mask_sharpness if asked.mask_sharpness is None else asked.mask_sharpness
     network = EmbeddingNet(dataclasses.replace(config, name=asked.name, mask_sharpness=sharpness))
     checkpoint.load_mean_weights(files, network)
-    if asked.whiten:
-        recordings = [r for r in find_recordings(asked.whiten) if r.split == "train"]
-        corpus = load_corpus(recordings, network.config.sample_rate)
-        whiten(network, MixtureSampler(corpus, MixtureConfig(), torch.Generator().manual_seed(0)))
     if asked.checkpoint:
         asked.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save_network(asked.checkpoint, network)
