@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from model.errors import AudioError, InputError, LimitError, ParameterError
@@ -118,13 +119,18 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
 
 
 def _invalid_parameters(error: RequestValidationError | ValidationError) -> Problem:
+    by_parameter: dict[str, list[ErrorDetails]] = {}
+    for item in error.errors():
+        place = [str(part) for part in item["loc"] if part not in ("query", "body", "path", "header")]
+        # Of a parameter that may be one of several types, every type has its say.
+        by_parameter.setdefault(place[0] if place else "", []).append(item)
     errors = [
         {
-            "parameter": ".".join(str(part) for part in item["loc"] if part not in ("query", "body", "path", "header")),
-            "message": item["msg"],
-            "given": item["input"] if isinstance(item.get("input"), str | int | float | None) else None,
+            "parameter": name,
+            "message": "; or: ".join(item["msg"] for item in items),
+            "given": items[0]["input"] if isinstance(items[0].get("input"), str | int | float | None) else None,
         }
-        for item in error.errors()
+        for name, items in by_parameter.items()
     ]
     detail = "; ".join(f"{item['parameter']}={item['given']}: {item['message']}" for item in errors)
     return Problem("parameter_invalid", f"{detail}.", extra={"errors": errors})

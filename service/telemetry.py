@@ -32,13 +32,21 @@ class RequestFrame:
             await self._app(scope, receive, send)
             return
         request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
-        start, status = time.perf_counter(), 0
+        start, status, accounted = time.perf_counter(), 0, False
+
+        def account() -> None:
+            nonlocal accounted
+            if not accounted:
+                accounted = True
+                self._account(scope, status, time.perf_counter() - start, request_id)
 
         async def send_framed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message.setdefault("headers", []).append((REQUEST_ID.encode(), request_id.encode()))
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                account()  # before the last of it goes out: who has the whole answer finds it counted
             await send(message)
 
         try:
@@ -54,17 +62,19 @@ class RequestFrame:
             scope["state"]["problem"] = problem.code
             await problems.response(problem, request_id)(scope, receive, send_framed)
         finally:
-            seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", "unknown")
-            problem_code = scope["state"].get("problem")
-            self._metrics.answered(scope["method"] if route != "unknown" else "any", route, status, seconds)
-            if problem_code:
-                self._metrics.rejected(problem_code)
-            extra = {"request_id": request_id, "seconds": round(seconds, 4)}
-            if problem_code:
-                extra["problem"] = problem_code
-            level = logging.DEBUG if route in _PROBES else logging.INFO
-            log.log(level, "%s %s %s", scope["method"], route, status, extra=extra)
+            account()
+
+    def _account(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        problem_code = scope["state"].get("problem")
+        self._metrics.answered(scope["method"] if route != "unknown" else "any", route, status, seconds)
+        if problem_code:
+            self._metrics.rejected(problem_code)
+        extra = {"request_id": request_id, "seconds": round(seconds, 4)}
+        if problem_code:
+            extra["problem"] = problem_code
+        level = logging.DEBUG if route in _PROBES else logging.INFO
+        log.log(level, "%s %s %s", scope["method"], route, status, extra=extra)
 
 
 def _request_id(scope: Scope) -> str:
