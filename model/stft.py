@@ -59,6 +59,7 @@ class Analyser:
 
     def __init__(self, window: int, hop: int) -> None:
         self._window, self._hop = window, hop
+        self._shape = square_root_hann(window)
         self._waiting: Samples | None = None
         self.samples = 0
 
@@ -86,7 +87,7 @@ class Analyser:
             return np.zeros((*signal.shape[:-1], 0, self._window // 2 + 1), np.complex64)
         framed = np.lib.stride_tricks.sliding_window_view(signal, self._window, axis=-1)[..., :: self._hop, :]
         framed = framed[..., :frames, :]
-        return np.asarray(np.fft.rfft(framed * square_root_hann(self._window), axis=-1), np.complex64)
+        return np.asarray(np.fft.rfft(framed * self._shape, axis=-1), np.complex64)
 
 
 class Synthesiser:
@@ -94,6 +95,8 @@ class Synthesiser:
 
     def __init__(self, window: int, hop: int) -> None:
         self._window, self._hop = window, hop
+        # The squared windows sum to half the overlap everywhere.
+        self._shape = square_root_hann(window) * np.float32(2.0 * hop / window)
         self._tail: Samples | None = None
         self._to_skip = window - hop
 
@@ -102,8 +105,7 @@ class Synthesiser:
         frames = spectrum.shape[-2]
         overlap = self._window // self._hop
         pieces = np.fft.irfft(spectrum, n=self._window, axis=-1).astype(np.float32, copy=False)
-        # The squared windows sum to overlap / 2 everywhere.
-        pieces *= square_root_hann(self._window) * np.float32(2.0 / overlap)
+        pieces *= self._shape
         # A window is a whole number of hops, so overlap-add is a few shifted sums of blocks, with no loop over frames.
         blocks = pieces.reshape(*pieces.shape[:-1], overlap, self._hop)
         summed = np.zeros((*spectrum.shape[:-2], frames + overlap - 1, self._hop), np.float32)

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(lowest: int, highest: int) -> type[int]:
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     """An argparse type: a whole number in a range."""
 
     def convert(text: str) -> int:
@@ -103,7 +103,7 @@ def _whole(lowest: int, highest: int) -> type[int]:
             raise argparse.ArgumentTypeError(f"{text} is not a whole number from {lowest} to {highest}")
         return number
 
-    return convert  # type: ignore[return-value]
+    return convert
 
 
 def _whole_or_auto(lowest: int, highest: int) -> Callable[[str], int | str]:
