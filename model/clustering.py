@@ -58,40 +58,84 @@ def cluster(
     return _lloyd(points, mass, best.centroids, iterations)
 
 
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """Some bins of one segment, drawn in proportion to weight.
+
+    Attributes:
+        embeddings: (points, dim), unit norm.
+        weights: (points,), not negative.
+        frames: (points,) frame of the segment that each is from, in order.
+    """
+
+    embeddings: Vectors
+    weights: Vectors
+    frames: NDArray[np.int64]
+
+
 class EmbeddingSample:
     """A bounded sample of the embeddings of a recording of any length, drawn in proportion to weight."""
 
-    def __init__(self, most: int = 65_536, per_segment: int = 8192) -> None:
+    def __init__(self, most: int = 65_536, per_segment: int = 8192, most_excerpts: int = 8) -> None:
         self._most = most
         self._per_segment = per_segment
         self._points: list[Vectors] = []
         self._mass: list[Vectors] = []
+        self._excerpts: list[Excerpt] = []
+        self._most_excerpts = most_excerpts
+        self._excerpt_size = per_segment
+        self._excerpt_every = 1
+        self._segments = 0
 
     def add(self, embeddings: Vectors, weights: Vectors, rng: np.random.Generator) -> None:
-        """Take in one segment: (bins, dim) unit-norm embeddings and (bins,) weights."""
-        points, mass = _sample(embeddings, weights, self._per_segment, rng)
+        """Take in one segment: (frames, bands, dim) unit-norm embeddings and (frames, bands) weights."""
+        flat = embeddings.reshape(-1, embeddings.shape[-1])
+        chosen, mass = _choose(weights.ravel(), self._excerpt_size, rng)
+        points = flat[chosen]
+        if self._segments % self._excerpt_every == 0:
+            self._excerpts.append(Excerpt(points, mass, chosen // weights.shape[1]))
+            if len(self._excerpts) > self._most_excerpts:
+                # Every other one goes, so that those that stay are evenly spread over the recording.
+                self._excerpts = self._excerpts[::2]
+                self._excerpt_every *= 2
+        self._segments += 1
+        points, mass = _sample(points, mass, self._per_segment, rng)
         self._points.append(points)
         self._mass.append(mass)
-        if sum(map(len, self._mass)) > self._most:
+        if len(self) > self._most:
             # Halve what every segment may contribute, the past ones too, so that early and late count the same.
             self._per_segment //= 2
             thinned = [_sample(p, m, self._per_segment, rng) for p, m in zip(self._points, self._mass, strict=True)]
             self._points, self._mass = [p for p, _ in thinned], [m for _, m in thinned]
 
+    def __len__(self) -> int:
+        """How many bins were kept."""
+        return sum(map(len, self._mass))
+
     def all(self) -> tuple[Vectors, Vectors]:
         """(points, dim) embeddings and (points,) weights of what was kept."""
         return np.concatenate(self._points), np.concatenate(self._mass)
 
+    def excerpts(self) -> list[Excerpt]:
+        """A few segments, spread over the recording, in as much detail as each was sampled at first."""
+        return list(self._excerpts)
+
 
 def _sample(embeddings: Vectors, weights: Vectors, most: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
-    """At most `most` bins and their weights; the sum of the weights stays (systematic resampling)."""
+    """At most `most` bins and their weights; the sum of the weights stays."""
+    chosen, mass = _choose(weights, most, rng)
+    return embeddings[chosen], mass
+
+
+def _choose(weights: Vectors, most: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Vectors]:
+    """Indices, in order, of at most `most` bins that count, and their weights (systematic resampling)."""
     counted = np.flatnonzero(weights > 0)
     if len(counted) <= most:
-        return embeddings[counted], weights[counted]
+        return counted, weights[counted]
     total = np.cumsum(weights[counted], dtype=np.float64)
     at = (rng.random() + np.arange(most)) * (total[-1] / most)
     chosen = counted[np.searchsorted(total, at).clip(max=len(counted) - 1)]
-    return embeddings[chosen], np.full(most, total[-1] / most, np.float32)
+    return chosen, np.full(most, total[-1] / most, np.float32)
 
 
 def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:

@@ -52,17 +52,16 @@ class Listening:
         for segment, embeddings in self._embed():
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
-                self._sample.add(embeddings.reshape(-1, embeddings.shape[-1]), weights.ravel(), rng)
+                self._sample.add(embeddings, weights, rng)
             self._keep(segment, embeddings)
             progress(min(0.5, 0.5 * segment.start / self._expected_frames))
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
-        embeddings, weights = self._sample.all()
-        if len(embeddings) == 0:
+        if not len(self._sample):
             return fewest, 1.0
         with self._clock.stage("count"):
-            observed = counting.evidence(embeddings, weights, rng)
+            observed = counting.evidence(self._sample, rng)
             chances = counting.probabilities(observed, self._embedder.config.count_weights)[fewest - 1 : most]
         return fewest + int(chances.argmax()), float(chances.max() / chances.sum())
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model import counting
 from model.embedder import BUNDLED_MODEL, Device, Embedder, OnnxEmbedder
 from model.errors import ParameterError
 from model.passes import Listening, Masking, MaskKind, Progress, Sink
@@ -120,7 +121,7 @@ class Separator:
         listening.listen(rng, tell)
         chance = None
         if num_sources == "auto":
-            taught = len(self.embedder.config.count_weights)
+            taught = counting.counts_up_to(self.embedder.config.count_weights)
             if taught < min_sources:
                 raise ParameterError(
                     f"The model {self.embedder.config.name} counts "

@@ -18,6 +18,7 @@ if __package__ in (None, ""):  # run as a script from a checkout: let it find th
 import onnxruntime
 from tqdm import tqdm
 
+from model import counting
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
 from model.threads import usable_cores
@@ -90,7 +91,7 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     """
     listed = read_list(list_path, limit)
     embedder = OnnxEmbedder(model, device="cpu", threads=1)  # complain now, not in every process
-    if how_many == "auto" and not embedder.config.count_weights:
+    if how_many == "auto" and not counting.counts_up_to(embedder.config.count_weights):
         raise EvaluationError(
             f"--num-sources auto was asked for, but the model {_shown(model)} was not taught to count; teach it with "
             "training/calibrate.py, or leave the option out."

@@ -8,35 +8,44 @@ import numpy as np
 import pytest
 
 from model import counting
+from model.clustering import EmbeddingSample, Excerpt
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.errors import ParameterError
 from model.separator import Separator
 from training.calibrate import fit
 
-BINS, DIM = 3000, 8
+FRAMES, BANDS, DIM = 100, 30, 8
 
 
 def planted(num_sources, rng, spread=0.5):
-    """Unit vectors around `num_sources` random directions, and weights."""
+    """A segment of unit vectors around `num_sources` random directions, and weights."""
+    bins = FRAMES * BANDS
     centres = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0][:num_sources]
-    points = centres[rng.integers(num_sources, size=BINS)] + spread / np.sqrt(DIM) * rng.standard_normal((BINS, DIM))
+    points = centres[rng.integers(num_sources, size=bins)] + spread / np.sqrt(DIM) * rng.standard_normal((bins, DIM))
     points /= np.linalg.norm(points, axis=-1, keepdims=True)
-    return points.astype(np.float32), rng.random(BINS).astype(np.float32)
+    return points.reshape(FRAMES, BANDS, DIM).astype(np.float32), rng.random((FRAMES, BANDS)).astype(np.float32)
+
+
+def evidence(points, weights, rng):
+    """Of a recording of one segment."""
+    sample = EmbeddingSample()
+    sample.add(points, weights, rng)
+    return counting.evidence(sample, rng)
 
 
 @pytest.fixture(scope="module")
 def taught():
     rng = np.random.default_rng(0)
     counts = np.arange(60) % 3 + 1
-    return fit(np.stack([counting.evidence(*planted(k, rng), rng) for k in counts]), counts)
+    return fit(np.stack([evidence(*planted(k, rng), rng) for k in counts]), counts)
 
 
 @pytest.mark.parametrize("num_sources", [1, 2, 3])
 def test_planted_sources_are_counted(taught, num_sources):
     rng = np.random.default_rng(num_sources)
     for _ in range(5):
-        chances = counting.probabilities(counting.evidence(*planted(num_sources, rng), rng), taught)
+        chances = counting.probabilities(evidence(*planted(num_sources, rng), rng), taught)
         assert chances.sum() == pytest.approx(1.0)
         assert chances.argmax() + 1 == num_sources
 
@@ -45,8 +54,32 @@ def test_evidence_does_not_depend_on_the_directions_nor_on_the_scale_of_the_weig
     rng = np.random.default_rng(4)
     points, weights = planted(2, rng)
     turned = (points @ np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]).astype(np.float32)
-    plain = counting.evidence(points, weights, np.random.default_rng(0))
-    np.testing.assert_allclose(counting.evidence(turned, 7 * weights, np.random.default_rng(0)), plain, atol=2e-2)
+    plain = evidence(points, weights, np.random.default_rng(0))
+    np.testing.assert_allclose(evidence(turned, 7 * weights, np.random.default_rng(0)), plain, atol=2e-2)
+
+
+def test_two_halves_of_one_voice_rise_and_fall_together_and_two_voices_do_not():
+    rng = np.random.default_rng(3)
+    centres = np.eye(2, DIM, dtype=np.float32)
+    frames = np.repeat(np.arange(480), 20)
+    bursts = rng.random((2, 40)) < 0.5
+    loud = bursts[:, frames // 12]
+    which = rng.integers(2, size=len(frames))
+
+    def correlation(weights):
+        envelope = counting.envelopes([Excerpt(centres[which], weights.astype(np.float32), frames)], centres)
+        assert envelope.shape == (2, 40)
+        assert envelope.sum() == pytest.approx(weights.sum(), rel=1e-5)
+        return np.corrcoef(np.log(envelope + 0.1))[0, 1]
+
+    assert correlation(0.01 + loud[0]) > 0.9
+    assert correlation(0.01 + loud[which, np.arange(len(which))]) < 0.4
+
+
+def test_the_evidence_is_finite_for_the_shortest_recording():
+    sample = EmbeddingSample()
+    sample.add(np.eye(1, DIM, dtype=np.float32)[None], np.ones((1, 1), np.float32), np.random.default_rng(0))
+    assert np.isfinite(counting.evidence(sample, np.random.default_rng(0))).all()
 
 
 def test_weights_travel_with_the_model(taught):

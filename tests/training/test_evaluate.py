@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from scipy.stats import spearmanr
 
+from model import counting
 from model.config import ModelConfig
 from model.counting import Weights
 from model.embedder import OnnxEmbedder
@@ -32,8 +33,7 @@ from training.evaluation.summary import Spread
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HEADING = "id,seconds,genders,source1_path,source1_start,source1_gain_db,source2_path,source2_start,source2_gain_db"
-EVIDENCE = 13
-"""Items of model.counting.evidence."""
+EVIDENCE = counting.ITEMS
 
 
 def evaluate(*arguments: object) -> str:

@@ -1,0 +1,59 @@
+"""A model is taught to count on speakers that it never heard; those who cannot teach it are refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from model import counting
+from model.config import ModelConfig
+from model.embedder import OnnxEmbedder
+from model.export import export
+from model.network import EmbeddingNet
+from model.separator import Separator
+from training import calibrate
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def untaught(tmp_path) -> Path:
+    """A small network of random weights, whose embeddings still differ where spectra do."""
+    torch.manual_seed(0)
+    path = tmp_path / "model.onnx"
+    export(EmbeddingNet(ModelConfig(name="untaught", hidden=16, embedding_dim=6)), path)
+    return path
+
+
+def corpus(folder: Path, valid: int) -> Path:
+    """The speakers of the examples, the first `valid` of them for validation."""
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "split", "speaker"))
+        for number, speaker in enumerate(sorted((EXAMPLES / "training").iterdir())):
+            recording = min(speaker.iterdir(), key=lambda f: f.name)
+            rows.writerow((recording, "valid" if number < valid else "train", speaker.name))
+    return folder
+
+
+def test_a_model_that_was_taught_counts_what_it_is_given(untaught, tmp_path, capsys):
+    assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 6)), "--mixtures", "12"]) == 0
+    assert "36 mixtures; with other speakers held out" in capsys.readouterr().out
+    embedder = OnnxEmbedder(untaught)
+    assert counting.counts_up_to(embedder.config.count_weights) == calibrate.MOST
+    mixture, rate = soundfile.read(EXAMPLES / "two_speakers" / "mixture.flac", dtype="float32")
+    found = Separator(embedder).separate(mixture, rate, "auto")
+    assert 1 <= len(found.stems) <= calibrate.MOST
+    np.testing.assert_allclose(found.stems.sum(0), mixture, atol=1e-5)
+
+
+def test_too_few_speakers_cannot_teach(untaught, tmp_path, capsys):
+    before = untaught.read_bytes()
+    assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 5)), "--mixtures", "12"]) == 1
+    assert "5 speakers for 'valid'; expected 6 or more" in capsys.readouterr().err
+    assert untaught.read_bytes() == before
