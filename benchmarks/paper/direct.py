@@ -35,8 +35,8 @@ def permutation_invariant(outputs: Tensor, batch: Batch, sharpness: float) -> Te
     Args: as `fixed_order`.
     """
     errors = _pair_errors(outputs, batch, sharpness)
-    sources = range(errors.shape[-1])
-    of_orders = [sum(errors[:, i, j] for i, j in enumerate(order)) for order in itertools.permutations(sources)]
+    outputs_in_order = range(errors.shape[-1])
+    of_orders = [errors[:, outputs_in_order, order].sum(-1) for order in itertools.permutations(outputs_in_order)]
     return torch.stack(of_orders, -1).amin(-1).mean()
 
 
