@@ -84,3 +84,6 @@ ROWS = (
     Row("dc-5", "deep clustering, D = 5", 5, _AFFINITY),
 )
 """In the order in which they are trained: what the others are compared with comes first."""
+
+MAIN = ROWS[0]
+"""Its embeddings are what normalised cuts are tried on, and its lists are all there are."""

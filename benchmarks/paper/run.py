@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.paper import experiment, learning, methods, table
 from benchmarks.paper.experiment import Experiment
-from benchmarks.paper.rows import FRAMES, ROWS, SAMPLE_RATE, Row
+from benchmarks.paper.rows import FRAMES, MAIN, ROWS, SAMPLE_RATE, Row
 from benchmarks.paper.scoring import Figures, score, score_ideal
 from model.errors import UnmingleError
 from training.corpus import Corpus, find_recordings, load_corpus
@@ -39,8 +39,6 @@ UNTRAINED = {
     IDEAL: "ideal binary mask",
 }
 """Rows that train nothing."""
-MAIN = ROWS[0]
-"""Its network gives the embeddings that are cut, and its lists are all there are."""
 NAMES = [row.name for row in ROWS] + list(UNTRAINED)
 
 
@@ -111,13 +109,17 @@ def load_speech(data: Path) -> Corpus:
 
 
 def read_lists(about: Experiment) -> Lists:
-    """The lists that there are, by name.
+    """The lists that there are, by name; the examples' list.csv stands for those of two and of three speakers.
 
     Raises:
         EvaluationError: none is there, or one is not right.
     """
     files = {name: about.lists / f"{name}.csv" for name in MAIN.lists}
     found = {name: read_list(file, about.limit) for name, file in files.items() if file.is_file()}
+    if not found and (about.lists / "list.csv").is_file():
+        mixed = read_list(about.lists / "list.csv", about.limit)
+        found = {f"test_{n}mix": [mixture for mixture in mixed if len(mixture.parts) == n] for n in (2, 3)}
+        found = {name: mixtures for name, mixtures in found.items() if mixtures}
     if not found:
         raise EvaluationError(
             f"None of {', '.join(f'{name}.csv' for name in files)} is in {about.lists}: name their folder with "
