@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.paper.hearing import Heard, Masker, outputs
 from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
-from model import clustering, masks
+from model import clustering, features, masks
 from model.network import EmbeddingNet
 
 Method = Callable[[Heard], Masker]
@@ -19,14 +19,14 @@ CUT_WIDTH = 0.5
 
 
 def deep_clustering(network: EmbeddingNet) -> Method:
-    """k-means on the embeddings of active bins, hard masks: the paper's."""
+    """k-means on the embeddings of active bins, weighted as in training; hard masks, which are the paper's."""
 
     def prepare(heard: Heard) -> Masker:
         embeddings = outputs(network, heard)
 
         def mask(part: slice) -> masks.Masks:
             points = embeddings[part]
-            weights = heard.active[part].astype(np.float32)
+            weights = features.clustering_weights(heard.magnitude[part])
             found = clustering.cluster(
                 points.reshape(-1, points.shape[-1]), weights.ravel(), len(heard.sources), np.random.default_rng(SEED)
             )

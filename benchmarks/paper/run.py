@@ -68,7 +68,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "there is left out",
     )
     parser.add_argument("--rows", default=",".join(NAMES), help=f"(default: {','.join(NAMES)})")
-    parser.add_argument("--hours", type=float, default=3.0, help="of mixtures that every network hears (default: 3)")
+    parser.add_argument("--hours", type=float, default=6.0, help="of mixtures that every network hears (default: 6)")
     parser.add_argument("--limit", type=int, help="only the first N mixtures of each list")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder (default: runs/paper)")
     parser.add_argument("--seed", type=int, default=0)
