@@ -56,8 +56,11 @@ def median_pitch_hz(signal: Samples, sample_rate: int) -> float:
     total = np.cumsum(np.pad(np.square(frames), ((0, 0), (1, 0))), 1)
     shifted = total[:, window : window + high + 1] - total[:, : high + 1]
     normal = correlation / np.sqrt(np.maximum(energy[:, None] * shifted, 1e-12))
-    peak = normal[:, low:].max(1)
-    # The first lag that is nearly as good: later ones are multiples of the period.
-    lag = low + (normal[:, low:] >= 0.9 * peak[:, None]).argmax(1)
-    voiced = peak > 0.7
+    inside = normal[:, low:high]
+    is_peak = (inside >= normal[:, low - 1 : high - 1]) & (inside >= normal[:, low + 1 : high + 1])
+    heights = np.where(is_peak, inside, 0.0)
+    highest = heights.max(1)
+    # The first peak that is nearly as high: later ones are multiples of the period.
+    lag = low + (heights >= 0.9 * highest[:, None]).argmax(1)
+    voiced = highest > 0.7
     return float(sample_rate / np.median(lag[voiced])) if voiced.any() else float("nan")

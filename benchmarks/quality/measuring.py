@@ -92,7 +92,7 @@ def make_scene(case: Case) -> Scene:
         sources = np.stack([in_a_room(source, rate, condition.rt60_s, rng) for source in sources])
     noise = np.zeros(sources.shape[-1], np.float32)
     if condition.noise:
-        white: Samples = rng.standard_normal(sources.shape[-1], np.float32)
+        white = rng.standard_normal((sources.shape[-1],), np.float32)
         sound = _recorded(case.noise_file) if case.noise_file else white
         noise = at_snr(sound, np.asarray(sources.sum(0)), condition.snr_db)
     return Scene(sources, noise, rate)
