@@ -73,8 +73,8 @@ def keep_result(out: Path, row: str, result: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    """The file appears whole or not at all, also where processes with other rows write it at the same time."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(text)
     os.replace(partial, path)
 
