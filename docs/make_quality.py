@@ -64,7 +64,8 @@ def write(corpus: Path, model: Path, subset: int, jobs: int, page: Path) -> None
     parts["about"] = (
         f"Model `{embedder.config.name}`, {embedder.model_hash}. "
         + (f"It counts up to {len(embedder.config.count_weights)}. " if embedder.config.count_weights else "")
-        + f"{len(wanted)} separations; subsets of {subset} mixtures drawn with the seed {SEED}."
+        + f"{len(wanted)} separations: {3 * subset} pairs, and {subset} mixtures for every other line, drawn with the "
+        f"seed {SEED} (`--subset {subset}`)."
     )
     parts["listening"] = write_examples(choose(measured), Separator(embedder), page.parent / "audio")
     images = page.parent / "images" / "quality"

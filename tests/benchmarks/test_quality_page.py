@@ -76,7 +76,7 @@ def test_every_condition_has_its_line(page):
     assert "| a woman and a man | 1 |" in part(page, "pairs")
     assert "| two women | 1 |" in part(page, "pairs")
     assert "| speech and a sound | 1 |" in part(page, "sounds")
-    assert "seed 2016" in part(page, "about")
+    assert "seed 2016 (`--subset 1`)" in part(page, "about")
 
 
 def test_what_was_written_by_hand_stays(page):
