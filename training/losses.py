@@ -64,21 +64,26 @@ def attractor_mask(
         sharpness: as ModelConfig.mask_sharpness.
         steps: of k-means, from the ideal centroids on.
     """
+    # Sources before bins, (batch, source, bins): what runs over sources is then done for many bins at once.
     flat = V.float().flatten(1, 2)
-    mass = w.float().flatten(1).unsqueeze(-1)
-    members = Y.float().flatten(1, 2) * mass
-    absent = (members.sum(1) == 0).unsqueeze(1)
-    centroids = torch.nn.functional.normalize(members.transpose(1, 2) @ flat, dim=-1)
-    similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
-    for _ in range(steps):
-        members = torch.nn.functional.one_hot(similarity.argmax(-1), Y.shape[-1]) * mass
-        sums = members.transpose(1, 2) @ flat
-        # A centroid that lost all its members stays where it is.
-        kept = members.sum(1).unsqueeze(-1) > 0
-        centroids = torch.where(kept, torch.nn.functional.normalize(sums, dim=-1), centroids)
-        similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
-    masks = (sharpness * similarity).softmax(-1)
-    estimate = masks * mixture.flatten(1).unsqueeze(-1)
-    wanted = target.flatten(1, 2)
-    scale = mixture.flatten(1).sum(1).clamp_min(1e-8)
-    return ((estimate - wanted).abs().sum((1, 2)) / scale).mean()
+    mass = w.float().flatten(1).unsqueeze(1)
+    members = Y.float().flatten(1, 2).transpose(1, 2) * mass
+    absent = (members.sum(2) == 0).unsqueeze(2)
+    # Who belongs to whom has no gradient. All of it that there is comes through the last centroids.
+    with torch.no_grad():
+        for _ in range(steps):
+            nearest = _similarity(flat, members, absent).max(1, keepdim=True).indices  # argmax is ten times slower
+            moved = torch.zeros_like(members).scatter_(1, nearest, mass)
+            # A centroid that lost all its members stays where it is.
+            members = torch.where(moved.sum(2, keepdim=True) > 0, moved, members)
+    masks = (sharpness * _similarity(flat, members, absent)).softmax(1)
+    heard = mixture.flatten(1)
+    wanted = target.flatten(1, 2).transpose(1, 2)
+    error = (masks * heard.unsqueeze(1) - wanted).abs().sum((1, 2))
+    return (error / heard.sum(1).clamp_min(1e-8)).mean()
+
+
+def _similarity(flat: Tensor, members: Tensor, absent: Tensor) -> Tensor:
+    """(batch, source, bins): cosine of each embedding and the centroid of each source's members."""
+    centroids = torch.nn.functional.normalize(members @ flat, dim=-1)
+    return (centroids @ flat.transpose(1, 2)).masked_fill(absent, -torch.inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from training.errors import TrainingError
 from training.mixtures import Batch
 
 Term = Callable[[Tensor, Batch, float], Tensor]
+Objective = Sequence[tuple[float, Term]]
+"""A sum: factors and terms."""
 
 TERMS: Mapping[str, Term] = {
     "affinity": lambda v, b, _: losses.affinity(v, b.memberships, b.weights),
@@ -24,7 +26,7 @@ TERMS: Mapping[str, Term] = {
 }
 
 
-def parse_objective(text: str) -> list[tuple[float, Term]]:
+def parse_objective(text: str) -> Objective:
     """`whitened_kmeans+2*attractor` -> factors and terms.
 
     Raises:
@@ -43,7 +45,7 @@ def parse_objective(text: str) -> list[tuple[float, Term]]:
     return terms
 
 
-def evaluate(terms: list[tuple[float, Term]], embeddings: Tensor, batch: Batch, sharpness: float) -> Tensor:
+def evaluate(terms: Objective, embeddings: Tensor, batch: Batch, sharpness: float) -> Tensor:
     """The objective's value for a batch, a scalar in float32.
 
     Args:

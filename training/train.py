@@ -31,7 +31,7 @@ from training.corpus import find_recordings, load_corpus
 from training.errors import TrainingError
 from training.interruption import Interruption, heed_interruptions
 from training.mixtures import MixtureSampler, join, make_batch, samples_for
-from training.objectives import evaluate, parse_objective
+from training.objectives import Objective, evaluate, parse_objective
 from training.optimisation import GradientClipper, learning_rate, standardise
 from training.run_log import RunLog
 from training.train_config import SMALL_NETWORK, TrainConfig
@@ -156,6 +156,7 @@ def run_steps(
     interruption: Interruption,
 ) -> None:
     """The loop. A checkpoint is written every minute and at the end, so that hardly anything can be lost."""
+    objective = parse_objective(config.objective)
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
     saved_at, validated_s = began, 0.0
     tty = sys.stderr.isatty()
@@ -163,7 +164,7 @@ def run_steps(
     found_db = float("nan")
     state.network.train()
     while state.progress(config) < 1.0 and not interruption:
-        record = step(config, state, sampler, precision)
+        record = step(config, state, sampler, precision, objective)
         state.elapsed_s = used_before + time.monotonic() - began
         log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
         progress = min(1.0, state.progress(config))
@@ -194,7 +195,9 @@ def run_steps(
     log.draw_curves()
 
 
-def step(config: TrainConfig, state: State, sampler: MixtureSampler, precision: torch.dtype) -> dict[str, float]:
+def step(
+    config: TrainConfig, state: State, sampler: MixtureSampler, precision: torch.dtype, objective: Objective
+) -> dict[str, float]:
     """Mixtures -> embeddings -> loss -> one step of the optimiser; what is worth logging of it."""
     samples = samples_for(config.frames, config.network)
     sources = sampler.sources(sampler.draw(config.batch, samples), samples)
@@ -203,9 +206,7 @@ def step(config: TrainConfig, state: State, sampler: MixtureSampler, precision: 
         embeddings = state.network(batch.features)
     pieces = config.mixtures.pieces
     # Outside autocast: Gram matrices want float32.
-    loss = evaluate(
-        parse_objective(config.objective), join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness
-    )
+    loss = evaluate(objective, join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness)
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
     rate = learning_rate(config.learning_rate, state.step, state.progress(config))

@@ -158,3 +158,46 @@ def test_attractor_masks_after_steps_are_those_of_kmeans():
     found.backward()
     assert V.grad is not None
     assert V.grad.abs().sum() > 0
+
+
+def plain_attractor_mask(V, Y, w, target, mixture, sharpness, steps):
+    """attractor_mask as its docstring tells it, bins before sources, with every centroid in the graph."""
+    flat = V.flatten(1, 2)
+    mass = w.flatten(1).unsqueeze(-1)
+    members = Y.flatten(1, 2) * mass
+    absent = (members.sum(1) == 0).unsqueeze(1)
+    centroids = normalize(members.transpose(1, 2) @ flat, dim=-1)
+    for _ in range(steps):
+        similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
+        members = one_hot(similarity.argmax(-1), Y.shape[-1]) * mass
+        kept = members.sum(1).unsqueeze(-1) > 0
+        centroids = torch.where(kept, normalize(members.transpose(1, 2) @ flat, dim=-1), centroids)
+    similarity = (flat @ centroids.transpose(1, 2)).masked_fill(absent, -torch.inf)
+    estimate = (sharpness * similarity).softmax(-1) * mixture.flatten(1).unsqueeze(-1)
+    error = (estimate - target.flatten(1, 2)).abs().sum((1, 2)) / mixture.flatten(1).sum(1)
+    return error.mean()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("case", ["two", "three", "one of them absent", "one of them lost"])
+def test_attractor_masks_equal_the_plain_version_also_in_their_gradient(case, steps):
+    V, Y, w = (x.double() for x in a_case(2 if case == "two" else 3))
+    if case == "one of them absent":
+        Y[0, ..., 1] += Y[0, ..., 2]
+        Y[0, ..., 2] = 0.0
+    if case == "one of them lost":
+        # Half of the third source looks like the first and half like the second: its centroid is nobody's nearest.
+        frames = torch.arange(FRAMES)
+        looks = one_hot((frames >= 3).long(), DIM).double()[None, :, None]
+        V = normalize(looks + 0.01 * V, dim=-1)
+        owner = torch.where((frames == 2) | (frames == 3), 2, (frames >= 3).long())
+        Y = one_hot(owner[None, :, None].expand(BATCH, -1, BINS), 3).double()
+    target = torch.rand(Y.shape, generator=torch.Generator().manual_seed(1)).double()
+    mixture = target.sum(-1)
+    plain, fast = V.clone().requires_grad_(), V.clone().requires_grad_()
+    wanted = plain_attractor_mask(plain, Y, w, target, mixture, 5.0, steps)
+    found = losses.attractor_mask(fast, Y, w, target, mixture, 5.0, steps)
+    wanted.backward()
+    found.backward()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    torch.testing.assert_close(fast.grad, plain.grad, rtol=1e-4, atol=1e-6)

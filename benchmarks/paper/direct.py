@@ -1,0 +1,50 @@
+"""What deep clustering is compared with: networks that give masks directly, a fixed output for each source.
+
+They are a comparison and no part of the product. The network is the same as for embeddings, with as many dimensions as
+there are sources; a softmax over them makes the masks. On the unit sphere with this sharpness, masks reach from 1e-6 to
+1 - 1e-6, so that nothing is lost by it.
+
+Axes: masks and targets (batch, frame, bin, source), magnitudes (batch, frame, bin).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from training.mixtures import Batch
+
+SHARPNESS = 10.0
+
+
+def fixed_order(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
+    """Output i has to be source i, in the order in which the mixture was drawn: which is arbitrary.
+
+    Args:
+        outputs: (batch, frame, bin, source), unit norm, as EmbeddingNet gives them.
+        sharpness: masks are softmax(sharpness * outputs).
+    """
+    return torch.diagonal(_pair_errors(outputs, batch, sharpness), dim1=1, dim2=2).sum(-1).mean()
+
+
+def permutation_invariant(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
+    """The order with the least error counts, item by item (Yu, Kolbaek, Tan and Jensen, ICASSP 2017).
+
+    Args: as `fixed_order`.
+    """
+    errors = _pair_errors(outputs, batch, sharpness)
+    outputs_in_order = range(errors.shape[-1])
+    of_orders = [errors[:, outputs_in_order, order].sum(-1) for order in itertools.permutations(outputs_in_order)]
+    return torch.stack(of_orders, -1).amin(-1).mean()
+
+
+def _pair_errors(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
+    """(batch, output, source): L1 between mixture under a mask and a source's phase-sensitive magnitude, as a share.
+
+    That is the error which the trainer's own mask objectives have (training/losses.py, attractor_mask).
+    """
+    masked = (sharpness * outputs).softmax(-1) * batch.magnitudes.unsqueeze(-1)
+    errors = [(masked - target.unsqueeze(-1)).abs().sum((1, 2)) for target in batch.targets.unbind(-1)]
+    return torch.stack(errors, -1) / batch.magnitudes.sum((1, 2)).clamp_min(1e-8)[:, None, None]

@@ -1,0 +1,96 @@
+"""A mixture of a list as the networks of the table hear it, with its truth, and back to stems.
+
+Axes: (source, sample) for signals, (source, frame, bin) for spectra and masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from model import features, stft
+from model.config import ModelConfig
+from model.masks import Masks, labels_to_masks
+from model.metrics import best_permutation, si_sdr_improvement_db
+from model.network import EmbeddingNet
+from training.evaluation.mixture_list import ListedMixture, load_sources
+from training.validation import TorchEmbedder
+
+Masker = Callable[[slice], Masks]
+"""Masks (source, frame, bin) of a stretch of frames, in any order of the sources."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """One mixture.
+
+    Attributes:
+        config: of the networks that hear it.
+        sources: (source, sample) at the networks' rate; the mixture is their sum.
+        spectra: (source, frame, bin) of the sources.
+        magnitude: (frame, bin) of the mixture.
+        active: (frame, bin), what is within 40 dB of the loudest.
+    """
+
+    config: ModelConfig
+    sources: NDArray[np.float32]
+    spectra: stft.Spectrum
+    magnitude: features.Magnitude
+    active: NDArray[np.bool_]
+
+    @property
+    def whole(self) -> slice:
+        """All frames."""
+        return slice(0, len(self.magnitude))
+
+    def segments(self, frames: int) -> list[slice]:
+        """Stretches of `frames` frames; the last one takes what is left if that is less than half of one."""
+        count = max(1, round(len(self.magnitude) / frames))
+        starts = [i * frames for i in range(count)]
+        return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(self.magnitude)], strict=True)]
+
+    def features(self) -> features.Magnitude:
+        """(frame, bin), what a network is shown."""
+        return features.log_magnitude(self.magnitude, self.config.floor_db)
+
+    def in_order(self, masks: Masks, part: slice) -> Masks:
+        """The masks of a stretch in the order of the sources: the oracle's permutation.
+
+        The best one has the most of each source's part of the mixture, Re<S, X>, under its mask.
+        """
+        mixture = self.spectra[:, part].sum(0)
+        share = (self.spectra[:, part] * mixture.conj()).real
+        return masks[best_permutation(np.einsum("sfb,mfb->sm", share, masks))]
+
+    def improvement_db(self, masks: Masks) -> float:
+        """SI-SDRi of the masks' stems, best permutation, mean over the sources."""
+        c = self.config
+        stems = stft.synthesise(masks * self.spectra.sum(0), self.sources.shape[-1], c.window, c.hop)
+        return float(np.nanmean(si_sdr_improvement_db(stems, self.sources, self.sources.sum(0))))
+
+    def ideal(self) -> Masks:
+        """The ideal binary mask."""
+        return labels_to_masks(np.abs(self.spectra).argmax(0), len(self.sources))
+
+
+def hear(listed: ListedMixture, config: ModelConfig) -> Heard:
+    """Load a mixture.
+
+    Raises:
+        EvaluationError: a recording is not usable.
+    """
+    sources, rate = load_sources(listed)
+    if rate != config.sample_rate:
+        sources = np.stack([soxr.resample(source, rate, config.sample_rate) for source in sources])
+    spectra = stft.analyse(sources, config.window, config.hop)
+    magnitude = features.band_magnitude(np.square(np.abs(spectra.sum(0))), config)
+    return Heard(config, sources, spectra, magnitude, features.clustering_weights(magnitude) > 0)
+
+
+def outputs(network: EmbeddingNet, heard: Heard) -> NDArray[np.float32]:
+    """(frame, bin, dim), what a network says of the whole mixture."""
+    return np.asarray(TorchEmbedder(network).embed(heard.features()[None])[0])

@@ -1,0 +1,81 @@
+"""One row's network, trained for its share of the budget; a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.paper.rows import Row
+from model.network import EmbeddingNet
+from training import checkpoint, train
+from training.checkpoint import LATEST, State
+from training.corpus import Corpus
+from training.interruption import Interruption
+from training.mixtures import MixtureSampler
+from training.train_config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network at the end of its budget.
+
+    Attributes:
+        hours_heard: of mixtures.
+        wall_s: it took, over all sittings.
+    """
+
+    network: EmbeddingNet
+    hours_heard: float
+    wall_s: float
+
+
+def learn(row: Row, config: TrainConfig, corpus: Corpus, folder: Path, interruption: Interruption) -> Trained | None:
+    """Train a row's network, or what is left of it; None if somebody asked to stop before the end."""
+    torch.manual_seed(config.seed)
+    sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
+    state = train.begin(config, sampler, torch.device("cpu"))
+    if (folder / LATEST).is_file():
+        checkpoint.restore(folder / LATEST, state, config)
+    else:
+        train.initialise(config, state, sampler)
+        folder.mkdir(parents=True, exist_ok=True)
+    _steps(row, config, state, sampler, folder, interruption)
+    checkpoint.save(folder / LATEST, state, config)
+    if state.step < config.steps:
+        return None
+    return Trained(state.network.eval(), state.step * config.seconds_per_step / 3600.0, state.elapsed_s)
+
+
+def _steps(
+    row: Row, config: TrainConfig, state: State, sampler: MixtureSampler, folder: Path, interruption: Interruption
+) -> None:
+    """Up to the last step, or until somebody asks to stop."""
+    used_before, began = state.elapsed_s, time.monotonic()
+    saved_at = began
+    state.network.train()
+    quiet_s = 0.5 if sys.stderr.isatty() else 30.0
+    with tqdm(total=config.steps, initial=state.step, desc=row.name, unit="step", mininterval=quiet_s) as bar:
+        while state.step < config.steps and not interruption:
+            record = train.step(config, state, sampler, torch.float32, row.objective)
+            state.elapsed_s = used_before + time.monotonic() - began
+            if time.monotonic() - saved_at > train.CHECKPOINT_EVERY_S:
+                checkpoint.save(folder / LATEST, state, config)
+                saved_at = time.monotonic()
+            bar.set_postfix_str(f"loss {record['loss']:.4f}", refresh=False)
+            bar.update()
+
+
+def load(config: TrainConfig, folder: Path) -> EmbeddingNet:
+    """The network of a row that has been trained.
+
+    Raises:
+        TrainingError: it has not.
+    """
+    network = EmbeddingNet(config.network)
+    checkpoint.load_weights(folder / LATEST, network)
+    return network.eval()

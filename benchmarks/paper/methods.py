@@ -1,0 +1,73 @@
+"""The ways from what a network says, or from the spectrum alone, to masks: one Masker per mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.paper.hearing import Heard, Masker, outputs
+from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
+from model import clustering, features, masks
+from model.network import EmbeddingNet
+
+Method = Callable[[Heard], Masker]
+
+SEED = 0
+CUT_WIDTH = 0.5
+"""Of the Gaussian kernel on embeddings, which lie on the unit sphere."""
+
+
+def deep_clustering(network: EmbeddingNet) -> Method:
+    """k-means on the embeddings of active bins, weighted as in training; hard masks, which are the paper's."""
+
+    def prepare(heard: Heard) -> Masker:
+        embeddings = outputs(network, heard)
+
+        def mask(part: slice) -> masks.Masks:
+            points = embeddings[part]
+            weights = features.clustering_weights(heard.magnitude[part])
+            found = clustering.cluster(
+                points.reshape(-1, points.shape[-1]), weights.ravel(), len(heard.sources), np.random.default_rng(SEED)
+            )
+            return masks.hard_masks(points, found.centroids)
+
+        return mask
+
+    return prepare
+
+
+def direct_masks(network: EmbeddingNet) -> Method:
+    """A network that gives masks: there is nothing to cluster."""
+
+    def prepare(heard: Heard) -> Masker:
+        logits = network.config.mask_sharpness * np.moveaxis(outputs(network, heard), -1, 0)
+        shares = np.exp(logits - logits.max(0))
+        shares /= shares.sum(0)
+        return lambda part: shares[:, part]
+
+    return prepare
+
+
+def cuts_of_local_features(heard: Heard) -> Masker:
+    """Normalised cuts where no network has learned anything."""
+    return _cuts(heard, local_features(heard.features()), 1.0)
+
+
+def cuts_of_embeddings(network: EmbeddingNet) -> Method:
+    """Normalised cuts in place of k-means."""
+    return lambda heard: _cuts(heard, outputs(network, heard), CUT_WIDTH)
+
+
+def _cuts(heard: Heard, points: clustering.Vectors, width: float) -> Masker:
+    sources = len(heard.sources)
+
+    def mask(part: slice) -> masks.Masks:
+        active = heard.active[part]
+        labels = normalised_cuts(points[part][active], sources, width, np.random.default_rng(SEED))
+        # What is not active is too faint to matter and is shared out equally.
+        shares = np.full((sources, *active.shape), 1.0 / sources, np.float32)
+        shares[:, active] = labels == np.arange(sources)[:, None]
+        return shares
+
+    return mask

@@ -1,0 +1,154 @@
+"""The parts of the paper's table: objectives of direct masks, normalised cuts, segments, training that goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize, one_hot
+
+from benchmarks.paper import direct, learning, methods
+from benchmarks.paper.hearing import hear
+from benchmarks.paper.normalised_cuts import normalised_cuts
+from benchmarks.paper.rows import MAIN, Row
+from benchmarks.paper.scoring import by_pairing, score, score_ideal
+from model.masks import labels_to_masks
+from tests.benchmarks.conftest import ROOT
+from training.evaluation.mixture_list import read_list
+from training.interruption import Interruption
+from training.mixtures import Batch
+from training.objectives import parse_objective
+
+CONFIG = MAIN.config("nowhere", 1.0, 0).network
+EXAMPLES = read_list(ROOT / "examples" / "list.csv")
+
+
+def a_batch():
+    """Two sources that do not overlap, and outputs that say which is where."""
+    labels = torch.randint(2, (3, 7, 5), generator=torch.Generator().manual_seed(0))
+    memberships = one_hot(labels, 2).float()
+    magnitudes = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(1))
+    batch = Batch(magnitudes.log(), memberships, magnitudes, memberships * magnitudes.unsqueeze(-1), magnitudes)
+    return batch, memberships
+
+
+def test_right_masks_cost_nothing_and_only_the_fixed_order_minds_their_order():
+    batch, right = a_batch()
+    swapped = right.flip(-1)
+    for objective in (direct.fixed_order, direct.permutation_invariant):
+        assert objective(right, batch, direct.SHARPNESS).item() == pytest.approx(0.0, abs=1e-3)
+    assert direct.permutation_invariant(swapped, batch, direct.SHARPNESS).item() == pytest.approx(0.0, abs=1e-3)
+    assert direct.fixed_order(swapped, batch, direct.SHARPNESS).item() == pytest.approx(2.0, abs=1e-3)
+
+
+def test_the_order_is_chosen_for_each_mixture():
+    batch, right = a_batch()
+    mixed = torch.cat((right[:1].flip(-1), right[1:]))
+    assert direct.permutation_invariant(mixed, batch, direct.SHARPNESS).item() == pytest.approx(0.0, abs=1e-3)
+
+
+def explicit_cut(points, width):
+    """The bipartition by the second eigenvector of the whole normalised affinity matrix."""
+    distance = np.square(points[:, None] - points[None]).sum(-1)
+    affinity = np.exp(-distance / (2 * width**2))
+    root = np.sqrt(affinity.sum(1))
+    vectors = np.linalg.eigh(affinity / root[:, None] / root)[1]
+    return vectors[:, -2] / root > 0
+
+
+@pytest.mark.parametrize("landmarks", [40, 200])
+def test_normalised_cuts_find_what_the_whole_matrix_says(landmarks):
+    """Two rings of bins, one around the other: no centroid could tell them apart."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 200)
+    inner = np.arange(200) < 100
+    radius = np.where(inner, 1.0, 3.0)
+    points = np.stack((radius * np.cos(angle), radius * np.sin(angle)), -1).astype(np.float32)
+    whole = explicit_cut(points.astype(float), 0.4)
+    assert (whole == inner).all() or (whole != inner).all()
+    found = normalised_cuts(points, 2, 0.4, np.random.default_rng(1), landmarks)
+    assert (found == found[0]).sum() == 100
+    assert (found[inner] == found[0]).all()
+
+
+def test_normalised_cuts_of_hardly_any_points_are_defined():
+    assert len(normalised_cuts(np.zeros((0, 3), np.float32), 2, 1.0, np.random.default_rng(0))) == 0
+    assert set(normalised_cuts(np.zeros((2, 3), np.float32), 2, 1.0, np.random.default_rng(0))) == {0, 1}
+
+
+def test_segments_cover_all_frames_once():
+    heard = hear(EXAMPLES[0], CONFIG)
+    parts = heard.segments(100)
+    assert [frame for part in parts for frame in range(part.start, part.stop)] == list(range(len(heard.magnitude)))
+    assert all(50 <= part.stop - part.start < 150 for part in parts)
+
+
+def test_true_labels_swapped_from_segment_to_segment_are_ideal_locally_and_not_globally():
+    """What the two ways of clustering mean, with an oracle in place of a method that finds masks."""
+
+    def swapping(heard):
+        labels = np.abs(heard.spectra).argmax(0)
+
+        def mask(part):
+            found = labels_to_masks(labels[part], len(heard.sources))
+            return np.roll(found, part.start // 100, axis=0)
+
+        return mask
+
+    heard = hear(EXAMPLES[0], CONFIG)
+    ideal = score_ideal([EXAMPLES[0]], CONFIG)["global"]["all"]
+    assert score(swapping, [EXAMPLES[0]], CONFIG, "oracle")["local"]["all"] == pytest.approx(ideal)
+    unordered = np.concatenate([swapping(heard)(part) for part in heard.segments(100)], axis=1)
+    assert heard.improvement_db(unordered) < ideal - 5.0
+
+
+def test_embeddings_that_know_the_truth_reach_the_ideal_mask_by_kmeans_and_by_cuts(monkeypatch):
+    def oracle(_network, heard):
+        embeddings = np.eye(20, dtype=np.float32)[np.abs(heard.spectra).argmax(0)]
+        return embeddings
+
+    monkeypatch.setattr(methods, "outputs", oracle)
+    ideal = score_ideal(EXAMPLES, CONFIG)["global"]["all"]
+    for method in (methods.deep_clustering(None), methods.cuts_of_embeddings(None)):
+        found = score(method, EXAMPLES, CONFIG, "oracle")
+        assert found["global"]["all"] == pytest.approx(ideal, abs=0.3)
+        assert found["local"]["all"] == pytest.approx(ideal, abs=0.3)
+
+
+def test_pairings_are_told_apart_by_gender():
+    by_id = {mixture.id: mixture for mixture in EXAMPLES}
+    listed = [by_id["same_gender"], by_id["two_speakers"], by_id["three_speakers"]]
+    assert by_pairing(listed, [1.0, 2.0, 6.0]) == {"all": 3.0, "same": 1.0, "different": 4.0}
+    assert by_pairing(listed[:1], [1.0]) == {"all": 1.0, "same": 1.0}
+
+
+def test_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path, speech):
+    def weights(folder, stop_after):
+        asked = Interruption()
+        [(_, affinity)] = parse_objective("affinity")
+        calls = 0
+
+        def counting(embeddings: torch.Tensor, batch: Batch, sharpness: float) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == stop_after:
+                asked.signal_number = 2
+            return affinity(embeddings, batch, sharpness)
+
+        row = Row("dc", "", 4, [(1.0, counting)])
+        config = row.config("nowhere", 4 * 8 * 1.6 / 3600.0, 0)
+        assert config.steps == 4
+        trained = learning.learn(row, config, speech, folder, asked)
+        if trained is None:
+            assert calls == stop_after
+            trained = learning.learn(row, config, speech, folder, Interruption())
+        return trained.network.state_dict()
+
+    straight, resumed = weights(tmp_path / "a", 0), weights(tmp_path / "b", 2)
+    for name, weight in straight.items():
+        torch.testing.assert_close(resumed[name], weight, rtol=0, atol=0)
+
+
+def test_unit_outputs_reach_nearly_pure_masks():
+    pure = normalize(torch.tensor([1.0, -1.0]), dim=-1)
+    assert (direct.SHARPNESS * pure).softmax(-1)[0] > 1 - 1e-5

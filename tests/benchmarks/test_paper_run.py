@@ -1,0 +1,107 @@
+"""The command that makes the paper's table, on the examples with a budget of a single step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.benchmarks.conftest import ROOT, TRAINING
+
+COMMAND = [sys.executable, str(ROOT / "benchmarks" / "paper" / "run.py"), "--data", str(TRAINING)]
+COMMAND += ["--lists", str(ROOT / "examples")]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+
+def run(folder, *options):
+    return subprocess.run(
+        [*COMMAND, "--out", str(folder / "out"), *options],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder in which some rows are done, and what was printed."""
+    folder = tmp_path_factory.mktemp("paper")
+    finished = run(folder, "--hours", "0.003", "--rows", "dc-20,pit,cuts-embeddings,ideal")
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout
+
+
+def test_every_row_is_trained_for_its_budget_and_tested_by_both_ways_of_clustering(done):
+    folder, _ = done
+    rows = json.loads((folder / "out" / "results.json").read_text())["rows"]
+    assert list(rows) == ["dc-20", "pit", "cuts-embeddings", "ideal"]
+    for name in ("dc-20", "pit"):
+        assert rows[name]["hours_heard"] == pytest.approx(0.0036, abs=1e-4)  # one step of 8 mixtures of 1.6 s
+        assert rows[name]["corpus"] == "0.20 hours of 13 speakers"
+    for name in ("dc-20", "pit", "cuts-embeddings"):
+        for way in ("global", "local"):
+            figures = rows[name]["lists"]["test_2mix"][way]
+            assert figures["all"] == pytest.approx((figures["same"] + figures["different"]) / 2)
+            assert figures["all"] < 3.0  # nothing was learned
+    assert rows["dc-20"]["lists"]["test_3mix"]["mixtures"] == 1
+    assert "test_3mix" not in rows["pit"]["lists"]  # it has two outputs
+    assert rows["ideal"]["lists"]["test_2mix"]["global"]["all"] == pytest.approx(13.4, abs=0.3)
+
+
+def test_the_table_names_its_rows_its_machine_and_its_command(done):
+    folder, printed = done
+    table = (folder / "out" / "table.md").read_text()
+    assert table in printed
+    for text in ("deep clustering, D = 20", "masks, permutation-invariant", "--hours 0.003", "cores", "torch"):
+        assert text in table
+
+
+def test_rows_that_are_done_are_not_done_again(done):
+    folder, printed = done
+    before = (folder / "out" / "dc-20" / "checkpoint.pt").stat().st_mtime_ns
+    again = run(folder, "--hours", "0.003", "--rows", "dc-20,ideal")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == printed
+    assert (folder / "out" / "dc-20" / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_a_folder_holds_rows_of_one_budget_only(done):
+    folder, _ = done
+    refused = run(folder, "--hours", "1")
+    assert refused.returncode == 1
+    assert "hours 0.003 (now 1.0)" in refused.stderr
+    assert "--out" in refused.stderr
+
+
+def test_cuts_of_embeddings_need_the_network_of_the_embeddings(tmp_path):
+    refused = run(tmp_path, "--hours", "0.003", "--rows", "cuts-embeddings")
+    assert refused.returncode == 1
+    assert "dc-20" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_ctrl_c_saves_the_row_that_is_being_trained(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, "--out", str(tmp_path / "out"), "--hours", "100", "--rows", "dc-5"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    while "dc-5:" not in seen:  # the bar of the first step
+        seen += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=300)[1]
+    assert process.returncode == 130
+    assert "the same command goes on" in rest
+    assert (tmp_path / "out" / "dc-5" / "checkpoint.pt").is_file()
+    assert not (tmp_path / "out" / "dc-5" / "result.json").exists()
