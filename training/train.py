@@ -160,7 +160,14 @@ def run_steps(
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
     saved_at, validated_s = began, 0.0
     tty = sys.stderr.isatty()
-    bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {desc}", mininterval=0.5 if tty else 20.0)
+    bar = tqdm(
+        total=1.0,
+        initial=min(1.0, state.progress(config)),
+        bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+        mininterval=0.5 if tty else 20.0,
+        # By itself, it would take the first stride of a resumed run for the usual one and say nothing more.
+        miniters=0,
+    )
     found_db = float("nan")
     state.network.train()
     while state.progress(config) < 1.0 and not interruption:
