@@ -1,6 +1,7 @@
 """A mixture of a list as the networks of the table hear it, with its truth, and back to stems.
 
-Axes: (source, sample) for signals, (source, frame, bin) for spectra and masks.
+Axes: (source, sample) for signals, (source, frame, bin) for spectra, (source, frame, band) for masks: bands are what a
+network hears (model.config), in the table's own networks the bins themselves.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from numpy.typing import NDArray
 
 from model import features, stft
 from model.config import ModelConfig
+from model.embedder import Embedder
 from model.masks import Masks, labels_to_masks
 from model.metrics import best_permutation, si_sdr_improvement_db
-from model.network import EmbeddingNet
 from training.evaluation.mixture_list import ListedMixture, load_sources
-from training.validation import TorchEmbedder
 
 Masker = Callable[[slice], Masks]
-"""Masks (source, frame, bin) of a stretch of frames, in any order of the sources."""
+"""Masks (source, frame, band) of a stretch of frames, in any order of the sources."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Heard:
         config: of the networks that hear it.
         sources: (source, sample) at the networks' rate; the mixture is their sum.
         spectra: (source, frame, bin) of the sources.
-        magnitude: (frame, bin) of the mixture.
-        active: (frame, bin), what is within 40 dB of the loudest.
+        magnitude: (frame, band) of the mixture.
+        active: (frame, band), what is within 40 dB of the loudest.
     """
 
     config: ModelConfig
@@ -54,7 +54,7 @@ class Heard:
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(self.magnitude)], strict=True)]
 
     def features(self) -> features.Magnitude:
-        """(frame, bin), what a network is shown."""
+        """(frame, band), what a network is shown."""
         return features.log_magnitude(self.magnitude, self.config.floor_db)
 
     def in_order(self, masks: Masks, part: slice) -> Masks:
@@ -64,17 +64,23 @@ class Heard:
         """
         mixture = self.spectra[:, part].sum(0)
         share = (self.spectra[:, part] * mixture.conj()).real
-        return masks[best_permutation(np.einsum("sfb,mfb->sm", share, masks))]
+        return masks[best_permutation(np.einsum("sfb,mfb->sm", share, self._to_bins(masks)))]
 
     def improvement_db(self, masks: Masks) -> float:
         """SI-SDRi of the masks' stems, best permutation, mean over the sources."""
         c = self.config
-        stems = stft.synthesise(masks * self.spectra.sum(0), self.sources.shape[-1], c.window, c.hop)
+        stems = stft.synthesise(self._to_bins(masks) * self.spectra.sum(0), self.sources.shape[-1], c.window, c.hop)
         return float(np.nanmean(si_sdr_improvement_db(stems, self.sources, self.sources.sum(0))))
 
     def ideal(self) -> Masks:
         """The ideal binary mask."""
-        return labels_to_masks(np.abs(self.spectra).argmax(0), len(self.sources))
+        power = np.square(np.abs(self.spectra))
+        return labels_to_masks(features.band_magnitude(power, self.config).argmax(0), len(self.sources))
+
+    def _to_bins(self, masks: Masks) -> Masks:
+        """What holds for a band holds for each of its bins."""
+        widths = np.diff((*self.config.band_starts, self.config.bins))
+        return np.repeat(masks, widths, axis=-1)
 
 
 def hear(listed: ListedMixture, config: ModelConfig) -> Heard:
@@ -91,6 +97,6 @@ def hear(listed: ListedMixture, config: ModelConfig) -> Heard:
     return Heard(config, sources, spectra, magnitude, features.clustering_weights(magnitude) > 0)
 
 
-def outputs(network: EmbeddingNet, heard: Heard) -> NDArray[np.float32]:
-    """(frame, bin, dim), what a network says of the whole mixture."""
-    return np.asarray(TorchEmbedder(network).embed(heard.features()[None])[0])
+def outputs(embedder: Embedder, heard: Heard) -> NDArray[np.float32]:
+    """(frame, band, dim), what a network says of the whole mixture."""
+    return np.asarray(embedder.embed(heard.features()[None])[0])

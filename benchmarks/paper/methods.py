@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.paper.hearing import Heard, Masker, outputs
 from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
 from model import clustering, features, masks
-from model.network import EmbeddingNet
+from model.embedder import Embedder
 
 Method = Callable[[Heard], Masker]
 
@@ -18,11 +18,11 @@ CUT_WIDTH = 0.5
 """Of the Gaussian kernel on embeddings, which lie on the unit sphere."""
 
 
-def deep_clustering(network: EmbeddingNet) -> Method:
+def deep_clustering(embedder: Embedder) -> Method:
     """k-means on the embeddings of active bins, weighted as in training; hard masks, which are the paper's."""
 
     def prepare(heard: Heard) -> Masker:
-        embeddings = outputs(network, heard)
+        embeddings = outputs(embedder, heard)
 
         def mask(part: slice) -> masks.Masks:
             points = embeddings[part]
@@ -37,11 +37,11 @@ def deep_clustering(network: EmbeddingNet) -> Method:
     return prepare
 
 
-def direct_masks(network: EmbeddingNet) -> Method:
+def direct_masks(embedder: Embedder) -> Method:
     """A network that gives masks: there is nothing to cluster."""
 
     def prepare(heard: Heard) -> Masker:
-        logits = network.config.mask_sharpness * np.moveaxis(outputs(network, heard), -1, 0)
+        logits = embedder.config.mask_sharpness * np.moveaxis(outputs(embedder, heard), -1, 0)
         shares = np.exp(logits - logits.max(0))
         shares /= shares.sum(0)
         return lambda part: shares[:, part]
@@ -54,9 +54,9 @@ def cuts_of_local_features(heard: Heard) -> Masker:
     return _cuts(heard, local_features(heard.features()), 1.0)
 
 
-def cuts_of_embeddings(network: EmbeddingNet) -> Method:
+def cuts_of_embeddings(embedder: Embedder) -> Method:
     """Normalised cuts in place of k-means."""
-    return lambda heard: _cuts(heard, outputs(network, heard), CUT_WIDTH)
+    return lambda heard: _cuts(heard, outputs(embedder, heard), CUT_WIDTH)
 
 
 def _cuts(heard: Heard, points: clustering.Vectors, width: float) -> Masker:

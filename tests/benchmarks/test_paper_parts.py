@@ -12,6 +12,7 @@ from benchmarks.paper.hearing import hear
 from benchmarks.paper.normalised_cuts import normalised_cuts
 from benchmarks.paper.rows import MAIN, Row
 from benchmarks.paper.scoring import by_pairing, score, score_ideal
+from model.config import ModelConfig
 from model.masks import labels_to_masks
 from tests.benchmarks.conftest import ROOT
 from training.evaluation.mixture_list import read_list
@@ -113,6 +114,16 @@ def test_embeddings_that_know_the_truth_reach_the_ideal_mask_by_kmeans_and_by_cu
         found = score(method, EXAMPLES, CONFIG, "oracle")
         assert found["global"]["all"] == pytest.approx(ideal, abs=0.3)
         assert found["local"]["all"] == pytest.approx(ideal, abs=0.3)
+
+
+def test_a_network_that_hears_bands_masks_all_their_bins():
+    config = ModelConfig()
+    heard = hear(EXAMPLES[0], config)
+    assert heard.magnitude.shape[-1] == config.bands < config.bins
+    ideal = heard.ideal()
+    assert ideal.shape == (len(heard.sources), *heard.magnitude.shape)
+    assert heard.improvement_db(ideal) > 10.0
+    np.testing.assert_array_equal(heard.in_order(ideal[::-1], heard.whole), ideal)
 
 
 def test_pairings_are_told_apart_by_gender():
