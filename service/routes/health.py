@@ -26,6 +26,7 @@ async def health(service: Service, response: Response) -> Health:
     state = engine.state
     if state != "ok":
         response.status_code = 503
+        response.headers.update(service.retry_after())
     return Health(
         status="draining" if state == "stopped" else state,
         model=service.pipeline.model,
@@ -43,10 +44,12 @@ async def livez() -> str:
 
 
 @router.get("/readyz", response_class=PlainTextResponse, responses=problem_responses(503))
-async def readyz(service: Service) -> str:
+def readyz(service: Service) -> str:
     """200 while work is taken; send no requests when it is not."""
-    if service.engine.state != "ok":
-        raise Problem("not_ready", f"The server is {service.engine.state}.", headers={"Retry-After": "5"})
+    try:
+        service.check_ready()
+    except Problem as problem:
+        raise Problem("not_ready", problem.detail, extra=problem.extra, headers=problem.headers) from problem
     return "ok\n"
 
 
@@ -55,7 +58,7 @@ async def readyz(service: Service) -> str:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(service: Service) -> Response:
+def metrics(service: Service) -> Response:
     """Counters and gauges for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.responses import FileResponse
 
-from service import upload
+from service import encoding, upload
 from service.auth import Caller
 from service.job_store import UNFINISHED
 from service.package import Delivery, negotiate
 from service.problems import Problem
 from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
-from service.routes.parameters import with_fields
-from service.routes.sending import send
+from service.routes.receiving import receive
+from service.routes.sending import PackageResponse, accepted_types
 from service.schemas import JobStatus, ResultParameters, SeparateParameters
 from service.state import Service, ServiceState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(max_length=64)]
-IdempotencyKey = Annotated[str | None, Header(max_length=255, description="The same key and request, the same job.")]
+JobId = Annotated[str, Path(description="As POST /jobs gave it.")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="The same key and request, the same job.")
+]
 
 _LOOK_S = 0.25
 _HEARTBEAT_S = 15.0
@@ -56,14 +59,14 @@ async def accept(
     request: Request, query: SeparateParameters, service: ServiceState, caller: str, idempotency_key: str | None
 ) -> Response:
     """Read the upload and keep it as a job."""
-    if service.engine.state in ("draining", "stopped", "failed"):
-        raise Problem("not_ready", f"The server is {service.engine.state}.", headers={"Retry-After": "5"})
-    if idempotency_key is None:
-        await service.jobs.admit(caller)
-    async with service.scratch() as directory:
-        received = await upload.receive(request, directory / "upload", service.settings.job_max_upload_bytes)
-        parameters = with_fields(query, received.fields, service.pipeline.model)
-        job, new = await service.jobs.add(received.path, parameters, caller, idempotency_key)
+    await service.check_takes_work()
+    most = service.settings.job_max_upload_bytes
+    async with AsyncExitStack() as answer:
+        announced = min(upload.announced_bytes(request), most)
+        arrival = await answer.enter_async_context(service.jobs.place(caller, announced, idempotency_key))
+        async with receive(request, query, service, caller, most, answer) as received:
+            encoding.check(received.parameters.format, received.parameters.subtype)
+            job, new = await service.jobs.add(received.upload, received.parameters, caller, idempotency_key, arrival)
     status = await service.jobs.status(job)
     return JSONResponse(
         status.model_dump(mode="json"),
@@ -129,9 +132,23 @@ async def result(
     caller: Caller,
 ) -> Response:
     """The stems, in the type that Accept asks for; Range requests work."""
-    delivery = Delivery.of(negotiate(request.headers.get("accept"), query.stem), query)
     job = await service.jobs.get(job_id, caller)
-    return send(await service.jobs.result(job, delivery))
+    delivery = _delivery(accepted_types(request), query, SeparateParameters.model_validate_json(job.parameters))
+    async with AsyncExitStack() as answer:
+        directory = await answer.enter_async_context(service.scratch())
+        package = await service.jobs.result(job, delivery, directory / "package")
+        return PackageResponse(package, answer.pop_all())
+
+
+def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparateParameters) -> Delivery:
+    """What a request for a result asks for; what it leaves open is as it was asked for with the job."""
+    given = asked.model_dump(exclude_unset=True)
+    kind = negotiate(accept, asked.stem or at_first.stem)
+    if not given.keys() & {"format", "subtype"} and (kind != "audio/wav" or at_first.format == "wav"):
+        given |= {"format": at_first.format, "subtype": at_first.subtype}
+    if kind == "audio/wav":
+        given = {"stem": at_first.stem, **given}
+    return Delivery.of(kind, ResultParameters.model_validate(given))
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response, responses=problem_responses(401, 404, 429))
