@@ -14,8 +14,10 @@ from typing import BinaryIO
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
@@ -30,7 +32,7 @@ from service.jobs import Jobs
 from service.metrics import Metrics
 from service.priority import call_standing_back
 from service.problems import Problem
-from service.routes import health, page, separate
+from service.routes import documentation, health, page, separate
 from service.routes import jobs as jobs_routes
 from service.schemas import ModelEntry
 from service.separation import Pipeline
@@ -38,6 +40,8 @@ from service.settings import Settings
 from service.state import ServiceState
 from service.telemetry import RequestFrame
 from service.version import version
+
+ROUTERS = (separate.router, jobs_routes.router, health.router, page.router)
 
 
 class DataDirError(UnmingleError):
@@ -141,10 +145,9 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     app.state.service = state
     app.state.engines = (state.engine, background)
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
-    app.include_router(separate.router)
-    app.include_router(jobs_routes.router)
-    app.include_router(health.router)
-    app.include_router(page.router)
+    for router in ROUTERS:
+        app.include_router(router)
+    documentation.complete(app, ROUTERS)
     for kind in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(kind, _answer_problem)
     if settings.cors_origins:
@@ -170,6 +173,10 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = problems.from_exception(error)
+    if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
+        routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+        allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
+        problem.headers["Allow"] = ", ".join(sorted(allowed))
     request.state.problem = problem.code
     return problems.response(problem, request.state.request_id)
 

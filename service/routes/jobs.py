@@ -17,7 +17,8 @@ from service.auth import Caller
 from service.job_store import UNFINISHED
 from service.package import Delivery, negotiate
 from service.problems import Problem
-from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
+from service.routes import examples
+from service.routes.documentation import ANSWERS, EVENTS, JOB_LINKS, PART_OF_ANSWER, UPLOAD, body, problem_responses
 from service.routes.receiving import receive
 from service.routes.sending import PackageResponse, accepted_types
 from service.schemas import JobStatus, ResultParameters, SeparateParameters
@@ -40,8 +41,9 @@ _HEARTBEAT_S = 15.0
     response_model=JobStatus,
     openapi_extra=UPLOAD,
     responses={
-        200: {"model": JobStatus, "description": "A job with this Idempotency-Key was accepted before."},
-        **problem_responses(400, 401, 413, 415, 422, 429, 500, 503, 507),
+        200: body(examples.DONE, "A job with this Idempotency-Key was accepted before.", model=JobStatus, **JOB_LINKS),
+        202: body(examples.QUEUED, "Accepted.", **JOB_LINKS),
+        **problem_responses(400, 401, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def create(
@@ -75,7 +77,11 @@ async def accept(
     )
 
 
-@router.get("/{job_id}", responses=problem_responses(401, 404, 429))
+@router.get(
+    "/{job_id}",
+    operation_id="job_state",
+    responses={200: body(examples.DONE, "The job.", **JOB_LINKS), **problem_responses(401, 404, 422, 429)},
+)
 async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
     """State, position in the queue, progress and time left."""
     return await service.jobs.status(await service.jobs.get(job_id, caller))
@@ -83,10 +89,11 @@ async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
 
 @router.get(
     "/{job_id}/events",
+    operation_id="job_events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it is finished."},
-        **problem_responses(401, 404, 429),
+        200: EVENTS,
+        **problem_responses(401, 404, 422, 429),
     },
 )
 async def events(job_id: JobId, service: Service, caller: Caller) -> Response:
@@ -116,12 +123,12 @@ async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncItera
 
 @router.get(
     "/{job_id}/result",
+    operation_id="job_result",
     response_class=FileResponse,
     responses={
         200: ANSWERS,
-        206: {"description": "The part that Range asks for.", "content": ANSWERS["content"]},
-        416: {"description": "Range asks for what is not there.", "content": {"text/plain": {}}},
-        **problem_responses(401, 404, 406, 409, 413, 422, 429, 500, 507),
+        206: PART_OF_ANSWER,
+        **problem_responses(401, 404, 406, 409, 413, 416, 422, 429, 500, 507),
     },
 )
 async def result(
@@ -151,7 +158,13 @@ def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparatePar
     return Delivery.of(kind, ResultParameters.model_validate(given))
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=problem_responses(401, 404, 429))
+@router.delete(
+    "/{job_id}",
+    operation_id="delete_job",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(401, 404, 422, 429),
+)
 async def delete(job_id: JobId, service: Service, caller: Caller) -> Response:
     """End a job, whatever its state, and free its disk space."""
     await service.jobs.get(job_id, caller)

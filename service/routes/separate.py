@@ -11,8 +11,8 @@ from starlette.responses import FileResponse
 from service.auth import Caller
 from service.disconnect import unless_disconnected
 from service.package import Delivery, Package, negotiate, pack
-from service.routes import jobs
-from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
+from service.routes import examples, jobs
+from service.routes.documentation import ANSWERS, JOB_LINKS, UPLOAD, body, problem_responses
 from service.routes.receiving import receive
 from service.routes.sending import PackageResponse, accepted_types
 from service.schemas import JobStatus, SeparateParameters
@@ -28,8 +28,8 @@ router = APIRouter(tags=["separate"])
     openapi_extra=UPLOAD,
     responses={
         200: ANSWERS,
-        202: {"model": JobStatus, "description": "With Prefer: respond-async, the job that it became."},
-        **problem_responses(400, 401, 406, 413, 415, 422, 429, 500, 503, 507),
+        202: body(examples.QUEUED, "With Prefer: respond-async, the job that it became.", model=JobStatus, **JOB_LINKS),
+        **problem_responses(400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def separate(
