@@ -13,6 +13,7 @@ from service import job_files
 from service.job_store import Job
 from service.package import Delivery, Package, pack
 from service.problems import Problem
+from service.schemas import Manifest
 from service.stems import StemSet
 
 _KEPT_PER_JOB = 4
@@ -39,13 +40,7 @@ class JobResults:
             Problem: the job is not done, or is deleted meanwhile, or there is no disk space.
             ParameterError: the stems cannot be had so.
         """
-        if job.state == "failed":
-            detail = (job.problem or {}).get("detail", "")
-            raise Problem("job_failed", f"The job failed: {detail}", extra={"problem": job.problem})
-        if job.state != "done":
-            raise Problem(
-                "job_not_done", f"The job is {job.state}; its result comes later.", extra={"state": job.state}
-            )
+        _must_be_done(job)
         try:
             async with self._locks.setdefault(job.id, asyncio.Lock()):
                 made = self._packages.setdefault(job.id, {})
@@ -59,8 +54,20 @@ class JobResults:
                     await asyncio.to_thread(shutil.rmtree, place, True)
         except FileNotFoundError as error:
             self.forget(job.id)
-            raise Problem("job_unknown", "There is no such job any more; it was deleted just now.") from error
+            raise _deleted() from error
         return dataclasses.replace(package, path=target)
+
+    async def manifest(self, job: Job) -> Manifest:
+        """What is said about the stems of a job that is done.
+
+        Raises:
+            Problem: it is not done, or is deleted meanwhile.
+        """
+        _must_be_done(job)
+        try:
+            return (await asyncio.to_thread(StemSet.open, self._directory / job.id / job_files.STEMS)).manifest
+        except FileNotFoundError as error:
+            raise _deleted() from error
 
     def forget(self, job_id: str) -> None:
         """The job is deleted, with all its files."""
@@ -87,6 +94,18 @@ class JobResults:
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
+
+
+def _must_be_done(job: Job) -> None:
+    if job.state == "failed":
+        detail = (job.problem or {}).get("detail", "")
+        raise Problem("job_failed", f"The job failed: {detail}", extra={"problem": job.problem})
+    if job.state != "done":
+        raise Problem("job_not_done", f"The job is {job.state}; its result comes later.", extra={"state": job.state})
+
+
+def _deleted() -> Problem:
+    return Problem("job_unknown", "There is no such job any more; it was deleted just now.")
 
 
 def _give(path: Path, target: Path) -> None:

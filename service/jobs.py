@@ -23,7 +23,6 @@ from service.job_admission import Arrival, JobAdmission, JobLimits
 from service.job_results import JobResults
 from service.job_runner import JobRunner
 from service.job_store import UNFINISHED, Job, JobStore
-from service.package import Delivery, Package
 from service.problems import Problem
 from service.schemas import JobStatus, SeparateParameters
 from service.separation import Pipeline
@@ -48,7 +47,7 @@ class Jobs:
         self._pipeline, self._limits = pipeline, limits
         self._admission = JobAdmission(self.store, self._directory, limits, self._expected_s)
         self._runner = JobRunner(self.store, self._directory, pipeline, limits)
-        self._results = JobResults(self._directory, limits.max_disk_bytes, limits.max_json_bytes)
+        self.results = JobResults(self._directory, limits.max_disk_bytes, limits.max_json_bytes)
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -157,19 +156,10 @@ class Jobs:
             result=f"/jobs/{job.id}/result" if job.state == "done" else None,
         )
 
-    async def result(self, job: Job, delivery: Delivery, target: Path) -> Package:
-        """The stems of a job that is done, packed as the new file `target`.
-
-        Raises:
-            Problem: it is not done, or there is no disk space.
-            ParameterError: the stems cannot be had so.
-        """
-        return await self._results.package(job, delivery, target)
-
     async def delete(self, job_id: str) -> None:
         """End a job, whatever its state, and free its disk space."""
         await self._runner.drop(job_id)
-        self._results.forget(job_id)
+        self.results.forget(job_id)
         await asyncio.to_thread(job_files.discard, self._directory / job_id)
         await self._forget(job_id)
 

@@ -120,6 +120,7 @@ JOB_LINKS: dict[str, Any] = {
         for name, operation in (
             ("state", "job_state"),
             ("events", "job_events"),
+            ("manifest", "job_manifest"),
             ("result", "job_result"),
             ("delete", "delete_job"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.schemas import (
     Health,
     JobStatus,
+    Manifest,
     ManifestWithAudio,
     ModelDetail,
     ModelEntry,
@@ -44,6 +45,13 @@ MANIFEST = ManifestWithAudio(
     residual_audio_base64=None,
     stage_seconds={"decode": 0.08, "embed": 0.05, "cluster": 0.01},
     warnings=[],
+)
+
+MANIFEST_ALONE = Manifest.model_validate(
+    {
+        **MANIFEST.model_dump(exclude={"residual_audio_base64"}),
+        "stems": [stem.model_dump(exclude={"audio_base64"}) for stem in MANIFEST.stems],
+    }
 )
 
 QUEUED = JobStatus(

@@ -21,7 +21,7 @@ from service.routes import examples
 from service.routes.documentation import ANSWERS, EVENTS, JOB_LINKS, PART_OF_ANSWER, UPLOAD, body, problem_responses
 from service.routes.receiving import receive
 from service.routes.sending import PackageResponse, accepted_types
-from service.schemas import JobStatus, ResultParameters, SeparateParameters
+from service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 from service.state import Service, ServiceState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -122,6 +122,19 @@ async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncItera
 
 
 @router.get(
+    "/{job_id}/manifest",
+    operation_id="job_manifest",
+    responses={
+        200: body(examples.MANIFEST_ALONE, "What was done."),
+        **problem_responses(401, 404, 409, 422, 429),
+    },
+)
+async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
+    """What was done and who is heard when, without the stems."""
+    return await service.jobs.results.manifest(await service.jobs.get(job_id, caller))
+
+
+@router.get(
     "/{job_id}/result",
     operation_id="job_result",
     response_class=FileResponse,
@@ -143,7 +156,7 @@ async def result(
     delivery = _delivery(accepted_types(request), query, SeparateParameters.model_validate_json(job.parameters))
     async with AsyncExitStack() as answer:
         directory = await answer.enter_async_context(service.scratch())
-        package = await service.jobs.result(job, delivery, directory / "package")
+        package = await service.jobs.results.package(job, delivery, directory / "package")
         return PackageResponse(package, answer.pop_all())
 
 

@@ -83,7 +83,7 @@ class RunningServer:
 
     def spooled(self) -> list[Path]:
         """What requests in flight keep on disk."""
-        return list((self.directory / "data" / "spool").iterdir())
+        return list((Path(self.environment["UNMINGLE_DATA_DIR"]) / "spool").iterdir())
 
     def terminate(self) -> None:
         """Ask the server to stop, as an orchestrator does."""

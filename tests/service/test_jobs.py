@@ -45,6 +45,7 @@ def test_a_job_gives_the_same_stems_as_a_request(server: RunningServer, two_spea
     assert (done["progress"], done["audio_seconds"], done["problem"]) == (1.0, 5.0, None)
     assert done["expires_in_s"] > 0
     result = zipfile.ZipFile(io.BytesIO(server.http.get(done["result"]).content))
+    assert server.http.get(location + "/manifest").json() == json.loads(result.read("manifest.json"))
     direct = zipfile.ZipFile(io.BytesIO(post(server, content, num_sources=3, seed=4).content))
     for number in (1, 2, 3):
         assert result.read(f"stem_{number}.wav") == direct.read(f"stem_{number}.wav")
