@@ -23,13 +23,13 @@ from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
-from service.admission import Places
 from service.auth import ApiKeys
 from service.decoder import DecodeLimits, Decoder
 from service.engine import Engine, EngineLimits
 from service.job_admission import JobLimits
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.places import Places
 from service.priority import call_standing_back
 from service.problems import Problem
 from service.routes import documentation, health, page, separate

@@ -16,11 +16,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from model.embedder import Embedder, OnnxEmbedder
-from service.admission import Places
 from service.decoder import DecodeLimits
 from service.engine import Engine
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.places import Places
 from service.problems import Problem
 from service.separation import Pipeline
 from service.settings import Settings
