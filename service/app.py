@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
             f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
             "damaged?"
         ) from error
-    places = Places(settings.max_requests, settings.key_recordings)
+    places = Places(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
     state = ServiceState(
         settings=settings,
         pipeline=Pipeline(Decoder(settings.decoders), Engine(separator, limits), model, metrics.separated),

@@ -27,10 +27,13 @@ class DrainingServer(uvicorn.Server):
     While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, engines: tuple[Engine, ...], grace_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, engines: tuple[Engine, ...], grace_s: float, client_timeout_s: float
+    ) -> None:
         super().__init__(config)
-        self._engines, self._grace_s = engines, grace_s
+        self._engines, self._grace_s, self._client_timeout_s = engines, grace_s, client_timeout_s
         self._stop_at: float | None = None
+        self._silent_since: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
@@ -54,7 +57,20 @@ class DrainingServer(uvicorn.Server):
         if self._stop_at is not None:
             idle = not (self._engines[0].waiting or self._engines[0].running)
             self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
+        if counter % 10 == 0:
+            self._close_silent_connections()
         return await super().on_tick(counter)
+
+    def _close_silent_connections(self) -> None:
+        """uvicorn waits for ever for a client that connects and does not send a whole request head; we do not."""
+        now, before = time.monotonic(), self._silent_since
+        self._silent_since = {}
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                since = self._silent_since[connection] = before.get(connection, now)
+                if now - since > self._client_timeout_s and connection.transport is not None:
+                    connection.transport.close()
 
 
 def serve(given: Mapping[str, Any]) -> None:
@@ -83,4 +99,5 @@ def serve(given: Mapping[str, Any]) -> None:
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
     sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
-    asyncio.run(DrainingServer(config, app.state.engines, settings.grace_s).serve())
+    server = DrainingServer(config, app.state.engines, settings.grace_s, settings.client_timeout_s)
+    asyncio.run(server.serve())

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
         default=2048 * MIB, description="Decoded audio that may wait or run, in bytes; more gets 503."
     )
     max_requests: PositiveInt = Field(
-        default=64, description="Uploads, and recordings of /separate, in hand at the same time; more get 503."
+        default=64,
+        description="Uploads, and recordings of /separate, in hand at the same time; more get 503. There are fewer where "
+        "so many could not be answered in half of the deadline.",
     )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import Request
 
 from service import upload
+from service.places import Place
 from service.routes.parameters import with_fields
 from service.schemas import SeparateParameters
 from service.state import ServiceState
@@ -23,11 +24,13 @@ class Received:
         upload: the file as it came.
         directory: holds it, and is empty otherwise.
         parameters: how to separate.
+        place: what it holds.
     """
 
     upload: Path
     directory: Path
     parameters: SeparateParameters
+    place: Place
 
 
 @asynccontextmanager
@@ -45,8 +48,8 @@ async def receive(
         Problem: all places are taken, or the body is not a recording with valid parameters.
         ClientDisconnect: the client went away.
     """
-    with service.places.place(caller):
+    with service.places.place(caller) as place:
         directory = await answer.enter_async_context(service.scratch())
         received = await upload.receive(request, directory / "upload", max_bytes, service.settings.client_timeout_s)
         parameters = with_fields(query, received.fields, service.pipeline.model)
-        yield Received(received.path, directory, parameters)
+        yield Received(received.path, directory, parameters, place)

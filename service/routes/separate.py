@@ -52,6 +52,7 @@ async def separate(
     async with AsyncExitStack() as answer:
         async with receive(request, query, service, caller, settings.max_upload_bytes, answer) as received:
             delivery = Delivery.of(kind, received.parameters)
+            received.place.at_work = True
 
             def finish(stems: StemSet) -> Package:
                 target = received.directory / "package"
@@ -70,6 +71,7 @@ async def separate(
                     owner=caller,
                 ),
             )
+            received.place.answered = True
         return PackageResponse(package, answer.pop_all())
 
 
