@@ -42,7 +42,7 @@ def fill(places: Places, stack: contextlib.ExitStack) -> int:
 
 
 def serve(places: Places, clock: Clock, each_s: float, answered: bool = True) -> None:
-    """Twenty requests, five at a time, one answer after the other."""
+    """Twenty requests, four at a time, one answer after the other."""
     waiting: list[tuple[contextlib.ExitStack, Place]] = []
     for number in range(25):
         if number < 20:
@@ -50,7 +50,7 @@ def serve(places: Places, clock: Clock, each_s: float, answered: bool = True) ->
             place = take(places, stack)
             place.at_work = True
             waiting.append((stack, place))
-        if number >= 4 and waiting:
+        if number >= 3 and waiting:
             clock.now += each_s
             stack, place = waiting.pop(0)
             place.answered = answered
