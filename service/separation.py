@@ -99,10 +99,8 @@ class Pipeline:
             return await self.engine.run(Work(run, seconds, size, left, owner, control or Control()))
         except Problem as problem:
             # The engine knows only what is left of the time, and takes that for all there is.
-            too_long = problem.code == "recording_too_long" and seconds * self.engine.real_time_factor <= (
-                timeout_s or 0
-            )
-            if problem.code == "deadline_exceeded" or too_long:
+            in_time = seconds * self.engine.real_time_factor <= (timeout_s or 0.0)
+            if problem.code == "deadline_exceeded" or (problem.code == "recording_too_long" and in_time):
                 raise self._late(timeout_s or 0.0) from problem
             raise
 

@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     )
     max_requests: PositiveInt = Field(
         default=64,
-        description="Uploads, and recordings of /separate, in hand at the same time; more get 503. There are fewer where "
-        "so many could not be answered in half of the deadline.",
+        description="Uploads, and recordings of /separate, in hand at the same time; more get 503. There are fewer "
+        "where so many could not be answered in half of the deadline.",
     )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
