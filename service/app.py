@@ -167,6 +167,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         )
     app.add_middleware(RequestFrame, metrics=metrics, client_timeout_s=settings.client_timeout_s)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
+    metrics.watch_room(places, settings.data_dir)
     metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info)
     return app
 
