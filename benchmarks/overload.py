@@ -134,12 +134,15 @@ async def open_loop(server: Server, request: bytes, rate: float, seconds: float)
     return answers, memory
 
 
-def summarise(answers: list[Answer], memory: list[int], best: float, rate: float, seconds: float) -> dict[str, object]:
+def summarise(
+    answers: list[Answer], memory: list[int], before: float, after: float, rate: float, seconds: float
+) -> dict[str, object]:
     """The figures, and what is wrong with them."""
     accepted = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status in (429, 503)]
-    # Of the time in which the load was on; what is still in hand at its end does not count.
-    done = sum(answer.sent_s + answer.seconds <= seconds for answer in accepted)
+    # From the first request to the last answer, so that neither the queue's filling nor its emptying is left out.
+    throughput = len(accepted) / max((answer.sent_s + answer.seconds for answer in accepted), default=seconds)
+    best = (before + after) / 2
     percentiles = {
         name: [round(float(np.percentile([a.seconds for a in some], at)), 3) for at in (50, 95, 99)] if some else None
         for name, some in (("accepted", accepted), ("refused", refused))
@@ -153,12 +156,12 @@ def summarise(answers: list[Answer], memory: list[int], best: float, rate: float
         faults.append("refusals without Retry-After")
     if percentiles["accepted"] is None or percentiles["accepted"][2] > DEADLINE_S:
         faults.append("the slowest accepted are past the deadline")
-    if done / seconds < 0.9 * best:
+    if throughput < 0.9 * best:
         faults.append("throughput is under 0.9 of the best")
     if growth > STEADY_BYTES:
         faults.append("memory grows")
     return {
-        "best_requests_per_s": round(best, 2),
+        "best_requests_per_s_before_after": [round(before, 2), round(after, 2)],
         "offered_requests_per_s": round(rate, 2),
         "seconds": seconds,
         "recording_s": RECORDING_S,
@@ -166,8 +169,8 @@ def summarise(answers: list[Answer], memory: list[int], best: float, rate: float
         "accepted_s_p50_p95_p99": percentiles["accepted"],
         "refused_s_p50_p95_p99": percentiles["refused"],
         "deadline_s": DEADLINE_S,
-        "throughput_requests_per_s": round(done / seconds, 2),
-        "throughput_of_best": round(done / seconds / best, 3),
+        "throughput_requests_per_s": round(throughput, 2),
+        "throughput_of_best": round(throughput / best, 3),
         "resident_mib_start_end_most": [round(value / 2**20) for value in (memory[0], memory[-1], max(memory))],
         "faults": faults,
     }
@@ -185,11 +188,9 @@ async def measure(server: Server, asked: argparse.Namespace) -> dict[str, object
         print(f"{at_a_time:3} at a time: {rates[at_a_time]:.2f} requests/s", flush=True)
     best = max(rates.values())
     answers, memory = await open_loop(server, request, asked.times * best, asked.seconds)
-    result = summarise(answers, memory, best, asked.times * best, asked.seconds)
     # What else the machine does may change in a minute: the best once more, right after.
     again = await closed_loop(server.port, request, max(rates, key=lambda key: rates[key]), asked.search)
-    result["best_requests_per_s_after"] = round(again, 2)
-    return result
+    return summarise(answers, memory, best, again, asked.times * best, asked.seconds)
 
 
 def main() -> int:
