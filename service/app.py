@@ -143,7 +143,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         redoc_url=None,
     )
     app.state.service = state
-    app.state.engines = (state.engine, background)
+    app.state.background = background
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
     for router in ROUTERS:
         app.include_router(router)
@@ -168,7 +168,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     app.add_middleware(RequestFrame, metrics=metrics, client_timeout_s=settings.client_timeout_s)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
     metrics.watch_room(places, settings.data_dir)
-    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info)
+    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: places.closed)
     return app
 
 

@@ -46,9 +46,15 @@ class Metrics:
         )
         self._audio_seconds = Counter("unmingle_audio_seconds", "Audio separated.", registry=self.registry)
 
-    def watch(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
-        """Report the state of the queues and jobs whenever asked."""
-        self.registry.register(_Queues(engines, jobs, info))
+    def watch(
+        self,
+        engines: dict[str, Engine],
+        jobs: Callable[[], dict[str, int]],
+        info: dict[str, str],
+        closed: Callable[[], bool],
+    ) -> None:
+        """Report the state of the queues and jobs whenever asked; nothing is ready once the server is `closed`."""
+        self.registry.register(_Queues(engines, jobs, info, closed))
 
     def watch_room(self, places: Places, data_dir: Path) -> None:
         """Report what is in hand, and the disk."""
@@ -89,8 +95,14 @@ class _Room(Collector):
 
 
 class _Queues(Collector):
-    def __init__(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
-        self._engines, self._jobs, self._info = engines, jobs, info
+    def __init__(
+        self,
+        engines: dict[str, Engine],
+        jobs: Callable[[], dict[str, int]],
+        info: dict[str, str],
+        closed: Callable[[], bool],
+    ) -> None:
+        self._engines, self._jobs, self._info, self._closed = engines, jobs, info, closed
 
     def collect(self) -> Iterator[Metric]:
         """Read the engines."""
@@ -107,7 +119,7 @@ class _Queues(Collector):
             seconds.add_metric((name,), engine.audio_seconds)
             held.add_metric((name,), engine.audio_bytes)
             factor.add_metric((name,), engine.real_time_factor)
-            ready.add_metric((name,), float(engine.state == "ok"))
+            ready.add_metric((name,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
         with contextlib.suppress(sqlite3.Error):  # whatever ails the store, the rest is to be seen
             for state, count in self._jobs().items():

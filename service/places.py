@@ -54,6 +54,8 @@ class Places:
         self._held_s = 1.0
         self._each_s = 0.0
         self._last_answer_at: float | None = None
+        self.closed = False
+        """Whether no more are given out: the server ends, once those who have one have their answers."""
 
     @property
     def taken(self) -> int:
@@ -65,8 +67,11 @@ class Places:
         """Hold a place.
 
         Raises:
-            Problem: all are taken, or the owner has as many as it may; with Retry-After.
+            Problem: there are none any more, or all are taken, or the owner has as many as it may; with Retry-After.
         """
+        if self.closed:
+            wait = str(max(1, math.ceil(self._held_s)))
+            raise Problem("not_ready", f"The server ends. Try again in {wait} s.", headers={"Retry-After": wait})
         if owner and self._owners[owner] >= self._most_per_owner:
             raise self._refused("key_busy", self._most_per_owner, "This API key has")
         most = self._most

@@ -17,6 +17,7 @@ from service import logs
 from service.app import create_app
 from service.engine import Engine
 from service.settings import read_settings, unknown_in_environment
+from service.state import ServiceState
 
 log = logging.getLogger("service.server")
 
@@ -27,20 +28,19 @@ class DrainingServer(uvicorn.Server):
     While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, engines: tuple[Engine, ...], grace_s: float, client_timeout_s: float
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, service: ServiceState, background: Engine) -> None:
         super().__init__(config)
-        self._engines, self._grace_s, self._client_timeout_s = engines, grace_s, client_timeout_s
+        self._service, self._background = service, background
+        self._client_timeout_s = service.settings.client_timeout_s
         self._stop_at: float | None = None
         self._silent_since: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
         if self._stop_at is None:
-            for engine in self._engines:
-                engine.drain()
-            self._stop_at = time.monotonic() + self._grace_s
+            self._service.places.closed = True
+            self._background.drain()
+            self._stop_at = time.monotonic() + self._service.settings.grace_s
         else:
             self.should_exit = self.force_exit = True
 
@@ -55,7 +55,7 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
-            idle = not (self._engines[0].waiting or self._engines[0].running)
+            idle = not (self._service.places.taken or self._service.engine.waiting or self._service.engine.running)
             self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
         if counter % 10 == 0:
             self._close_silent_connections()
@@ -99,5 +99,4 @@ def serve(given: Mapping[str, Any]) -> None:
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
     sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
-    server = DrainingServer(config, app.state.engines, settings.grace_s, settings.client_timeout_s)
-    asyncio.run(server.serve())
+    asyncio.run(DrainingServer(config, app.state.service, app.state.background).serve())

@@ -17,7 +17,7 @@ from fastapi import Depends, Request
 
 from model.embedder import Embedder, OnnxEmbedder
 from service.decoder import DecodeLimits
-from service.engine import Engine
+from service.engine import Engine, State
 from service.jobs import Jobs
 from service.metrics import Metrics
 from service.places import Places
@@ -62,6 +62,12 @@ class ServiceState:
         return self.pipeline.engine
 
     @property
+    def condition(self) -> State:
+        """The engine's state, and draining from the moment on that no new work is taken."""
+        state = self.engine.state
+        return "draining" if state == "ok" and self.places.closed else state
+
+    @property
     def provider(self) -> str:
         """Execution provider that the session uses."""
         return self.embedder.provider if isinstance(self.embedder, OnnxEmbedder) else "none"
@@ -74,7 +80,7 @@ class ServiceState:
 
     def retry_after(self) -> dict[str, str]:
         """The header for who meets a server that takes no work: until it, or its successor, will."""
-        if self.engine.state == "starting":  # as long again as it has taken already
+        if self.condition == "starting":  # as long again as it has taken already
             wait = time.monotonic() - self.started
         else:
             wait = self.engine.audio_seconds * self.engine.real_time_factor + START_S
@@ -86,7 +92,7 @@ class ServiceState:
         Raises:
             Problem: the engine takes none, or there is no disk space for any; with Retry-After.
         """
-        if (state := self.engine.state) != "ok":
+        if (state := self.condition) != "ok":
             raise Problem("not_ready", f"The server is {state}. Try again later.", headers=self.retry_after())
         if shutil.disk_usage(self.settings.data_dir).free < MIN_FREE_BYTES:
             raise Problem(

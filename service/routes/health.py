@@ -30,7 +30,7 @@ router = APIRouter(tags=["state"])
 async def health(service: Service, response: Response) -> Health:
     """200 only when the model is loaded, has run once, and the engine takes work."""
     engine = service.engine
-    state = engine.state
+    state = service.condition
     if state != "ok":
         response.status_code = 503
         response.headers.update(service.retry_after())

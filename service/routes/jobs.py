@@ -104,7 +104,7 @@ async def events(job_id: JobId, service: Service, caller: Caller) -> Response:
 
 async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncIterator[str]:
     last, spoken = None, time.monotonic()
-    while service.engine.state in ("starting", "ok"):
+    while service.condition in ("starting", "ok"):
         try:
             status = await service.jobs.status(await service.jobs.get(job_id, caller))
         except Problem:

@@ -220,15 +220,23 @@ def test_sigterm_under_load_answers_everybody_and_keeps_the_jobs(start_server: S
             return 0  # it came too late: nobody listens any more
 
     jobs = [submit(server, noise(length)).headers["location"] for length in (20, 1)]
+    whole = request_bytes(noise(0.5)).replace(b"Host: x", b"Host: x\r\nConnection: close", 1)
+    uploading = connect(server)
+    uploading.sendall(whole[:-100])
+    server.wait_for(lambda _: bool(server.spooled()))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         begun = [pool.submit(send, number) for number in range(6)]
         server.wait_for(separating)
         server.terminate()
         late = [pool.submit(send, number) for number in range(20)]
+        uploading.sendall(whole[-100:])
         answers = [future.result() for future in begun]
         assert set(answers) <= {200, 503}
         assert 200 in answers
         assert {future.result() for future in late} <= {200, 503, 0}
+    uploading.settimeout(120)
+    assert uploading.recv(100).startswith(b"HTTP/1.1 200 ")
+    uploading.close()
     assert server.process.wait(timeout=40) == 0
     server.start()
     for location in jobs:
