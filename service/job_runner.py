@@ -200,6 +200,8 @@ class JobRunner:
 
     async def _fail(self, job: Job, error: Exception) -> None:
         """A job did not come to its end: it is put back, put on hold, or has failed."""
+        if job.id in self.dropped:  # its files go, or are gone
+            return
         problem = from_exception(error)
         directory = self._directory / job.id
         if problem.code == "not_ready":  # the server ends; the next one does it
@@ -211,7 +213,7 @@ class JobRunner:
             await self._record(self._store.requeue, job.id, forgive=True)
             log.warning("a job waits for disk space", extra={"job": job.id})
             return
-        if problem.code == "internal" and job.id not in self.dropped:
+        if problem.code == "internal":
             log.error("A job failed", extra={"job": job.id}, exc_info=error)
         await asyncio.to_thread(job_files.empty, directory)
         await self._record(self._store.finish, job.id, body)
