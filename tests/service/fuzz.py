@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +34,12 @@ class Report:
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
         self.slowest_s, self.most_bytes = 0.0, 0
+        self.stopped = threading.Event()
+
+    def count(self, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+        if (total := self.outcomes.total()) % 1000 == 0:
+            print(f"{total} ...", flush=True)
 
     def fault(self, what: str, content: bytes) -> None:
         self.keep.mkdir(parents=True, exist_ok=True)
@@ -46,9 +53,11 @@ def decode(report: Report, seed: int, tries: int) -> None:
     """Header check and decoder."""
     generator, process = random.Random(seed), DecoderProcess()
     for _ in range(tries):
+        if report.stopped.is_set():
+            break
         content = mutated(generator)
         found = process.try_upload(content)
-        report.outcomes[found["outcome"]] += 1
+        report.count(found["outcome"])
         report.slowest_s = max(report.slowest_s, found.get("seconds", 0.0))
         report.most_bytes = max(report.most_bytes, found.get("rss_bytes", 0))
         if what := fault_of(found):
@@ -66,9 +75,11 @@ def send(report: Report, seed: int, tries: int) -> str:
                 post(server, mutated(generator))
             before = most = server.resident_bytes()
             for _ in range(tries):
+                if report.stopped.is_set():
+                    break
                 content, start = mutated(generator), time.monotonic()
                 status = post(server, content).status_code
-                report.outcomes[f"HTTP {status}"] += 1
+                report.count(f"HTTP {status}")
                 most = max(most, server.resident_bytes())
                 if not (status == 200 or 400 <= status < 500) or time.monotonic() - start > _REQUEST_LIMIT_S:
                     report.fault(f"HTTP {status} after {time.monotonic() - start:.1f} s", content)
@@ -107,9 +118,13 @@ def main() -> int:
         decoding = [pool.submit(decode, report, asked.seed + 1 + number, share) for number in range(asked.processes)]
         memory = pool.submit(send, report, asked.seed, sent)
         atheris = pool.submit(guided, asked.tries)
+        try:
+            concurrent.futures.wait([*decoding, memory])
+        except KeyboardInterrupt:  # what was found until here is worth telling
+            report.stopped.set()
         for future in decoding:
             future.result()
-        print(f"{asked.tries} uploads in {time.monotonic() - start:.0f} s, seed {asked.seed}")
+        print(f"{report.outcomes.total()} uploads in {time.monotonic() - start:.0f} s, seed {asked.seed}")
         for outcome, count in report.outcomes.most_common():
             print(f"{count:8}  {outcome}")
         print(f"slowest decoding {report.slowest_s:.2f} s, largest decoder {report.most_bytes / _MIB:.0f} MiB")
