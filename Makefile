@@ -18,7 +18,7 @@ ALL := $(VENV)/.installed-all
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train picture docker-test docker-lint wheel sbom audit release clean
+.PHONY: help serve test fuzz check format train picture docker-test docker-lint wheel sbom audit release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(ALL) ## format, lint, types, layers
 format: $(ALL) ## format and sort imports in place
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+fuzz: $(ALL) ## try 20,000 damaged and hostile uploads on the decoder and a server (10 minutes on 2 cores)
+	PYTHONPATH=. $(BIN)/python tests/service/fuzz.py $(ARGS)
 
 train: $(ALL) ## train a small network on examples/training (5 minutes on 2 cores)
 	$(BIN)/python training/train.py $(ARGS)

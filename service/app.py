@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -13,8 +14,10 @@ from typing import BinaryIO
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from model.embedder import BUNDLED_MODEL, OnnxEmbedder
 from model.errors import UnmingleError
@@ -23,11 +26,13 @@ from service import problems
 from service.auth import ApiKeys
 from service.decoder import DecodeLimits, Decoder
 from service.engine import Engine, EngineLimits
-from service.jobs import JobLimits, Jobs
+from service.job_admission import JobLimits
+from service.jobs import Jobs
 from service.metrics import Metrics
+from service.places import Places
 from service.priority import call_standing_back
 from service.problems import Problem
-from service.routes import health, page, separate
+from service.routes import documentation, health, page, separate
 from service.routes import jobs as jobs_routes
 from service.schemas import ModelEntry
 from service.separation import Pipeline
@@ -35,6 +40,8 @@ from service.settings import Settings
 from service.state import ServiceState
 from service.telemetry import RequestFrame
 from service.version import version
+
+ROUTERS = (separate.router, jobs_routes.router, health.router, page.router)
 
 
 class DataDirError(UnmingleError):
@@ -73,7 +80,6 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     metrics = Metrics()
-    decoder = Decoder(settings.decoders)
     model = ModelEntry(name=embedder.config.name, hash=digest)
     # Jobs have threads of their own, so that an hour of audio does not keep short requests waiting.
     background = Engine(separator, EngineLimits(settings.job_workers, math.inf, sys.maxsize, sys.maxsize))
@@ -91,11 +97,24 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
             settings.job_decode_timeout_s,
         ),
     )
-    jobs = Jobs(settings.data_dir, Pipeline(decoder, background, model, metrics.separated), job_limits)
+    try:
+        jobs = Jobs(
+            settings.data_dir,
+            Pipeline(Decoder(settings.job_workers), background, model, metrics.separated),
+            job_limits,
+        )
+    except (OSError, sqlite3.Error) as error:
+        lock.close()
+        raise DataDirError(
+            f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
+            "damaged?"
+        ) from error
+    places = Places(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(decoder, Engine(separator, limits), model, metrics.separated),
+        pipeline=Pipeline(Decoder(settings.decoders), Engine(separator, limits), model, metrics.separated),
         jobs=jobs,
+        places=places,
         embedder=embedder,
         metrics=metrics,
         spool=spool,
@@ -107,7 +126,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
         state.engine.start(then=background.begin)
-        await jobs.start()
+        jobs.start()
         yield
         await jobs.stop()
         state.engine.stop()
@@ -124,30 +143,41 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         redoc_url=None,
     )
     app.state.service = state
-    app.state.engines = (state.engine, background)
+    app.state.background = background
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
-    app.include_router(separate.router)
-    app.include_router(jobs_routes.router)
-    app.include_router(health.router)
-    app.include_router(page.router)
-    for error in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
-        app.add_exception_handler(error, _answer_problem)
+    for router in ROUTERS:
+        app.include_router(router)
+    documentation.complete(app, ROUTERS)
+    for kind in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
+        app.add_exception_handler(kind, _answer_problem)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Idempotency-Key", "Prefer", "X-Request-ID"],
-            expose_headers=["Location", "Retry-After", "Server-Timing", "X-Request-ID"],
+            expose_headers=[
+                "Content-Range",
+                "Location",
+                "Preference-Applied",
+                "Retry-After",
+                "Server-Timing",
+                "X-Request-ID",
+            ],
         )
-    app.add_middleware(RequestFrame, metrics=metrics)
+    app.add_middleware(RequestFrame, metrics=metrics, client_timeout_s=settings.client_timeout_s)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
-    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info)
+    metrics.watch_room(places, settings.data_dir)
+    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: places.closed)
     return app
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = problems.from_exception(error)
+    if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
+        routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+        allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
+        problem.headers["Allow"] = ", ".join(sorted(allowed))
     request.state.problem = problem.code
     return problems.response(problem, request.state.request_id)
 

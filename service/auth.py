@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -31,7 +30,8 @@ class ApiKeys:
         Raises:
             ApiKeyError: not such a list.
         """
-        self._hashes: Mapping[str, str] = dict(_entry(item) for item in listed.split(",") if item.strip())
+        # A name may have several keys, so that a new one can be given out before the old one ends.
+        self._hashes = tuple(_entry(item) for item in listed.split(",") if item.strip())
         self._per_s = requests_per_minute / 60
         self._burst = max(1.0, requests_per_minute / 6)
         self._tokens: dict[str, tuple[float, float]] = {}
@@ -45,8 +45,8 @@ class ApiKeys:
         if not self._hashes:
             return ""
         scheme, _, key = (authorization or "").partition(" ")
-        digest = hashlib.sha256(key.strip().encode()).hexdigest()
-        names = [name for name, known in self._hashes.items() if hmac.compare_digest(known, digest)]
+        digest = hashlib.sha256(key.strip().encode("latin-1")).hexdigest()  # the bytes as they came
+        names = [name for name, known in self._hashes if hmac.compare_digest(known, digest)]
         if scheme.lower() != "bearer" or not names:
             given = "is missing" if not authorization else "is not one of this server's"
             raise Problem(

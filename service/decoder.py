@@ -14,8 +14,11 @@ from typing import Any
 from service import audio_header
 from service.audio_io import DecodedRecording
 from service.problems import Problem
+from service.settings import loader_environment
 
 CHILD = Path(__file__).with_name("decode_child.py")
+
+_MAX_REPORT_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Decoder:
             raise Problem(
                 "audio_unreadable", f"The file decodes to {channels} channels at {rate} Hz, not as announced."
             )
+        if samples.stat().st_size != 4 * frames * channels:
+            raise Problem("audio_unreadable", "The file makes the decoder fail; it is damaged.")
         warnings = []
         if header.frames is not None and header.frames > frames:
             warnings.append(
@@ -96,10 +101,17 @@ async def _run_child(upload: Path, samples: Path, limits: DecodeLimits) -> dict[
             stdin=source,
             stdout=target,
             stderr=asyncio.subprocess.PIPE,
+            env=loader_environment(),
         )
+    report = b""
     try:
         async with asyncio.timeout(limits.timeout_s):
-            _, report = await process.communicate()
+            assert process.stderr
+            while len(report) < _MAX_REPORT_BYTES and (more := await process.stderr.read(_MAX_REPORT_BYTES)):
+                report += more
+            if len(report) >= _MAX_REPORT_BYTES:
+                process.kill()
+            await process.wait()
     except TimeoutError as error:
         raise _too_costly(limits) from error
     finally:

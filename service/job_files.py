@@ -33,20 +33,26 @@ def clean(directory: Path, kept: Iterable[Job]) -> None:
     """Delete what an earlier server left unfinished: directories of no job, and files of no use to theirs."""
     jobs = {job.id: job for job in kept}
     for entry in directory.iterdir():
-        if entry.name not in jobs:
+        if entry.name in jobs:
+            empty(entry, {"done": STEMS, "failed": ""}.get(jobs[entry.name].state, UPLOAD))
+        else:
             shutil.rmtree(entry, ignore_errors=True)
-            continue
-        useful = {"done": STEMS, "failed": ""}.get(jobs[entry.name].state, UPLOAD)
-        for path in entry.iterdir():
-            if path.name != useful:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def empty(directory: Path) -> None:
-    """Delete all that is in `directory`."""
-    shutil.rmtree(directory, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        directory.mkdir()
+def empty(directory: Path, except_for: str = "") -> None:
+    """Delete all that is in `directory`, except for one entry."""
+    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+        for path in directory.iterdir():
+            if path.name != except_for:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def discard(directory: Path) -> None:
+    """Delete `directory`, under whatever hands: nobody who knows it by its name gets to write there any more."""
+    gone = directory.with_name(f"deleted-{directory.name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(directory, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def fingerprint(upload: Path, parameters: str) -> str:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from service.schemas import JobState
 
 UNFINISHED: tuple[JobState, ...] = ("queued", "running")
+_FINISHED = "state IN ('done', 'failed')"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -53,7 +54,7 @@ class Job:
         parameters: how to separate, as JSON.
         fingerprint: hash of the upload and the parameters.
         idempotency_key: the client's name for the request.
-        problem: why it failed: code and detail.
+        problem: why it failed: code, status and detail.
     """
 
     id: str
@@ -134,10 +135,10 @@ class JobStore:
             rows = connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall()
             return {"queued": 0, "running": 0, "done": 0, "failed": 0, **dict(rows)}
 
-    def claim(self) -> Job | None:
-        """The job that is next; it is running from now on."""
+    def claim(self, skipped: Collection[str] = ()) -> Job | None:
+        """The job that is next, apart from those that are skipped; it is running from now on."""
         with self._transaction() as connection:
-            found = self._find(connection, "state = 'queued'")
+            found = [job for job in self._find(connection, "state = 'queued'") if job.id not in skipped]
             if not found:
                 return None
             connection.execute(
@@ -171,22 +172,28 @@ class JobStore:
         with self._transaction() as connection:
             connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
-    def age(self, elapsed_s: float, keep_s: float) -> list[str]:
-        """Let finished jobs grow older; returns those older than `keep_s`."""
+    def expired(self, elapsed_s: float, keep_s: float) -> list[str]:
+        """Finished jobs that are older than `keep_s` when `elapsed_s` is added to their age."""
         with self._transaction() as connection:
-            connection.execute("UPDATE jobs SET age_s = age_s + ? WHERE state IN ('done', 'failed')", (elapsed_s,))
-            return [job.id for job in self._find(connection, "age_s > ?", keep_s)]
+            return [job.id for job in self._find(connection, f"{_FINISHED} AND age_s + ? > ?", elapsed_s, keep_s)]
+
+    def age(self, elapsed_s: float) -> None:
+        """Let finished jobs grow older."""
+        with self._transaction() as connection:
+            connection.execute(f"UPDATE jobs SET age_s = age_s + ? WHERE {_FINISHED}", (elapsed_s,))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # A full disk shows at COMMIT, too; SQLite may have rolled back by itself, or not.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     @staticmethod
     def _find(connection: sqlite3.Connection, where: str, *values: object) -> list[Job]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -10,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.engine import Engine
+from service.places import Places
 from service.schemas import Manifest
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -41,9 +46,19 @@ class Metrics:
         )
         self._audio_seconds = Counter("unmingle_audio_seconds", "Audio separated.", registry=self.registry)
 
-    def watch(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
-        """Report the state of the queues and jobs whenever asked."""
-        self.registry.register(_Queues(engines, jobs, info))
+    def watch(
+        self,
+        engines: dict[str, Engine],
+        jobs: Callable[[], dict[str, int]],
+        info: dict[str, str],
+        closed: Callable[[], bool],
+    ) -> None:
+        """Report the state of the queues and jobs whenever asked; nothing is ready once the server is `closed`."""
+        self.registry.register(_Queues(engines, jobs, info, closed))
+
+    def watch_room(self, places: Places, data_dir: Path) -> None:
+        """Report what is in hand, and the disk."""
+        self.registry.register(_Room(places, data_dir))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -65,9 +80,29 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+class _Room(Collector):
+    def __init__(self, places: Places, data_dir: Path) -> None:
+        self._places, self._data_dir = places, data_dir
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the places and the file system."""
+        yield GaugeMetricFamily(
+            "unmingle_requests_in_hand", "Uploads and recordings that hold a place.", self._places.taken
+        )
+        yield GaugeMetricFamily(
+            "unmingle_disk_free_bytes", "Disk space left to the data directory.", shutil.disk_usage(self._data_dir).free
+        )
+
+
 class _Queues(Collector):
-    def __init__(self, engines: dict[str, Engine], jobs: Callable[[], dict[str, int]], info: dict[str, str]) -> None:
-        self._engines, self._jobs, self._info = engines, jobs, info
+    def __init__(
+        self,
+        engines: dict[str, Engine],
+        jobs: Callable[[], dict[str, int]],
+        info: dict[str, str],
+        closed: Callable[[], bool],
+    ) -> None:
+        self._engines, self._jobs, self._info, self._closed = engines, jobs, info, closed
 
     def collect(self) -> Iterator[Metric]:
         """Read the engines."""
@@ -84,9 +119,10 @@ class _Queues(Collector):
             seconds.add_metric((name,), engine.audio_seconds)
             held.add_metric((name,), engine.audio_bytes)
             factor.add_metric((name,), engine.real_time_factor)
-            ready.add_metric((name,), float(engine.state == "ok"))
+            ready.add_metric((name,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
-        for state, count in self._jobs().items():
-            jobs.add_metric((state,), count)
+        with contextlib.suppress(sqlite3.Error):  # whatever ails the store, the rest is to be seen
+            for state, count in self._jobs().items():
+                jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
         yield from (recordings, seconds, held, factor, ready, jobs, info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 import shutil
 import time
@@ -26,7 +27,6 @@ Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mi
 KINDS: tuple[Kind, ...] = ("application/zip", "application/json", "audio/wav", "multipart/mixed")
 """What an answer can be, the default first."""
 
-_BOUNDARY = "unmingle-stem-boundary-9c1f4e"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's; archives should not depend on the time of day
 
 
@@ -138,8 +138,8 @@ def pack(stems: StemSet, delivery: Delivery, directory: Path, max_json_bytes: in
         case "application/json":
             return Package(_json(converted, directory, max_json_bytes), delivery.kind, "stems.json", converted.manifest)
         case _:
-            media_type = f'multipart/mixed; boundary="{_BOUNDARY}"'
-            return Package(_multipart(converted, directory, delivery.format), media_type, "", converted.manifest)
+            body, boundary = _multipart(converted, directory, delivery.format)
+            return Package(body, f'multipart/mixed; boundary="{boundary}"', "", converted.manifest)
 
 
 def convert(stems: StemSet, format: Format, subtype: Subtype, directory: Path) -> StemSet:
@@ -203,12 +203,14 @@ def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
     return target
 
 
-def _multipart(stems: StemSet, directory: Path, format: Format) -> Path:
+def _multipart(stems: StemSet, directory: Path, format: Format) -> tuple[Path, str]:
+    """The body, and the boundary between its parts."""
     target = directory / "package"
+    boundary = _boundary(stems)
 
     def head(media_type: str, name: str, size: int) -> bytes:
         lines = (
-            f"--{_BOUNDARY}",
+            f"--{boundary}",
             f"Content-Type: {media_type}",
             f'Content-Disposition: attachment; filename="{name}"',
             f"Content-Length: {size}",
@@ -223,8 +225,17 @@ def _multipart(stems: StemSet, directory: Path, format: Format) -> Path:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file, 2**20)
             file.write(b"\r\n")
-        file.write(f"--{_BOUNDARY}--\r\n".encode())
-    return target
+        file.write(f"--{boundary}--\r\n".encode())
+    return target, boundary
+
+
+def _boundary(stems: StemSet) -> str:
+    """The same for the same stems, and nobody can make a recording that has it in it."""
+    digest = hashlib.sha256()
+    for path in stems.files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"unmingle-{digest.hexdigest()[:32]}"
 
 
 def _one_wav(stems: StemSet, stem: int | None, subtype: Subtype, directory: Path) -> Package:

@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "too_many_parts": Kind(400, "The form has more parts than it may have."),
     "file_missing": Kind(422, "The form has no field 'file'."),
     "file_empty": Kind(422, "The uploaded file is empty."),
+    "upload_stalled": Kind(408, "The upload came too slowly, or not any more."),
     "upload_too_large": Kind(413, "The request body is larger than the limit."),
     "format_unsupported": Kind(415, "The file is not in an audio format that this server reads."),
     "audio_unreadable": Kind(422, "The file cannot be decoded."),
@@ -52,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "job_failed": Kind(409, "The job failed."),
     "idempotency_conflict": Kind(422, "The Idempotency-Key was used for another request."),
     "model_unknown": Kind(422, "This server does not have that model."),
+    "range_not_satisfiable": Kind(416, "Range asks for what is not there."),
     "not_acceptable": Kind(406, "The answer cannot be had in any type that Accept asks for."),
     "too_large_for_json": Kind(413, "The stems are too large to be sent as JSON."),
     "not_ready": Kind(503, "The server is starting, stopping, or its engine does not run."),
@@ -112,7 +114,10 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem(
                 "method_not_allowed", "Another method is expected; see the Allow header.", headers=error.headers
             )
-        case OSError(errno=errno.ENOSPC) | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL):
+        case (
+            OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG)
+            | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL)
+        ):
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
         case _:
             return Problem("internal", "An error that should not happen; the server's log has it under the request id.")

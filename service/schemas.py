@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -94,10 +95,23 @@ class Manifest(Body):
     masks: MaskKind
     format: Format
     subtype: Subtype
-    stems: list[StemEntry] = Field(description="Loudest first.")
+    stems: Sequence[StemEntry] = Field(description="Loudest first.")
     residual: str | None = Field(description="File of what no stem claims, where asked for.")
     stage_seconds: dict[str, float] = Field(description="Wall time by stage.")
     warnings: list[str] = Field(description="What a listener should know, such as a file that breaks off.")
+
+
+class StemWithAudio(StemEntry):
+    """One stem, and its file."""
+
+    audio_base64: str = Field(description="The file, in base64.")
+
+
+class ManifestWithAudio(Manifest):
+    """The answer to Accept: application/json."""
+
+    stems: Sequence[StemWithAudio] = Field(description="Loudest first.")
+    residual_audio_base64: str | None = Field(None, description="The residual's file, in base64.")
 
 
 class QueueState(Body):
@@ -130,7 +144,7 @@ class JobStatus(Body):
     audio_seconds: float | None
     created: str = Field(description="UTC.")
     expires_in_s: float | None = Field(description="Until a finished job is deleted.")
-    problem: dict[str, Any] | None = Field(description="Why it failed.")
+    problem: dict[str, Any] | None = Field(description="Why it failed, or what it waits for apart from its turn.")
     result: str | None = Field(description="Where the stems are, once it is done.")
 
 

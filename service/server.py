@@ -17,6 +17,7 @@ from service import logs
 from service.app import create_app
 from service.engine import Engine
 from service.settings import read_settings, unknown_in_environment
+from service.state import ServiceState
 
 log = logging.getLogger("service.server")
 
@@ -27,17 +28,19 @@ class DrainingServer(uvicorn.Server):
     While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, engines: tuple[Engine, ...], grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, service: ServiceState, background: Engine) -> None:
         super().__init__(config)
-        self._engines, self._grace_s = engines, grace_s
+        self._service, self._background = service, background
+        self._client_timeout_s = service.settings.client_timeout_s
         self._stop_at: float | None = None
+        self._silent_since: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
         if self._stop_at is None:
-            for engine in self._engines:
-                engine.drain()
-            self._stop_at = time.monotonic() + self._grace_s
+            self._service.places.closed = True
+            self._background.drain()
+            self._stop_at = time.monotonic() + self._service.settings.grace_s
         else:
             self.should_exit = self.force_exit = True
 
@@ -52,9 +55,22 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
-            idle = not (self._engines[0].waiting or self._engines[0].running)
+            idle = not (self._service.places.taken or self._service.engine.waiting or self._service.engine.running)
             self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
+        if counter % 10 == 0:
+            self._close_silent_connections()
         return await super().on_tick(counter)
+
+    def _close_silent_connections(self) -> None:
+        """uvicorn waits for ever for a client that connects and does not send a whole request head; we do not."""
+        now, before = time.monotonic(), self._silent_since
+        self._silent_since = {}
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                since = self._silent_since[connection] = before.get(connection, now)
+                if now - since > self._client_timeout_s and connection.transport is not None:
+                    connection.transport.close()
 
 
 def serve(given: Mapping[str, Any]) -> None:
@@ -83,4 +99,4 @@ def serve(given: Mapping[str, Any]) -> None:
         timeout_graceful_shutdown=max(1, settings.grace_s),
     )
     sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
-    asyncio.run(DrainingServer(config, app.state.engines, settings.grace_s).serve())
+    asyncio.run(DrainingServer(config, app.state.service, app.state.background).serve())

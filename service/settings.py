@@ -56,9 +56,17 @@ class Settings(BaseSettings):
     max_queued_bytes: PositiveInt = Field(
         default=2048 * MIB, description="Decoded audio that may wait or run, in bytes; more gets 503."
     )
+    max_requests: PositiveInt = Field(
+        default=64,
+        description="Uploads, and recordings of /separate, in hand at the same time; more get 503. There are fewer "
+        "where so many could not be answered in half of the deadline.",
+    )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
-        default=120.0, description="Deadline of a synchronous request, from its decoded upload to its answer."
+        default=120.0, description="Deadline of a synchronous request, from its whole upload to its answer."
+    )
+    client_timeout_s: PositiveFloat = Field(
+        default=60.0, description="Longest time that a client may neither send nor take anything in the middle."
     )
     job_workers: PositiveInt = Field(default=1, description="Jobs that run at the same time, beside requests.")
     job_max_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest recording that /jobs takes.")
@@ -118,6 +126,12 @@ def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
             for item in error.errors()
         ]
         raise SettingsError("Settings are not valid.\n  " + "\n  ".join(faults)) from error
+
+
+def loader_environment() -> dict[str, str]:
+    """What another Python process needs of this one's environment to start at all."""
+    names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

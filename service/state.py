@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,11 +17,19 @@ from fastapi import Depends, Request
 
 from model.embedder import Embedder, OnnxEmbedder
 from service.decoder import DecodeLimits
-from service.engine import Engine
+from service.engine import Engine, State
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.places import Places
+from service.problems import Problem
 from service.separation import Pipeline
 from service.settings import Settings
+
+START_S = 5.0
+"""How long a server takes to start, about."""
+
+MIN_FREE_BYTES = 16 * 2**20
+"""Disk space that is left to what was accepted already, and to SQLite."""
 
 ADVICE = "Send it to /jobs instead, or cut it into parts."
 
@@ -31,6 +41,7 @@ class ServiceState:
     pipeline: separates for those who wait.
     embedder: the model in use.
     jobs: for later.
+    places: for requests that bring a recording.
     metrics: what the server counts.
     spool: directory of requests in flight.
     started: time.monotonic() when the server was made.
@@ -40,6 +51,7 @@ class ServiceState:
     pipeline: Pipeline
     embedder: Embedder
     jobs: Jobs
+    places: Places
     metrics: Metrics
     spool: Path
     started: float
@@ -48,6 +60,12 @@ class ServiceState:
     def engine(self) -> Engine:
         """The pipeline's."""
         return self.pipeline.engine
+
+    @property
+    def condition(self) -> State:
+        """The engine's state, and draining from the moment on that no new work is taken."""
+        state = self.engine.state
+        return "draining" if state == "ok" and self.places.closed else state
 
     @property
     def provider(self) -> str:
@@ -59,6 +77,34 @@ class ServiceState:
         """Of an upload to /separate."""
         s = self.settings
         return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s, ADVICE)
+
+    def retry_after(self) -> dict[str, str]:
+        """The header for who meets a server that takes no work: until it, or its successor, will."""
+        if self.condition == "starting":  # as long again as it has taken already
+            wait = time.monotonic() - self.started
+        else:
+            wait = self.engine.audio_seconds * self.engine.real_time_factor + START_S
+        return {"Retry-After": str(max(1, math.ceil(wait)))}
+
+    def check_ready(self) -> None:
+        """Look whether work can be taken. Blocking.
+
+        Raises:
+            Problem: the engine takes none, or there is no disk space for any; with Retry-After.
+        """
+        if (state := self.condition) != "ok":
+            raise Problem("not_ready", f"The server is {state}. Try again later.", headers=self.retry_after())
+        if shutil.disk_usage(self.settings.data_dir).free < MIN_FREE_BYTES:
+            raise Problem(
+                "disk_full",
+                "The server's disk is full. Delete jobs that are done, or try again later.",
+                extra={"limit": MIN_FREE_BYTES, "unit": "bytes free"},
+                headers=self.retry_after(),
+            )
+
+    async def check_takes_work(self) -> None:
+        """`check_ready`, for the event loop."""
+        await asyncio.to_thread(self.check_ready)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -23,8 +24,9 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 class RequestFrame:
     """ASGI middleware around everything else."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, client_timeout_s: float) -> None:
+        """Give up on clients that take nothing of their answer for `client_timeout_s`."""
+        self._app, self._metrics, self._client_timeout_s = app, metrics, client_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,7 +49,11 @@ class RequestFrame:
                 message.setdefault("headers", []).append((REQUEST_ID.encode(), request_id.encode()))
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
                 account()  # before the last of it goes out: who has the whole answer finds it counted
-            await send(message)
+            try:
+                async with asyncio.timeout(self._client_timeout_s):
+                    await send(message)
+            except TimeoutError as error:
+                raise ClientDisconnect from error
 
         try:
             await self._app(scope, receive, send_framed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ MAX_PART_HEADER_BYTES = 8192
 _WRITE_BYTES = 2**20
 # So that a client that is refused gets to read why, a little of what it still sends is taken and thrown away.
 _DISCARD_BYTES, _DISCARD_S = 32 * 2**20, 3.0
+_LEAST_BYTES_PER_S = 1024
 
 EXPECTED = (
     f"Expected multipart/form-data with the recording in a field named '{FILE_FIELD}', "
@@ -42,20 +44,32 @@ class Upload:
     fields: dict[str, str]
 
 
-async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
+def announced_bytes(request: Request) -> int:
+    """Length of the body, as far as the client says; 0 where it does not."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+
+
+async def receive(request: Request, path: Path, max_bytes: int, stall_s: float) -> Upload:
     """Stream the body of `request` into the new file `path`.
 
+    Args:
+        request: not read yet.
+        path: of the file.
+        max_bytes: of the whole body.
+        stall_s: longest time that the client may send nothing; on the whole it has to send a KiB a second.
+
     Raises:
-        Problem: not multipart, malformed, without a file, with an empty one, or larger than `max_bytes`.
+        Problem: not multipart, malformed, without a file, with an empty one, too slow, or larger than `max_bytes`.
         ClientDisconnect: the client went away.
     """
     media_type, options = parse_options_header(request.headers.get("content-type"))
     if media_type != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
+    stream = _paced(request.stream(), stall_s)
+    if announced_bytes(request) > max_bytes:
+        await _discard(stream)
         raise _too_large(max_bytes)
-    stream = request.stream()
     with path.open("wb") as file:
         form = _Form(file, options[b"boundary"])
         try:
@@ -83,6 +97,23 @@ async def _feed(form: _Form, stream: AsyncIterator[bytes], max_bytes: int) -> No
     await asyncio.to_thread(form.flush)
 
 
+async def _paced(stream: AsyncGenerator[bytes], stall_s: float) -> AsyncIterator[bytes]:
+    """The chunks of a stream, as long as they come."""
+    received, start = 0, time.monotonic()
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                chunk = await anext(stream, None)
+        except TimeoutError as error:
+            raise _stalled(received, stall_s) from error
+        if chunk is None:
+            return
+        received += len(chunk)
+        if time.monotonic() - start > stall_s + received / _LEAST_BYTES_PER_S:
+            raise _stalled(received, stall_s)
+        yield chunk
+
+
 async def _discard(stream: AsyncIterator[bytes]) -> None:
     left = _DISCARD_BYTES
     try:
@@ -91,8 +122,18 @@ async def _discard(stream: AsyncIterator[bytes]) -> None:
                 left -= len(chunk)
                 if left < 0:
                     return
-    except TimeoutError:
+    except (TimeoutError, Problem):
         pass
+
+
+def _stalled(received: int, stall_s: float) -> Problem:
+    return Problem(
+        "upload_stalled",
+        f"{received} bytes came, and then no more for {stall_s:g} s, or less than {_LEAST_BYTES_PER_S} a second. "
+        "Send it again over a better connection.",
+        extra={"limit": stall_s, "unit": "s"},
+        headers={"Connection": "close"},
+    )
 
 
 def _too_large(max_bytes: int) -> Problem:

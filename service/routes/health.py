@@ -11,7 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from model.separator import MAX_SOURCES
 from service import audio_header
 from service.problems import Problem
-from service.routes.documentation import problem_responses
+from service.routes import examples
+from service.routes.documentation import body, problem_responses, text
 from service.schemas import Health, ModelDetail, ModelList, QueueState
 from service.state import Service
 from service.version import version
@@ -19,13 +20,20 @@ from service.version import version
 router = APIRouter(tags=["state"])
 
 
-@router.get("/health", responses={503: {"model": Health, "description": "Not ready: starting, draining or failed."}})
+@router.get(
+    "/health",
+    responses={
+        200: body(examples.HEALTH, "Work is taken."),
+        503: body(examples.STARTING, "Not ready: starting, draining or failed.", model=Health),
+    },
+)
 async def health(service: Service, response: Response) -> Health:
     """200 only when the model is loaded, has run once, and the engine takes work."""
     engine = service.engine
-    state = engine.state
+    state = service.condition
     if state != "ok":
         response.status_code = 503
+        response.headers.update(service.retry_after())
     return Health(
         status="draining" if state == "stopped" else state,
         model=service.pipeline.model,
@@ -36,31 +44,37 @@ async def health(service: Service, response: Response) -> Health:
     )
 
 
-@router.get("/livez", response_class=PlainTextResponse)
+@router.get("/livez", response_class=PlainTextResponse, responses={200: text("ok\n", "The process answers.")})
 async def livez() -> str:
     """200 while the process answers at all; restart it when it does not."""
     return "ok\n"
 
 
-@router.get("/readyz", response_class=PlainTextResponse, responses=problem_responses(503))
-async def readyz(service: Service) -> str:
+@router.get(
+    "/readyz",
+    response_class=PlainTextResponse,
+    responses={200: text("ok\n", "Work is taken."), **problem_responses(503)},
+)
+def readyz(service: Service) -> str:
     """200 while work is taken; send no requests when it is not."""
-    if service.engine.state != "ok":
-        raise Problem("not_ready", f"The server is {service.engine.state}.", headers={"Retry-After": "5"})
+    try:
+        service.check_ready()
+    except Problem as problem:
+        raise Problem("not_ready", problem.detail, extra=problem.extra, headers=problem.headers) from problem
     return "ok\n"
 
 
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: text('# TYPE unmingle_ready gauge\nunmingle_ready{engine="requests"} 1.0\n', "Prometheus' text.")},
 )
-async def metrics(service: Service) -> Response:
+def metrics(service: Service) -> Response:
     """Counters and gauges for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/models")
+@router.get("/models", responses={200: body(examples.MODELS, "All of them.")})
 async def models(service: Service) -> ModelList:
     """The models that this server has, and what they take."""
     config = service.embedder.config

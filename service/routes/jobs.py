@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.responses import FileResponse
 
-from service import upload
+from service import encoding, upload
 from service.auth import Caller
 from service.job_store import UNFINISHED
 from service.package import Delivery, negotiate
 from service.problems import Problem
-from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
-from service.routes.parameters import with_fields
-from service.routes.sending import send
-from service.schemas import JobStatus, ResultParameters, SeparateParameters
+from service.routes import examples
+from service.routes.documentation import ANSWERS, EVENTS, JOB_LINKS, PART_OF_ANSWER, UPLOAD, body, problem_responses
+from service.routes.receiving import receive
+from service.routes.sending import PackageResponse, accepted_types
+from service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 from service.state import Service, ServiceState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(max_length=64)]
-IdempotencyKey = Annotated[str | None, Header(max_length=255, description="The same key and request, the same job.")]
+JobId = Annotated[str, Path(description="As POST /jobs gave it.")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="The same key and request, the same job.")
+]
 
 _LOOK_S = 0.25
 _HEARTBEAT_S = 15.0
@@ -37,8 +41,9 @@ _HEARTBEAT_S = 15.0
     response_model=JobStatus,
     openapi_extra=UPLOAD,
     responses={
-        200: {"model": JobStatus, "description": "A job with this Idempotency-Key was accepted before."},
-        **problem_responses(400, 401, 413, 415, 422, 429, 500, 503, 507),
+        200: body(examples.DONE, "A job with this Idempotency-Key was accepted before.", model=JobStatus, **JOB_LINKS),
+        202: body(examples.QUEUED, "Accepted.", **JOB_LINKS),
+        **problem_responses(400, 401, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def create(
@@ -56,14 +61,14 @@ async def accept(
     request: Request, query: SeparateParameters, service: ServiceState, caller: str, idempotency_key: str | None
 ) -> Response:
     """Read the upload and keep it as a job."""
-    if service.engine.state in ("draining", "stopped", "failed"):
-        raise Problem("not_ready", f"The server is {service.engine.state}.", headers={"Retry-After": "5"})
-    if idempotency_key is None:
-        await service.jobs.admit(caller)
-    async with service.scratch() as directory:
-        received = await upload.receive(request, directory / "upload", service.settings.job_max_upload_bytes)
-        parameters = with_fields(query, received.fields, service.pipeline.model)
-        job, new = await service.jobs.add(received.path, parameters, caller, idempotency_key)
+    await service.check_takes_work()
+    most = service.settings.job_max_upload_bytes
+    async with AsyncExitStack() as answer:
+        announced = min(upload.announced_bytes(request), most)
+        arrival = await answer.enter_async_context(service.jobs.place(caller, announced, idempotency_key))
+        async with receive(request, query, service, caller, most, answer) as received:
+            encoding.check(received.parameters.format, received.parameters.subtype)
+            job, new = await service.jobs.add(received.upload, received.parameters, caller, idempotency_key, arrival)
     status = await service.jobs.status(job)
     return JSONResponse(
         status.model_dump(mode="json"),
@@ -72,7 +77,11 @@ async def accept(
     )
 
 
-@router.get("/{job_id}", responses=problem_responses(401, 404, 429))
+@router.get(
+    "/{job_id}",
+    operation_id="job_state",
+    responses={200: body(examples.DONE, "The job.", **JOB_LINKS), **problem_responses(401, 404, 422, 429)},
+)
 async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
     """State, position in the queue, progress and time left."""
     return await service.jobs.status(await service.jobs.get(job_id, caller))
@@ -80,10 +89,11 @@ async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
 
 @router.get(
     "/{job_id}/events",
+    operation_id="job_events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it is finished."},
-        **problem_responses(401, 404, 429),
+        200: EVENTS,
+        **problem_responses(401, 404, 422, 429),
     },
 )
 async def events(job_id: JobId, service: Service, caller: Caller) -> Response:
@@ -94,7 +104,7 @@ async def events(job_id: JobId, service: Service, caller: Caller) -> Response:
 
 async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncIterator[str]:
     last, spoken = None, time.monotonic()
-    while service.engine.state in ("starting", "ok"):
+    while service.condition in ("starting", "ok"):
         try:
             status = await service.jobs.status(await service.jobs.get(job_id, caller))
         except Problem:
@@ -112,13 +122,26 @@ async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncItera
 
 
 @router.get(
+    "/{job_id}/manifest",
+    operation_id="job_manifest",
+    responses={
+        200: body(examples.MANIFEST_ALONE, "What was done."),
+        **problem_responses(401, 404, 409, 422, 429),
+    },
+)
+async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
+    """What was done and who is heard when, without the stems."""
+    return await service.jobs.results.manifest(await service.jobs.get(job_id, caller))
+
+
+@router.get(
     "/{job_id}/result",
+    operation_id="job_result",
     response_class=FileResponse,
     responses={
         200: ANSWERS,
-        206: {"description": "The part that Range asks for.", "content": ANSWERS["content"]},
-        416: {"description": "Range asks for what is not there.", "content": {"text/plain": {}}},
-        **problem_responses(401, 404, 406, 409, 413, 422, 429, 500, 507),
+        206: PART_OF_ANSWER,
+        **problem_responses(401, 404, 406, 409, 413, 416, 422, 429, 500, 507),
     },
 )
 async def result(
@@ -129,12 +152,32 @@ async def result(
     caller: Caller,
 ) -> Response:
     """The stems, in the type that Accept asks for; Range requests work."""
-    delivery = Delivery.of(negotiate(request.headers.get("accept"), query.stem), query)
     job = await service.jobs.get(job_id, caller)
-    return send(await service.jobs.result(job, delivery))
+    delivery = _delivery(accepted_types(request), query, SeparateParameters.model_validate_json(job.parameters))
+    async with AsyncExitStack() as answer:
+        directory = await answer.enter_async_context(service.scratch())
+        package = await service.jobs.results.package(job, delivery, directory / "package")
+        return PackageResponse(package, answer.pop_all())
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=problem_responses(401, 404, 429))
+def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparateParameters) -> Delivery:
+    """What a request for a result asks for; what it leaves open is as it was asked for with the job."""
+    given = asked.model_dump(exclude_unset=True)
+    kind = negotiate(accept, asked.stem or at_first.stem)
+    if not given.keys() & {"format", "subtype"} and (kind != "audio/wav" or at_first.format == "wav"):
+        given |= {"format": at_first.format, "subtype": at_first.subtype}
+    if kind == "audio/wav":
+        given = {"stem": at_first.stem, **given}
+    return Delivery.of(kind, ResultParameters.model_validate(given))
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="delete_job",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(401, 404, 422, 429),
+)
 async def delete(job_id: JobId, service: Service, caller: Caller) -> Response:
     """End a job, whatever its state, and free its disk space."""
     await service.jobs.get(job_id, caller)

@@ -1,20 +1,68 @@
-"""A packed file -> the response that sends it."""
+"""A packed file -> the response that sends it, or the part of it that Range asks for."""
 
 from __future__ import annotations
 
-from starlette.background import BackgroundTask
+from contextlib import AsyncExitStack
+
+from fastapi import Request
 from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from service.package import Package
+from service.problems import Problem
 
 
-def send(package: Package, afterwards: BackgroundTask | None = None) -> FileResponse:
-    """The answer with a packed file, and how long each stage took."""
-    timing = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in package.manifest.stage_seconds.items())
-    return FileResponse(
-        package.path,
-        media_type=package.media_type,
-        filename=package.filename or None,
-        headers={"Server-Timing": timing},
-        background=afterwards,
-    )
+def accepted_types(request: Request) -> str | None:
+    """The Accept header, in one line however many the client sends."""
+    return ", ".join(request.headers.getlist("accept")) or None
+
+
+class PackageResponse(FileResponse):
+    """A packed file, and how long each stage took; `held` is closed when it is sent, or cannot be."""
+
+    def __init__(self, package: Package, held: AsyncExitStack) -> None:
+        seconds = package.manifest.stage_seconds
+        timing = ", ".join(f"{stage};dur={value * 1000:.1f}" for stage, value in seconds.items())
+        super().__init__(
+            package.path,
+            media_type=package.media_type,
+            filename=package.filename or None,
+            headers={"Server-Timing": timing},
+        )
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file.
+
+        Raises:
+            Problem: Range asks for what is not there.
+        """
+        async with self._held:
+            try:
+                await super().__call__(scope, receive, _whole_or_part(send))
+            except _NoRangeError:  # what cannot be understood is to be ignored, says RFC 9110
+                headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+                await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+class _NoRangeError(Exception):
+    """The Range header is not one."""
+
+
+def _whole_or_part(send: Send) -> Send:
+    """Like `send`, but the plain text that the base class has for bad ranges becomes an exception."""
+
+    async def checked(message: Message) -> None:
+        status = message.get("status")
+        if status == 400:
+            raise _NoRangeError
+        if status == 416:
+            size = dict(message["headers"])[b"content-range"].decode()
+            raise Problem(
+                "range_not_satisfiable",
+                f"The file has {size.removeprefix('bytes */')} bytes, and Range asks for none of them.",
+                headers={"Content-Range": size},
+            )
+        await send(message)
+
+    return checked

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
-from service import upload
 from service.auth import Caller
 from service.disconnect import unless_disconnected
 from service.package import Delivery, Package, negotiate, pack
-from service.routes import jobs
-from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
-from service.routes.parameters import with_fields
-from service.routes.sending import send
+from service.routes import examples, jobs
+from service.routes.documentation import ANSWERS, JOB_LINKS, UPLOAD, body, problem_responses
+from service.routes.receiving import receive
+from service.routes.sending import PackageResponse, accepted_types
 from service.schemas import JobStatus, SeparateParameters
 from service.state import Service
 from service.stems import StemSet
@@ -29,8 +28,8 @@ router = APIRouter(tags=["separate"])
     openapi_extra=UPLOAD,
     responses={
         200: ANSWERS,
-        202: {"model": JobStatus, "description": "With Prefer: respond-async, the job that it became."},
-        **problem_responses(400, 401, 406, 413, 415, 422, 429, 500, 503, 507),
+        202: body(examples.QUEUED, "With Prefer: respond-async, the job that it became.", model=JobStatus, **JOB_LINKS),
+        **problem_responses(400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def separate(
@@ -42,38 +41,41 @@ async def separate(
     idempotency_key: jobs.IdempotencyKey = None,
 ) -> Response:
     """Separate a recording and wait for the stems; they come loudest first, with a manifest."""
-    if "respond-async" in (prefer or "").lower():
+    if _prefers_a_job(request):
         accepted = await jobs.accept(request, query, service, caller, idempotency_key)
         accepted.headers["Preference-Applied"] = "respond-async"
         return accepted
-    kind = negotiate(request.headers.get("accept"), query.stem)
+    kind = negotiate(accepted_types(request), query.stem)
+    await service.check_takes_work()
     service.engine.admit(caller)
     settings = service.settings
-    scratch = service.scratch()
-    directory = await scratch.__aenter__()
-    try:
-        received = await upload.receive(request, directory / "upload", settings.max_upload_bytes)
-        parameters = with_fields(query, received.fields, service.pipeline.model)
-        delivery = Delivery.of(kind, parameters)
+    async with AsyncExitStack() as answer:
+        async with receive(request, query, service, caller, settings.max_upload_bytes, answer) as received:
+            delivery = Delivery.of(kind, received.parameters)
+            received.place.at_work = True
 
-        def finish(stems: StemSet) -> Package:
-            target = directory / "package"
-            target.mkdir()
-            return pack(stems, delivery, target, settings.max_json_bytes)
+            def finish(stems: StemSet) -> Package:
+                target = received.directory / "package"
+                target.mkdir()
+                return pack(stems, delivery, target, settings.max_json_bytes)
 
-        package = await unless_disconnected(
-            request,
-            service.pipeline.separate(
-                received.path,
-                directory,
-                parameters,
-                service.decode_limits,
-                finish,
-                timeout_s=settings.request_timeout_s,
-                owner=caller,
-            ),
-        )
-    except BaseException:
-        await scratch.__aexit__(None, None, None)
-        raise
-    return send(package, BackgroundTask(scratch.__aexit__, None, None, None))
+            package = await unless_disconnected(
+                request,
+                service.pipeline.separate(
+                    received.upload,
+                    received.directory,
+                    received.parameters,
+                    service.decode_limits,
+                    finish,
+                    timeout_s=settings.request_timeout_s,
+                    owner=caller,
+                ),
+            )
+            received.place.answered = True
+        return PackageResponse(package, answer.pop_all())
+
+
+def _prefers_a_job(request: Request) -> bool:
+    """Whether a Prefer header (RFC 7240) says respond-async."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,8 +27,10 @@ START_S = 60.0
 class RunningServer:
     """One `unmingle serve` process."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "service.cli")
+    ) -> None:
+        self.directory, self.command = directory, command
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = _client(self.url)
@@ -47,7 +50,7 @@ class RunningServer:
         self.http = _client(self.url)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port)],
+                [sys.executable, *self.command, "serve", "--port", str(self.port)],
                 cwd=self.directory,
                 env=self.environment,
                 stdout=log,
@@ -73,9 +76,14 @@ class RunningServer:
                 pytest.fail(f"/health does not get as wanted: {body}")
             time.sleep(0.02)
 
+    def resident_bytes(self) -> int:
+        """Memory of the server process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+
     def spooled(self) -> list[Path]:
         """What requests in flight keep on disk."""
-        return list((self.directory / "data" / "spool").iterdir())
+        return list((Path(self.environment["UNMINGLE_DATA_DIR"]) / "spool").iterdir())
 
     def terminate(self) -> None:
         """Ask the server to stop, as an orchestrator does."""

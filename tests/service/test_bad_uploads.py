@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 
 import httpx
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from service import problems
 from tests.service.harness import RunningServer, StartServer, encoded, post
+from tests.service.hostile import wav
 
 RATE = 16_000
 TONE = (0.3 * np.sin(np.arange(RATE) * 0.1)).astype(np.float32)
@@ -25,13 +25,6 @@ def problem_of(response: httpx.Response, status: int, code: str) -> dict:
     assert body["detail"] and body["title"]
     assert body["request_id"] == response.headers["x-request-id"]
     return body
-
-
-def wav(*, tag: int = 1, channels: int = 1, rate: int = RATE, bits: int = 16, data: bytes = b"\0\0" * 100) -> bytes:
-    block = channels * bits // 8
-    form = struct.pack("<HHIIHH", tag, channels, rate, rate * block % 2**32, block % 2**16, bits)
-    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
 
 
 @pytest.mark.parametrize(

@@ -21,23 +21,9 @@ from service import audio_header
 from service.audio_io import DecodedRecording
 from service.decoder import DecodeLimits, Decoder
 from service.problems import Problem
-from tests.service.harness import encoded
-from tests.service.test_bad_uploads import wav
+from tests.service.hostile import RATE, SEEDS, SPEECHLIKE, wav
 
 LIMITS = DecodeLimits(max_seconds=60, max_bytes=50_000_000, memory_bytes=2**30, timeout_s=30)
-RATE = 16_000
-SPEECHLIKE = (0.3 * np.sin(np.cumsum(np.random.default_rng(0).uniform(0, 0.3, RATE)))).astype(np.float32)
-SEEDS = {
-    "wav": encoded(SPEECHLIKE, RATE, "WAV", "PCM_16"),
-    "float": encoded(SPEECHLIKE, RATE, "WAV", "FLOAT"),
-    "extensible": encoded(np.stack([SPEECHLIKE] * 3, 1), RATE, "WAVEX", "PCM_24"),
-    "rf64": encoded(SPEECHLIKE, RATE, "RF64", "FLOAT"),
-    "w64": encoded(SPEECHLIKE, RATE, "W64", "PCM_24"),
-    "flac": encoded(SPEECHLIKE, RATE, "FLAC", "PCM_16"),
-    "vorbis": encoded(SPEECHLIKE, RATE, "OGG", "VORBIS"),
-    "opus": encoded(SPEECHLIKE, RATE, "OGG", "OPUS"),
-    "mp3": encoded(SPEECHLIKE, RATE, "MP3", "MPEG_LAYER_III"),
-}
 
 
 def decode(directory: Path, content: bytes, **limits: float) -> DecodedRecording:

@@ -45,6 +45,7 @@ def test_a_job_gives_the_same_stems_as_a_request(server: RunningServer, two_spea
     assert (done["progress"], done["audio_seconds"], done["problem"]) == (1.0, 5.0, None)
     assert done["expires_in_s"] > 0
     result = zipfile.ZipFile(io.BytesIO(server.http.get(done["result"]).content))
+    assert server.http.get(location + "/manifest").json() == json.loads(result.read("manifest.json"))
     direct = zipfile.ZipFile(io.BytesIO(post(server, content, num_sources=3, seed=4).content))
     for number in (1, 2, 3):
         assert result.read(f"stem_{number}.wav") == direct.read(f"stem_{number}.wav")
@@ -62,7 +63,14 @@ def test_results_in_every_form_and_in_parts(server: RunningServer, two_speakers:
     assert part.status_code == 206
     assert part.headers["content-range"] == f"bytes 1000-1999/{len(whole.content)}"
     assert part.content == whole.content[1000:2000]
-    assert server.http.get(url, params={"stem": 1}, headers={"range": "bytes=99999999-"}).status_code == 416
+    beyond = server.http.get(url, params={"stem": 1}, headers={"range": "bytes=99999999-"})
+    problem_of(beyond, 416, "range_not_satisfiable")
+    assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+    for nonsense in ("bytes=9-1", "bytes=x-y", "seconds=0-1", "bytes"):
+        answer = server.http.get(url, params={"stem": 1}, headers={"range": nonsense})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    resumed = {"range": "bytes=1000-", "if-range": whole.headers["etag"]}
+    assert server.http.get(url, params={"stem": 1}, headers=resumed).content == whole.content[1000:]
     flac = server.http.get(url, params={"format": "flac"}, headers={"accept": "multipart/mixed"})
     assert flac.content.count(b"fLaC") == 2
     assert len(server.http.get(url, headers={"accept": "application/json"}).json()["stems"]) == 2
@@ -90,6 +98,29 @@ def test_prefer_respond_async_makes_a_job_of_a_request(server: RunningServer, tw
     assert response.status_code == 202
     assert response.headers["preference-applied"] == "respond-async"
     wait(server, response.headers["location"], "done")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [("handling=lenient, Respond-Async; wait=5", 202), ("respond-asynchronously", 200), ("return=minimal", 200)],
+)
+def test_preferences_are_read_as_such(server: RunningServer, two_speakers: Path, prefer: str, status: int) -> None:
+    files = {"file": two_speakers.read_bytes()}
+    assert server.http.post("/separate", files=files, headers={"prefer": prefer}).status_code == status
+
+
+def test_a_result_comes_as_the_job_was_asked_for(server: RunningServer, two_speakers: Path) -> None:
+    location = submit(server, two_speakers.read_bytes(), format="flac", subtype="PCM_16", stem=2).headers["location"]
+    wait(server, location, "done")
+
+    def get(accept: str, **query: object) -> httpx.Response:
+        return server.http.get(location + "/result", params=query, headers={"accept": accept})
+
+    with zipfile.ZipFile(io.BytesIO(get("application/zip").content)) as archive:
+        assert archive.read("stem_2.flac")[:4] == b"fLaC"
+    assert get("*/*").content == get("audio/wav", stem=2).content  # the stem that was asked for, as a WAV
+    assert get("application/json", format="ogg").json()["subtype"] == "VORBIS"
+    problem_of(submit(server, two_speakers.read_bytes(), format="flac", subtype="OPUS"), 422, "parameter_invalid")
 
 
 def test_an_idempotency_key_makes_one_job(server: RunningServer, two_speakers: Path) -> None:

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.separator import Separator
 from service.auth import hashed
-from tests.service.harness import ROOT, RunningServer, StartServer, post
+from tests.service.harness import ROOT, RunningServer, StartServer, noise, post
 from tests.service.test_bad_uploads import problem_of
+from tests.service.test_load import connect, request_bytes
 
 
 def samples(server: RunningServer) -> dict[tuple[str, frozenset], float]:
@@ -52,6 +54,8 @@ def test_metrics_count_what_happens(server: RunningServer, two_speakers: Path) -
     assert grown("unmingle_rejections_total", code="format_unsupported") == 1
     assert grown("unmingle_stage_seconds_count", stage="embed") == 1
     assert after["unmingle_ready", frozenset({("engine", "requests")})] == 1
+    assert after["unmingle_requests_in_hand", frozenset()] == 0
+    assert after["unmingle_disk_free_bytes", frozenset()] > 0
     assert after["unmingle_queued_audio_seconds", frozenset({("engine", "requests")})] == 0
 
 
@@ -75,7 +79,7 @@ def test_openapi_lists_every_address_with_its_problems(server: RunningServer) ->
 
 def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer, two_speakers: Path) -> None:
     server = start_server(
-        UNMINGLE_API_KEYS=f"alice={hashed('open sesame')}, bob={hashed('mellon')}",
+        UNMINGLE_API_KEYS=f"alice={hashed('open sesame')}, bob={hashed('mellon')}, bob={hashed('schlüssel')}",
         UNMINGLE_KEY_REQUESTS_PER_MINUTE="30",
         UNMINGLE_LOG_FORMAT="json",
         UNMINGLE_MAX_SECOND="5",
@@ -91,12 +95,35 @@ def test_api_keys_and_json_logs_and_a_misspelt_setting(start_server: StartServer
     problem_of(answers[-1], 429, "rate_limited")
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert server.http.post(url, files=files, headers=bob, timeout=60).status_code == 200
+    next_key = {"authorization": "Bearer schlüssel".encode()}
+    assert server.http.post(url, files=files, headers=next_key, timeout=60).status_code == 200
     log = server.log.read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     assert any("UNMINGLE_MAX_SECOND " in line["message"] for line in lines)
     assert any(line.get("problem") == "rate_limited" and line["request_id"] for line in lines)
     assert "diary" not in log
     assert "sesame" not in log
+
+
+def test_a_key_has_its_share_of_the_places(start_server: StartServer) -> None:
+    keys = f"alice={hashed('a')},bob={hashed('b')}"
+    server = start_server(UNMINGLE_API_KEYS=keys, UNMINGLE_KEY_RECORDINGS="1", UNMINGLE_CLIENT_TIMEOUT_S="3")
+    alice, bob = ({"authorization": f"Bearer {key}"} for key in "ab")
+    with connect(server) as uploading, connect(server) as silent:
+        head = request_bytes(noise(1), announced=1_000_000).replace(
+            b"Host: x", b"Host: x\r\nAuthorization: Bearer a", 1
+        )
+        uploading.sendall(head)
+        while not server.spooled():
+            time.sleep(0.01)
+        refused = server.http.post("/separate", files={"file": noise(1)}, headers=alice)
+        if refused.status_code != 200:  # which it is only where the machine is so slow that the upload was given up
+            problem_of(refused, 429, "key_busy")
+            assert int(refused.headers["retry-after"]) >= 1
+        assert server.http.post("/separate", files={"file": noise(1)}, headers=bob).status_code == 200
+        silent.settimeout(60)
+        silent.sendall(b"GET /livez HT")
+        assert silent.recv(1000) == b""  # closed
 
 
 def test_the_page_needs_nothing_from_elsewhere(server: RunningServer) -> None:

@@ -1,0 +1,77 @@
+"""`unmingle`, with faults to switch on while it runs: the file UNMINGLE_TEST_FAULTS is JSON that names them.
+
+`{"fail": {"embed": "RuntimeError"}}` has a stage raise; `{"clock_s": 3600}` has the wall clock jump.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FAULTS = Path(os.environ.pop("UNMINGLE_TEST_FAULTS"))
+
+STAGES = {
+    "receive": "service.upload:_Form.flush",
+    "decode": "service.decoder:_run_child",
+    "separate": "model.separator:Separator.separate_recording",
+    "embed": "model.embedder:OnnxEmbedder.embed",
+    "cluster": "model.clustering:EmbeddingSample.all",
+    "synthesise": "model.stft:Synthesiser.push",
+    "write": "service.stems:_StemWriter.write",
+    "pack": "service.package:pack",
+    "settle": "service.job_files:settle",
+    "claim": "service.job_store:JobStore.claim",
+    "finish": "service.job_store:JobStore.finish",
+}
+
+_real_time = time.time
+
+
+def faults() -> dict[str, Any]:
+    return json.loads(FAULTS.read_text())
+
+
+def fail_if_told(stage: str) -> None:
+    match faults().get("fail", {}).get(stage):
+        case None:
+            pass
+        case "full disk":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        case name:
+            raise getattr(builtins, name)("on purpose")
+
+
+def made_to_fail(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        fail_if_told(stage)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def main() -> int:
+    for stage, place in STAGES.items():
+        module, _, path = place.partition(":")
+        *owners, name = path.split(".")
+        owner = functools.reduce(getattr, owners, importlib.import_module(module))
+        setattr(owner, name, made_to_fail(stage, getattr(owner, name)))
+    time.time = lambda: _real_time() + faults().get("clock_s", 0)
+    from service.cli import main as unmingle
+
+    return unmingle()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

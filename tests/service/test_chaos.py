@@ -1,0 +1,284 @@
+"""Whatever breaks: no accepted job is lost, no client hangs, readiness tells the truth, and then all is well again."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.harness import ROOT, RunningServer, StartServer, noise, post
+from tests.service.test_bad_uploads import problem_of
+from tests.service.test_jobs import kept, submit, wait
+from tests.service.test_load import connect, idle, request_bytes, separating
+
+
+class Faults:
+    """The file that tells the faulty server what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set()
+
+    def set(self, **faults: object) -> None:
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(faults))
+        os.replace(new, self.path)
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path, faults: Faults) -> Iterator[RunningServer]:
+    environment = {"UNMINGLE_MODEL": str(bundled_model), "UNMINGLE_TEST_FAULTS": str(faults.path)}
+    command = (str(ROOT / "tests" / "service" / "faulty_server.py"),)
+    running = RunningServer(tmp_path_factory.mktemp("faulty"), environment, command)
+    yield running
+    running.kill()
+
+
+def well(server: RunningServer, recording: bytes) -> None:
+    """The server is as if nothing had happened."""
+    assert server.http.get("/readyz").status_code == 200
+    assert post(server, recording).status_code == 200
+    server.wait_for(idle)
+    server.wait_for(lambda _: not server.spooled())
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [
+        ("receive", "RuntimeError"),
+        ("decode", "MemoryError"),
+        ("separate", "SystemExit"),
+        ("embed", "RuntimeError"),
+        ("cluster", "MemoryError"),
+        ("synthesise", "KeyboardInterrupt"),
+        ("write", "RuntimeError"),
+        ("pack", "RuntimeError"),
+    ],
+)
+def test_what_raises_in_a_stage_fails_what_is_in_it(
+    faulty: RunningServer, faults: Faults, stage: str, error: str
+) -> None:
+    recording = noise(0.5)
+    faults.set(fail={stage: error})
+    try:
+        problem = problem_of(post(faulty, recording), 500, "internal")
+        assert "on purpose" not in json.dumps(problem)
+        assert faulty.http.get("/readyz").status_code == 200
+    finally:
+        faults.set()
+    well(faulty, recording)
+
+
+@pytest.mark.parametrize("stage", ["decode", "embed", "write", "settle"])
+def test_what_raises_in_a_job_fails_it_and_the_next_is_done(faulty: RunningServer, faults: Faults, stage: str) -> None:
+    faults.set(fail={stage: "RuntimeError"})
+    try:
+        location = submit(faulty, noise(0.5)).headers["location"]
+        assert wait(faulty, location, "failed")["problem"]["code"] == "internal"
+    finally:
+        faults.set()
+    wait(faulty, submit(faulty, noise(0.5)).headers["location"], "done")
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"), [("claim", "RuntimeError"), ("claim", "full disk"), ("finish", "full disk")]
+)
+def test_a_store_that_fails_for_a_while_loses_no_job(
+    faulty: RunningServer, faults: Faults, stage: str, error: str
+) -> None:
+    told = faulty.log.stat().st_size
+    faults.set(fail={stage: error})
+    try:
+        location = submit(faulty, noise(0.5)).headers["location"]
+        give_up = time.monotonic() + 60
+        while "trying again" not in faulty.log.read_text()[told:]:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        assert faulty.http.get(location).json()["state"] in ("queued", "running")
+    finally:
+        faults.set()
+    wait(faulty, location, "done")
+    assert faulty.http.get(location + "/result").status_code == 200
+
+
+@pytest.mark.parametrize("years", [10, -10])
+def test_a_clock_that_jumps_ends_and_deletes_nothing(faulty: RunningServer, faults: Faults, years: int) -> None:
+    finished = submit(faulty, noise(0.5)).headers["location"]
+    wait(faulty, finished, "done")
+    running = submit(faulty, noise(20), num_sources=8).headers["location"]
+    wait(faulty, running, "running", "done")
+    faults.set(clock_s=years * 365 * 86_400)
+    try:
+        assert post(faulty, noise(0.5)).status_code == 200
+        assert wait(faulty, running, "done")["expires_in_s"] > 86_000
+        assert faulty.http.get(finished).json()["expires_in_s"] > 86_000
+        well(faulty, noise(0.5))
+    finally:
+        faults.set()
+
+
+def test_a_clock_that_jumps_for_the_whole_process(start_server: StartServer, tmp_path: Path) -> None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed (Debian: faketime)")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    server = start_server(
+        LD_PRELOAD=str(library),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    location = submit(server, noise(20)).headers["location"]
+    for offset in ("+9y", "-9y", "+0"):
+        clock.write_text(offset)
+        assert post(server, noise(0.5)).status_code == 200
+    assert wait(server, location, "done")["expires_in_s"] > 86_000
+    well(server, noise(0.5))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs is not allowed here; it needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(directory: Path, leave: int = 0) -> Path:
+    """A file that leaves so much space."""
+    filler = directory / f"filler-{leave}"
+    with filler.open("wb", buffering=0) as file:
+        for size in (2**20, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while shutil.disk_usage(directory).free >= leave + size:
+                    file.write(bytes(size))
+    return filler
+
+
+def test_a_full_disk_refuses_what_is_new_and_loses_nothing_old(start_server: StartServer, small_disk: Path) -> None:
+    server = start_server(UNMINGLE_DATA_DIR=str(small_disk / "data"))
+    done = submit(server, noise(0.5)).headers["location"]
+    wait(server, done, "done")
+    almost = fill(small_disk, leave=20 * 2**20)
+    held = submit(server, noise(6, 192_000), num_sources=4).headers["location"]  # stems of 18 MB
+    body = wait_for_problem(server, held)
+    assert (body["state"], body["problem"]["code"]) == ("queued", "disk_full")
+    full = fill(small_disk)
+    problem_of(post(server, noise(1)), 507, "disk_full")
+    problem_of(submit(server, noise(1)), 507, "disk_full")
+    refused = server.http.get("/readyz")
+    problem_of(refused, 503, "not_ready")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert server.http.delete(done).status_code == 204  # which is what one does about full disks
+    problem_of(server.http.get(done), 404, "job_unknown")
+    full.unlink()
+    server.kill()  # with a job on hold
+    server.start()
+    assert wait_for_problem(server, held)["problem"]["code"] == "disk_full"
+    almost.unlink()
+    wait(server, held, "done")
+    assert server.http.get(held + "/result", params={"stem": 4}).status_code == 200
+    well(server, noise(0.5))
+
+
+def wait_for_problem(server: RunningServer, location: str) -> dict:
+    give_up = time.monotonic() + 60
+    while (body := server.http.get(location).json())["problem"] is None:
+        assert time.monotonic() < give_up, body
+        time.sleep(0.1)
+    return body
+
+
+def test_sigterm_under_load_answers_everybody_and_keeps_the_jobs(start_server: StartServer) -> None:
+    server = start_server()
+
+    def send(number: int) -> int:
+        try:
+            with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
+                return client.post("/separate", files={"file": noise(3)}).status_code
+        except httpx.ConnectError:
+            return 0  # it came too late: nobody listens any more
+
+    jobs = [submit(server, noise(length)).headers["location"] for length in (20, 1)]
+    whole = request_bytes(noise(0.5)).replace(b"Host: x", b"Host: x\r\nConnection: close", 1)
+    uploading = connect(server)
+    uploading.sendall(whole[:-100])
+    server.wait_for(lambda _: bool(server.spooled()))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        begun = [pool.submit(send, number) for number in range(6)]
+        server.wait_for(separating)
+        server.terminate()
+        late = [pool.submit(send, number) for number in range(20)]
+        uploading.sendall(whole[-100:])
+        answers = [future.result() for future in begun]
+        assert set(answers) <= {200, 503}
+        assert 200 in answers
+        assert {future.result() for future in late} <= {200, 503, 0}
+    uploading.settimeout(120)
+    assert uploading.recv(100).startswith(b"HTTP/1.1 200 ")
+    uploading.close()
+    assert server.process.wait(timeout=40) == 0
+    server.start()
+    for location in jobs:
+        wait(server, location, "done")
+
+
+def test_a_client_that_stalls_is_given_up(start_server: StartServer) -> None:
+    server = start_server(UNMINGLE_CLIENT_TIMEOUT_S="1", UNMINGLE_MAX_REQUESTS="1")
+    with connect(server) as client:
+        client.sendall(request_bytes(noise(1), announced=1_000_000))
+        while not server.spooled():
+            time.sleep(0.01)
+        refused = post(server, noise(1))  # the only place is taken
+        if refused.status_code != 200:  # unless it has been given up by now
+            assert problem_of(refused, 503, "server_full")["limit"] == 1
+            assert int(refused.headers["retry-after"]) >= 1
+        client.settimeout(30)
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+        assert b" 408 " in answer.split(b"\r\n")[0]
+        assert b"upload_stalled" in answer
+    assert post(server, noise(1)).status_code == 200
+    with connect(server) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(request_bytes(noise(2, 192_000)))  # eight stems of 1.5 MB, of which it takes none
+        server.wait_for(separating)
+        server.wait_for(lambda _: not server.spooled())
+    well(server, noise(1))
+
+
+def test_a_client_that_leaves_while_it_sends_a_job_leaves_nothing(start_server: StartServer) -> None:
+    server = start_server()
+    with connect(server) as client:
+        client.sendall(request_bytes(noise(1), announced=10_000_000).replace(b"/separate?", b"/jobs?", 1))
+        while not server.spooled():
+            time.sleep(0.01)
+    server.wait_for(lambda _: not server.spooled(), within_s=10)
+    assert kept(server) == []
+    long = submit(server, noise(300), num_sources=8).headers["location"]
+    with connect(server) as client:
+        client.sendall(f"GET {long}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert client.recv(1000)
+    assert server.http.delete(long).status_code == 204
+    well(server, noise(0.5))

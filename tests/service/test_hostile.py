@@ -1,0 +1,94 @@
+"""Files that were made to hurt: each is decoded, or refused with a 4xx, within the limits on time and memory."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.service.fuzzing import DecoderProcess, fault_of, mutated
+from tests.service.harness import ROOT, StartServer, post
+from tests.service.hostile import SEEDS, hostile
+
+_REQUEST_LIMIT_S = 120
+_MAX_GROWTH = 100 * 2**20
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return hostile()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[DecoderProcess]:
+    process = DecoderProcess()
+    yield process
+    process.close()
+
+
+def test_the_decoder_takes_all_of_them(decoder: DecoderProcess, files: dict[str, bytes]) -> None:
+    found = {name: decoder.try_upload(content) for name, content in files.items()}
+    assert {name: fault for name, outcome in found.items() if (fault := fault_of(outcome))} == {}
+    for name in ("WAV IMA_ADPCM", "wav that turns into IMA ADPCM", "zip", "html and mp3", "speex"):
+        assert found[name]["outcome"] == "format_unsupported", name
+    for name in ("nan at 0", "infinity at 8000", "DOUBLE times 1e+300"):
+        assert found[name]["outcome"] == "audio_unusable", name
+    for name in ("opus of ten minutes", "vorbis of ten minutes"):
+        assert found[name]["outcome"] == "recording_too_long", name
+    assert found["flac of 180 MB"]["outcome"] == "recording_too_large"
+    assert found["wav of 1024 channels"]["outcome"] == "too_many_channels"
+
+
+def test_the_server_takes_all_of_them(start_server: StartServer, files: dict[str, bytes]) -> None:
+    server = start_server(UNMINGLE_MAX_SECONDS="60", UNMINGLE_MAX_DECODED_BYTES="50000000")
+    sent = {name: content for name, content in files.items() if " cut at " not in name and not name.endswith(" bytes")}
+    post(server, SEEDS["flac"])
+    before = server.resident_bytes()
+
+    def status(content: bytes) -> int:
+        return server.http.post("/separate", files={"file": content}, timeout=_REQUEST_LIMIT_S).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = dict(zip(sent, pool.map(status, sent.values()), strict=True))
+    assert {name: code for name, code in answers.items() if code != 200 and not 400 <= code < 500} == {}
+    assert server.resident_bytes() - before < _MAX_GROWTH
+    assert server.http.get("/readyz").status_code == 200
+    assert not server.spooled()
+    assert "Traceback" not in server.log.read_text()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_what_chance_does_to_files(decoder: DecoderProcess, seed: int) -> None:
+    assert fault_of(decoder.try_upload(mutated(random.Random(seed)))) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(list(SEEDS)),
+    st.lists(st.tuples(st.integers(0, 300), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
+    st.none() | st.integers(0, 40_000),
+)
+def test_what_hypothesis_does_to_files(
+    decoder: DecoderProcess, name: str, changes: list[tuple[int, bytes]], length: int | None
+) -> None:
+    content = bytearray(SEEDS[name][:length])
+    for at, value in changes:
+        content[at : at + len(value)] = value
+    assert fault_of(decoder.try_upload(bytes(content))) is None
+
+
+def test_atheris_finds_nothing_in_the_header_check() -> None:
+    pytest.importorskip("atheris", reason="atheris has wheels for Linux on x86-64 only")
+    command = [sys.executable, "tests/service/fuzz_guided.py", "-runs=5000", "-seed=1"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Done 5000 runs" in done.stderr
