@@ -24,7 +24,7 @@ from service.engine import Control
 from service.job_store import UNFINISHED, Job, JobStore
 from service.package import Delivery, Package, pack
 from service.problems import Problem, from_exception
-from service.schemas import JobStatus, SeparateParameters
+from service.schemas import JobStatus, Manifest, SeparateParameters
 from service.separation import Pipeline
 from service.stems import StemSet
 
@@ -195,16 +195,7 @@ class Jobs:
             Problem: it is not done.
             ParameterError: the stems cannot be had so.
         """
-        if job.state == "failed":
-            raise Problem(
-                "job_failed",
-                f"The job failed: {(job.problem or {}).get('detail', '')}",
-                extra={"problem": job.problem},
-            )
-        if job.state != "done":
-            raise Problem(
-                "job_not_done", f"The job is {job.state}; its result comes later.", extra={"state": job.state}
-            )
+        _must_be_done(job)
         directory = self._directory / job.id
         key = (job.id, delivery)
         async with self._packing.setdefault(job.id, asyncio.Lock()):
@@ -221,6 +212,15 @@ class Jobs:
 
                 self._packages[key] = await asyncio.to_thread(make)
             return self._packages[key]
+
+    async def manifest(self, job: Job) -> Manifest:
+        """What is said about the stems of a job that is done.
+
+        Raises:
+            Problem: it is not done.
+        """
+        _must_be_done(job)
+        return (await asyncio.to_thread(StemSet.open, self._directory / job.id / "stems")).manifest
 
     async def delete(self, job_id: str) -> None:
         """End a job, whatever its state, and free its disk space."""
@@ -322,6 +322,17 @@ class Jobs:
             done = self._running[job.id].control.done if job.id in self._running else 0.0
             total += job.audio_seconds * (1 - done)
         return total * self._pipeline.engine.real_time_factor / self._limits.workers
+
+
+def _must_be_done(job: Job) -> None:
+    if job.state == "failed":
+        raise Problem(
+            "job_failed",
+            f"The job failed: {(job.problem or {}).get('detail', '')}",
+            extra={"problem": job.problem},
+        )
+    if job.state != "done":
+        raise Problem("job_not_done", f"The job is {job.state}; its result comes later.", extra={"state": job.state})
 
 
 def _same(job: Job, fingerprint: str) -> Job:

@@ -19,7 +19,7 @@ from service.problems import Problem
 from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
 from service.routes.parameters import with_fields
 from service.routes.sending import send
-from service.schemas import JobStatus, ResultParameters, SeparateParameters
+from service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 from service.state import Service, ServiceState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -109,6 +109,12 @@ async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncItera
         if status.state not in UNFINISHED:
             return
         await asyncio.sleep(_LOOK_S)
+
+
+@router.get("/{job_id}/manifest", responses=problem_responses(401, 404, 409, 429))
+async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
+    """What was done and who is heard when, without the stems."""
+    return await service.jobs.manifest(await service.jobs.get(job_id, caller))
 
 
 @router.get(
