@@ -87,9 +87,9 @@ async function undertake(task) {
     work = null;
     setBusy(false);
     if (mine.cancelled || error instanceof JobEnded || error.problem?.code === "job_unknown") remember(null);
+    at("go").focus(); // the button that had it is gone
     if (mine.cancelled) say("Cancelled");
     else complain(error);
-    if (document.activeElement === document.body) at("go").focus();
   }
 }
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.page.visitor import Visitor
+from tests.page.visitor import WAIT_S, Visitor
 from tests.service.harness import RunningServer
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -46,7 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Ite
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor's browser, as new."""
     context = browser.new_context(viewport={"width": 1000, "height": 900})
-    context.set_default_timeout(120_000)  # the machine may be busy with others
+    context.set_default_timeout(1000 * WAIT_S)
+    expect.set_options(timeout=1000 * WAIT_S)
     yield context
     context.close()
 
