@@ -18,7 +18,7 @@ ALL := $(VENV)/.installed-all
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train picture docker-test docker-lint wheel sbom audit release clean
+.PHONY: help serve test check format train picture screenshot docker-test docker-lint wheel sbom audit release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ train: $(ALL) ## train a small network on examples/training (5 minutes on 2 core
 
 picture: $(ALL) ## draw docs/images/two_speakers.png again, with the bundled model
 	$(BIN)/python docs/make_picture.py
+
+screenshot: $(ALL) ## take docs/images/page.png again; needs Chromium
+	$(BIN)/python docs/make_screenshot.py
 
 docker-test: $(ALL) ## build the image, start it with compose, and see that it does what it should
 	docker/engine

@@ -2,7 +2,7 @@
 
 import { keepDrawn, peakOf, stretches, waveform } from "./drawing.js";
 import { Player } from "./player.js";
-import { clock, counted, lasting, percent, separated } from "./words.js";
+import { clock, counted, partOf, percent, separated } from "./words.js";
 
 const MOST_ROWS = 500; // of the table; hours of talk have thousands of stretches
 const NUMBERS = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"];
@@ -86,7 +86,7 @@ function row(stem, separation, player, peak) {
   at(".confidence").classList.add(level);
   const heard = stem.entry.active.reduce((sum, { start_s, end_s }) => sum + end_s - start_s, 0);
   at(".heard").textContent = heard
-    ? `Heard for ${lasting(heard)} of ${lasting(seconds)}, ${percent(stem.entry.energy_share)} of the energy`
+    ? `Heard for ${partOf(heard, seconds)}, ${percent(stem.entry.energy_share)} of the energy`
     : "Silence";
 
   const canvas = at("canvas");

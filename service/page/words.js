@@ -14,6 +14,11 @@ export function lasting(seconds) {
   return `${(seconds / 3600).toFixed(1)}\u00a0h`;
 }
 
+/** A part of a time and the whole, in the same manner. */
+export function partOf(part, whole) {
+  return whole < 60 ? `${lasting(part)} of ${lasting(whole)}` : `${clock(part)} of ${clock(whole)}`;
+}
+
 export function size(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))}\u00a0kB`;
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)}\u00a0MB` : `${(bytes / 1e9).toFixed(1)}\u00a0GB`;

@@ -15,6 +15,7 @@ import pytest
 
 from tests.docker.stack import ROOT, Stack
 
+
 def compose_commands() -> list[list[str]]:
     """Compose v2 and docker-compose, if they are there."""
     return [

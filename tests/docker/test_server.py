@@ -71,7 +71,7 @@ def test_hostile_uploads_get_an_answer_and_do_not_end_it(stack: Stack) -> None:
 def long_recording(mixture: Path, tmp_path: Path) -> Path:
     samples, rate = soundfile.read(mixture, dtype="int16")
     path = tmp_path / "long.flac"
-    soundfile.write(path, np.tile(samples, 4), rate)
+    soundfile.write(path, np.tile(samples, 12), rate)
     return path
 
 
@@ -102,6 +102,7 @@ def _send_jobs(stack: Stack, recording: Path, count: int) -> list[str]:
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_no_job_is_lost_when_it_is_restarted_or_killed(stack: Stack, long_recording: Path, how: str) -> None:
     jobs = _send_jobs(stack, long_recording, 3)
+    assert stack.http.get(f"/jobs/{jobs[-1]}").json()["state"] in ("queued", "running")
     if how == "kill":
         docker("kill", "--signal", "KILL", stack.container)
         docker("start", stack.container)
