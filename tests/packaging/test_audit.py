@@ -41,7 +41,7 @@ class Database(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Database
 
-    def do_POST(self) -> None:  # noqa: N802 (the library's name)
+    def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name = question["package"]["name"]
         self.server.asked.append(name)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import EXAMPLES
 from tests.page.visitor import Visitor
 from tests.service.harness import post
 
 MIXTURES = {"two_speakers": 2, "three_speakers": 3}
-PAGE_EXAMPLES = Path(__file__).parent.parent.parent / "service" / "page" / "examples"
+ROOT = Path(__file__).parent.parent.parent
+PAGE_EXAMPLES = ROOT / "service" / "page" / "examples"
 
 
 def test_the_examples_are_those_of_the_project() -> None:
@@ -118,6 +121,12 @@ def test_another_recording_takes_the_place_of_the_first(visitor: Visitor, two_sp
     visitor.separate(two_speakers, "1")
     visitor.wait_for_result(1)
     expect(visitor.page.locator(".confidence")).to_have_text("The whole recording")
+
+
+def test_the_picture_of_the_page_can_be_taken_again(browser: Browser, tmp_path: Path) -> None:
+    picture = tmp_path / "page.png"
+    subprocess.run([sys.executable, ROOT / "docs" / "make_screenshot.py", "--output", picture], check=True)
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_its_files_are_served_under_a_policy_that_lets_nothing_in(visitor: Visitor) -> None:
