@@ -86,7 +86,7 @@ async function undertake(task) {
   } catch (error) {
     work = null;
     setBusy(false);
-    if (mine.cancelled || error instanceof JobEnded || error.problem?.code === "job_unknown") remember(null);
+    if (mine.cancelled || error instanceof JobEnded || error.problem?.code === "job_unknown") forget();
     at("go").focus(); // the button that had it is gone
     if (mine.cancelled) say("Cancelled");
     else complain(error);
@@ -107,7 +107,7 @@ function present(separation, jobId) {
   const result = at("result");
   result.querySelector(".another").addEventListener("click", () => {
     clear();
-    remember(null);
+    leave();
     at("file").focus();
     at("form").scrollIntoView();
   });
@@ -117,7 +117,7 @@ function present(separation, jobId) {
     try {
       await api.remove(jobId);
       clear();
-      remember(null);
+      forget();
       say("Deleted from the server.");
       at("file").focus();
     } catch (error) {
@@ -127,11 +127,22 @@ function present(separation, jobId) {
 }
 
 /** A job's id goes into the address, so that reloading the page or coming back later finds it again. */
-function remember(id, name = "") {
-  history.replaceState({ name }, "", id ? `#job=${id}` : location.pathname + location.search);
+function remember(id, name) {
+  history.pushState({ name }, "", `#job=${id}`);
+}
+
+/** From a job to something else; the way back stays open. */
+function leave() {
+  if (location.hash) history.pushState(null, "", location.pathname + location.search);
+}
+
+/** The job is not there any more. */
+function forget() {
+  history.replaceState(null, "", location.pathname + location.search);
 }
 
 function separate(file) {
+  leave();
   api.key = at("key").value.trim();
   return undertake((mine) => mine.run(file, chosenSources(), (id) => remember(id, file.name)));
 }
@@ -161,6 +172,11 @@ at("form").addEventListener("submit", (event) => {
 at("file").addEventListener("change", () => choose(at("file").files[0]));
 at("sources").addEventListener("change", () => chooseSources(chosenSources()));
 at("cancel").addEventListener("click", () => work?.cancel().catch(complain));
+addEventListener("popstate", () => {
+  if (work) return;
+  clear();
+  comeBack();
+});
 at("key").addEventListener("change", () => !work && !shown && location.hash && comeBack());
 
 at("examples").addEventListener("click", async (event) => {

@@ -7,7 +7,7 @@ export class Player extends EventTarget {
   #muted = new Set();
   #solo = new Set();
 
-  /** Fires "change" when it starts, stops or is heard differently, "move" when the position moves. */
+  /** Fires "change" when it starts, stops or is heard differently, "move" when the position moves, and "failed". */
   constructor(separation) {
     super();
     this.seconds = separation.seconds;
@@ -19,7 +19,7 @@ export class Player extends EventTarget {
       this.#tell("change");
       this.#tell("move");
     };
-    this.#voices.onfailed = (error) => this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+    this.#voices.onfailed = (error) => this.#fail(error);
   }
 
   get playing() {
@@ -31,7 +31,12 @@ export class Player extends EventTarget {
   }
 
   async play() {
-    await this.#voices.play();
+    try {
+      await this.#voices.play();
+    } catch (error) {
+      if (error.name !== "AbortError") this.#fail(error); // that one is a pause which came at once
+      return;
+    }
     this.#tell("change");
     this.#follow();
   }
@@ -96,6 +101,10 @@ export class Player extends EventTarget {
     if (!this.playing) return;
     this.#tell("move");
     requestAnimationFrame(() => this.#follow());
+  }
+
+  #fail(error) {
+    this.dispatchEvent(new CustomEvent("failed", { detail: error }));
   }
 
   #tell(name) {

@@ -29,6 +29,10 @@ export class BufferVoices {
     if (this.playing) return;
     if (!this.#context) this.#open();
     await this.#context.resume();
+    if (!this.playing) this.#start(); // it may have been asked twice meanwhile
+  }
+
+  #start() {
     if (this.#from >= this.#buffers[0].duration) this.#from = 0;
     this.#since = this.#context.currentTime + SOON_S;
     this.#sources = this.#buffers.map((buffer, index) => {
@@ -53,7 +57,7 @@ export class BufferVoices {
     const playing = this.playing;
     this.#halt();
     this.#from = seconds;
-    if (playing) this.play();
+    if (playing) this.#start();
   }
 
   setHeard(index, heard) {

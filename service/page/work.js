@@ -8,6 +8,7 @@ import { lasting, percent, size } from "./words.js";
 const SHORT_S = 60;
 const SHORT_BYTES = 4e6; // where the browser cannot tell how long it lasts
 const AGAIN_MS = 2000;
+const LATER = [429, 503]; // of a server that is busy, stopping or starting: a job waits for better times
 // A request that is refused for these goes through as a job.
 const AS_JOB = ["server_full", "deadline_exceeded", "recording_too_long", "recording_too_large", "decoding_too_costly"];
 
@@ -98,7 +99,8 @@ export class Work {
         this.report(inWords(data));
       }
     } catch (error) {
-      if (error.name === "AbortError" || error.problem || error instanceof JobEnded) throw error;
+      if (error.name === "AbortError" || error instanceof JobEnded) throw error;
+      if (error.problem && !LATER.includes(error.problem.status)) throw error;
       this.report({ stage: "The connection broke off; trying again", done: null, detail: "The recording is safe." });
     }
     return undefined;

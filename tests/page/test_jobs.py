@@ -69,12 +69,16 @@ def test_a_job_is_found_again_and_deleted(page: Page, hurried: RunningServer, tw
     assert (name, saved) == ("mixture_stem_2.wav", hurried.http.get(job + "/result", params={"stem": 2}).content)
     name, saved = visitor.saved(page.get_by_role("link", name="Save all"))
     assert (name, saved) == ("stems.zip", hurried.http.get(job + "/result").content)
+    page.get_by_role("button", name="Another recording").click()
+    expect(page.locator("#result")).to_be_hidden()
+    assert "#" not in page.url
+    page.go_back()
+    visitor.wait_for_result(2)
     page.get_by_role("button", name="Delete from the server").click()
     expect(page.get_by_role("status")).to_have_text("Deleted from the server.")
     assert hurried.http.get(job).status_code == 404
     visitor.saw_no_faults()
     page.goto(f"{hurried.url}/#job={job.removeprefix('/jobs/')}")
-    page.reload()
     visitor.expect_problem("This recording is not on the server any more.")
 
 
@@ -116,11 +120,13 @@ def test_stems_too_long_for_memory_play_in_step_from_the_server(
 
 
 def test_a_server_that_restarts_meanwhile_loses_nothing(
-    page: Page, start_server_for_page: RunningServer, long_recording: Path
+    page: Page, mortal_server: RunningServer, tmp_path: Path
 ) -> None:
-    server = start_server_for_page
+    server = mortal_server
     visitor = Visitor(page, server)
-    visitor.separate(long_recording, "3")
+    recording = tmp_path / "minutes.wav"
+    recording.write_bytes(noise(120))
+    visitor.separate(recording, "3")
     expect(page.locator("#stage")).to_have_text("Separating")
     server.kill()
     expect(page.locator("#stage")).to_have_text("The connection broke off; trying again")
@@ -129,7 +135,7 @@ def test_a_server_that_restarts_meanwhile_loses_nothing(
 
 
 @pytest.fixture
-def start_server_for_page(tmp_path: Path, bundled_model: Path) -> Iterator[RunningServer]:
+def mortal_server(tmp_path: Path, bundled_model: Path) -> Iterator[RunningServer]:
     """A server that may be killed."""
     running = RunningServer(tmp_path, {"UNMINGLE_MODEL": str(bundled_model)})
     yield running

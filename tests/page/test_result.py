@@ -66,6 +66,9 @@ def test_they_play_together_and_are_muted_and_heard_alone(visitor: Visitor, two_
     mutes = [stems.nth(number).get_by_role("button", name="Mute") for number in (0, 1)]
     solo = stems.nth(1).get_by_role("button", name="Solo")
     position.evaluate("slider => { slider.value = 0.2; slider.dispatchEvent(new Event('input')); }")
+    visitor.wait_until("document.querySelector('.position').value < 0.5")
+    visitor.wait_until("document.querySelector('.position').value > 0.5")  # it plays on from there
+    position.evaluate("slider => { slider.value = 0.2; slider.dispatchEvent(new Event('input')); }")
     for mute in mutes:
         mute.click()
         expect(mute).to_have_attribute("aria-pressed", "true")
