@@ -18,7 +18,7 @@ ALL := $(VENV)/.installed-all
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format train picture docker-test docker-lint wheel sbom audit release clean
+.PHONY: help serve test fuzz check format train picture screenshot docker-test docker-lint wheel sbom audit release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,11 @@ train: $(ALL) ## train a small network on examples/training (5 minutes on 2 core
 picture: $(ALL) ## draw docs/images/two_speakers.png again, with the bundled model
 	$(BIN)/python docs/make_picture.py
 
+screenshot: $(ALL) ## take docs/images/page.png again; needs Chromium
+	$(BIN)/python docs/make_screenshot.py
+
 docker-test: $(ALL) ## build the image, start it with compose, and see that it does what it should
+	docker/engine
 	DOCKER_TESTS=1 $(BIN)/python -m pytest tests/docker -s $(ARGS)
 
 docker-lint: $(TOOLS)/.installed ## see that the Dockerfile follows the rules
@@ -68,14 +72,10 @@ sbom: $(TOOLS)/.installed ## write what the images install, as CycloneDX, into d
 		--pyproject pyproject.toml --output-reproducible --output-file dist/sbom-$$flavour.cdx.json || exit 1; done
 
 audit: $(TOOLS)/.installed ## look for known vulnerabilities in what the images install
-	PATH=$(TOOLS)/bin:$$PATH docker/audit
+	PATH=$(TOOLS)/bin:$$PATH $(TOOLS)/bin/python docker/audit.py
 
-# In this order, so that what fails often fails early. All of it, or it is no release.
-release: check docker-lint wheel ## check everything that a release needs
-	$(BIN)/python -m pytest
-	RELEASE_TESTS=1 $(BIN)/python -m pytest tests/packaging
-	$(MAKE) docker-test sbom audit
-	@echo "Ready: dist/ holds `ls dist | tr '\n' ' '`"
+release: $(ALL) $(TOOLS)/.installed ## check everything that a release needs, and say what could not be checked
+	$(BIN)/python docker/release.py
 
 clean: ## remove .venv and caches; trained models in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

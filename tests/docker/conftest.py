@@ -15,35 +15,26 @@ import pytest
 
 from tests.docker.stack import ROOT, Stack
 
-NO_ENGINE = (
-    "No Docker engine answers here, so the image was not tested. Install one (Debian: apt-get install docker.io "
-    "docker-compose; others: https://docs.docker.com/engine/install/), start it, see that `docker info` works as this "
-    "user, and run `make docker-test` again."
-)
 
-
-def compose_command() -> list[str] | None:
-    """Compose v2 or docker-compose, whichever there is."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if (
-            shutil.which(command[0])
-            and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
-        ):
-            return command
-    return None
+def compose_commands() -> list[list[str]]:
+    """Compose v2 and docker-compose, if they are there."""
+    return [
+        command
+        for command in (["docker", "compose"], ["docker-compose"])
+        if shutil.which(command[0])
+        and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+    ]
 
 
 @pytest.fixture(scope="session")
 def engine() -> list[str]:
-    """The compose command, where an engine answers."""
+    """The compose command, where the image can be built."""
     if not os.environ.get("DOCKER_TESTS"):
         pytest.skip("`make docker-test` runs this")
-    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        pytest.skip(NO_ENGINE)
-    command = compose_command()
-    if command is None:
-        pytest.skip("There is Docker but neither `docker compose` nor docker-compose; install one of them.")
-    return command
+    looked = subprocess.run([ROOT / "docker" / "engine"], capture_output=True, text=True, check=False)
+    if looked.returncode:
+        pytest.skip(looked.stdout.strip())
+    return compose_commands()[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,45 +1,133 @@
-"""Dashboard and alerts speak of metrics that the server has. Needs no engine."""
+"""Dashboard and alerts speak of metrics that the server has, with labels that it gives. Needs no engine."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import shutil
+import subprocess
+from collections import defaultdict
 from pathlib import Path
 
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from service.app import create_app
+from service.problems import KINDS
 from service.settings import Settings
 from tests.docker.stack import ROOT
 
-_NAME = re.compile(r"\b(?:unmingle|process)_[a-z_]+")
+PROMETHEUS = ROOT / "docker" / "prometheus"
+DASHBOARD = json.loads((ROOT / "docker/grafana/dashboards/unmingle.json").read_text())
+PANEL_QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+ALERT_QUERIES = re.findall(r"expr: (.*)", (PROMETHEUS / "alerts.yml").read_text())
+QUERIES = PANEL_QUERIES + ALERT_QUERIES
+
+NAME = re.compile(r"\b((?:unmingle|process)_[a-z_]+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~|!~|=|!=)"([^"]*)"')
+OF_PROMETHEUS = {"instance", "job"}  # the labels that it gives to everything it reads
+
+Served = dict[str, list[dict[str, str]]]
 
 
-def _metrics(data_dir: Path) -> set[str]:
-    """Names of the samples that a server offers before it has seen any request."""
-    app = create_app(Settings(data_dir=data_dir))
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, two_speakers: Path) -> Served:
+    """Samples by name, as lists of their labels, of a server that has had something to do."""
+    app = create_app(Settings(data_dir=tmp_path_factory.mktemp("data"), request_timeout_s=600))
 
     async def metrics() -> str:
-        async with app.router.lifespan_context(app):
-            return app.state.service.metrics.text().decode()
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://unmingle", timeout=None) as http,
+        ):
+            while (await http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)
+            for content in (two_speakers.read_bytes(), b"no audio"):
+                await http.post("/separate", files={"file": content})
+            return (await http.get("/metrics")).text
 
-    text = asyncio.run(metrics())
-    names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-    return names | {f"{name}{end}" for name in names for end in ("_bucket", "_sum", "_count")}
+    samples: Served = defaultdict(list)
+    for family in text_string_to_metric_families(asyncio.run(metrics())):
+        for sample in family.samples:
+            samples[sample.name].append(sample.labels)
+    return samples
 
 
-def test_every_panel_and_alert_asks_for_a_metric_that_there_is(tmp_path: Path) -> None:
-    there = _metrics(tmp_path)
-    dashboard = json.loads((ROOT / "docker/grafana/dashboards/unmingle.json").read_text())
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    queries += re.findall(r"expr: (.*)", (ROOT / "docker/prometheus/alerts.yml").read_text())
-    assert len(queries) > 20
-    for query in queries:
-        names = _NAME.findall(re.sub(r'"[^"]*"', "", query))
-        assert names or re.search(r"DCGM_|\bup\b", query)
-        assert set(names) <= there, query
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_asks_for_what_there_is(served: Served, query: str) -> None:
+    named = NAME.findall(query)
+    assert named or re.search(r"DCGM_|\bup\b", query)
+    for name, selector in named:
+        assert name in served
+        labels = {label for sample in served[name] for label in sample}
+        for label, operator, value in MATCHER.findall(selector):
+            assert label in labels | OF_PROMETHEUS
+            if operator == "=" and label not in OF_PROMETHEUS:
+                assert value in {sample[label] for sample in served[name]} | ({"failed"} if label == "state" else set())
+            if label == "code":
+                assert set(value.split("|")) <= set(KINDS)
+        for grouped in re.findall(r"by \(([^)]*)\)", query):
+            assert set(grouped.split(", ")) <= labels | OF_PROMETHEUS
 
 
 def test_the_dashboard_shows_what_an_operator_asks_about() -> None:
-    dashboard = json.loads((ROOT / "docker/grafana/dashboards/unmingle.json").read_text())
-    titles = {panel["title"] for panel in dashboard["panels"]}
+    titles = {panel["title"] for panel in DASHBOARD["panels"]}
     assert {"Queue", "Latency by stage", "Real-time factor", "Rejections", "GPU use"} <= titles
+
+
+def test_the_dashboard_is_laid_out_without_gaps_and_reads_the_source_that_is_provisioned() -> None:
+    cells: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        box = panel["gridPos"]
+        own = {(x, y) for x in range(box["x"], box["x"] + box["w"]) for y in range(box["y"], box["y"] + box["h"])}
+        assert not own & cells, panel["title"]
+        cells |= own
+    assert {x for x, _ in cells} == set(range(24))
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    source = (ROOT / "docker/grafana/provisioning/datasources/prometheus.yml").read_text()
+    (uid,) = re.findall(r"uid: (\w+)", source)
+    asked = {t["datasource"]["uid"] for panel in DASHBOARD["panels"] for t in (panel, *panel["targets"])}
+    assert asked == {uid}
+
+
+def test_every_alert_says_what_to_do() -> None:
+    alerts = re.findall(r"alert: (\w+)", (PROMETHEUS / "alerts.yml").read_text())
+    guide = (ROOT / "docs" / "deployment.md").read_text()
+    assert len(alerts) == len(ALERT_QUERIES)
+    assert not [alert for alert in alerts if alert not in guide]
+
+
+@pytest.fixture
+def promtool() -> str:
+    """Prometheus' own checker."""
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed, so what only it can check was not. Debian: apt-get install prometheus")
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "config", "docker/prometheus/prometheus.yml"),
+        ("check", "rules", "docker/prometheus/alerts.yml"),
+        ("test", "rules", "tests/docker/alerts_test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(promtool: str, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([promtool, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_understands_every_query_of_the_dashboard(promtool: str, tmp_path: Path) -> None:
+    queries = [query.replace("$__rate_interval", "1m").replace("$instance", ".*") for query in PANEL_QUERIES]
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    done = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(queries)} rules found" in done.stdout

@@ -25,15 +25,18 @@ def test_the_cpu_build_says_which_one_is_needed() -> None:
     assert "unmingle[gpu]" in (cuda_trouble() or "")
 
 
-def test_both_builds_are_refused_with_what_to_do(tmp_path: Path, two_speakers: Path) -> None:
+@pytest.mark.parametrize("command", ["separate", "serve"])
+def test_both_builds_are_refused_with_what_to_do(tmp_path: Path, two_speakers: Path, command: str) -> None:
     # This is what pip leaves of the other build beside the one that is installed.
     for name in ("onnxruntime", "onnxruntime_gpu"):
         folder = tmp_path / f"{name}-1.31.1.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.31.1\n")
-    command = [sys.executable, "-m", "service.cli", "separate", str(two_speakers), "-o", str(tmp_path / "stems")]
+    arguments = {"separate": [str(two_speakers), "-o", str(tmp_path / "stems")], "serve": ["--port", "0"]}[command]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    environment["UNMINGLE_DATA_DIR"] = str(tmp_path / "data")
+    call = [sys.executable, "-m", "service.cli", command, *arguments]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("unmingle: Both onnxruntime and onnxruntime-gpu are installed")
     assert "pip uninstall" in done.stderr

@@ -74,8 +74,8 @@ def test_it_serves(installed: Path, tmp_path: Path, two_speakers: Path) -> None:
             _wait_until_ready(http, server)
             answer = http.post("/separate", files={"file": (two_speakers.name, two_speakers.read_bytes())})
             assert answer.status_code == 200, answer.text
-            if (ROOT / "service" / "page").is_dir():
-                assert http.get("/").status_code == 200
+            for path in ("/", "/page/files/main.js", "/page/files/examples/two_speakers.flac"):
+                assert http.get(path).status_code == 200
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
