@@ -33,6 +33,8 @@ _FULL = 20.0
 class AnchoredNet(nn.Module):
     """`EmbeddingNet` with anchors; the same embeddings to float32 rounding. For export only."""
 
+    mean: Tensor
+    deviation: Tensor
     edges: Tensor
     state: Tensor
 

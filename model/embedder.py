@@ -26,10 +26,6 @@ PRECISION_KEY = "unmingle.precision"
 BUNDLED_MODEL = Path(__file__).parent / "weights" / "unmingle.onnx"
 BUNDLED_GPU_MODEL = BUNDLED_MODEL.with_name("unmingle-float16.onnx")
 
-_FRAMES = 50
-"""Frames come in multiples of this, about: recordings of different lengths then often run together, and a device sees
-few shapes."""
-
 
 class Embedder(Protocol):
     """Whatever turns features into embeddings."""
@@ -45,9 +41,8 @@ class Embedder(Protocol):
 
 
 def pad_frames(features: NDArray[np.float32], config: ModelConfig) -> NDArray[np.float32]:
-    """Append frames at the feature floor until the network's steps are whole and the length is one of a few."""
-    step = config.frames_per_step
-    missing = -features.shape[1] % (-(-_FRAMES // step) * step)
+    """Append frames at the feature floor until the network's steps are whole."""
+    missing = -features.shape[1] % config.frames_per_step
     if not missing:
         return features
     return np.pad(features, ((0, 0), (0, missing), (0, 0)), constant_values=config.floor_db * np.log(10.0) / 20.0)

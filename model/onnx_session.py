@@ -48,7 +48,6 @@ def cuda_options(memory_bytes: int) -> dict[str, str]:
     return {
         "device_id": "0",
         "gpu_mem_limit": str(memory_bytes),
-        "arena_extend_strategy": "kSameAsRequested",  # doubling would reach the limit with half of it unused
         "use_tf32": "0",  # its 10 bits of mantissa are too few for what has to agree with the CPU
     }
 
@@ -68,8 +67,8 @@ def runner(session: onnxruntime.InferenceSession) -> Run:
 class Bound:
     """Runs a session whose input and output lie on its device, copied there and back once each.
 
-    Batches are filled up to the next power of two, so that the device sees few shapes: each new one would cost it a
-    search for memory and for algorithms, and its arena would hold blocks for all of them.
+    Batches are filled up to the next power of two, so that the device sees few shapes: each new one costs it a search
+    for memory and for algorithms. Lengths are not filled up: the network reads backwards, too, and would hear it.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import math
 import shutil
 import sys
@@ -16,15 +17,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.embedder import OnnxEmbedder, bundled_model
 from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
+from service.admission import EngineLimits
 from service.auth import ApiKeys
 from service.decoder import DecodeLimits, Decoder
-from service.engine import Engine, EngineLimits
+from service.engine import Engine
 from service.jobs import JobLimits, Jobs
 from service.metrics import Metrics
+from service.micro_batch import MicroBatcher
 from service.priority import call_standing_back
 from service.problems import Problem
 from service.routes import health, page, separate
@@ -35,6 +38,8 @@ from service.settings import Settings
 from service.state import ServiceState
 from service.telemetry import RequestFrame
 from service.version import version
+
+log = logging.getLogger(__name__)
 
 
 class DataDirError(UnmingleError):
@@ -47,9 +52,16 @@ def load_separator(settings: Settings) -> Separator:
     Raises:
         ModelError: it cannot be used.
     """
-    path = settings.model or BUNDLED_MODEL
+    path = settings.model or bundled_model(settings.device)
+
+    def load() -> OnnxEmbedder:
+        return OnnxEmbedder(path, settings.device, settings.threads, settings.gpu_memory_bytes)
+
     # The threads of its session are started here, and inherit the priority.
-    return Separator(call_standing_back(lambda: OnnxEmbedder(path, settings.device, settings.threads)))
+    embedder = call_standing_back(load)
+    if embedder.fallback:
+        log.warning("the network runs on the CPU: %s", embedder.fallback)
+    return Separator(embedder)
 
 
 def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:
@@ -66,6 +78,8 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     settings = settings or Settings()
     separator = separator or load_separator(settings)
     embedder = separator.embedder
+    batcher = MicroBatcher(embedder)
+    separator = Separator(batcher, separator.layout)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
     limits = EngineLimits(
         settings.workers, settings.max_queued_seconds, settings.max_queued_bytes, settings.key_recordings
@@ -94,7 +108,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     jobs = Jobs(settings.data_dir, Pipeline(decoder, background, model, metrics.separated), job_limits)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(decoder, Engine(separator, limits), model, metrics.separated),
+        pipeline=Pipeline(decoder, Engine(separator, limits, metrics.begun), model, metrics.separated),
         jobs=jobs,
         embedder=embedder,
         metrics=metrics,
@@ -143,6 +157,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     app.add_middleware(RequestFrame, metrics=metrics)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
     metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info)
+    metrics.watch_network(batcher.batch_sizes, fallback=state.fallback is not None)
     return app
 
 
