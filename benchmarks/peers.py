@@ -49,7 +49,7 @@ def _made(name: str) -> Separate:
     import torch
 
     torch.set_num_threads(usable_cores())
-    if importlib.util.find_spec("torchaudio") is None:
+    if "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is None:
         for module in ("", ".transforms", ".functional", ".compliance", ".compliance.kaldi", ".backend"):
             sys.modules["torchaudio" + module] = _stand_in("torchaudio" + module)
     return _sepformer() if name == "SepFormer" else _of_asteroid(name)

@@ -35,7 +35,6 @@ from service.audio_io import FileRecording
 from service.schemas import ModelEntry, SeparateParameters
 
 IDLE_S = 3.0
-LONG_S = 600.0
 BOUNDARY = "unmingle-benchmark"
 
 
@@ -51,6 +50,7 @@ class Server:
             "UNMINGLE_DATA_DIR": str(folder / "data"),
             "UNMINGLE_LOG_LEVEL": "warning",
             "UNMINGLE_MAX_QUEUED_SECONDS": "86400",
+            "UNMINGLE_MAX_SECONDS": "86400",
             "UNMINGLE_REQUEST_TIMEOUT_S": "3600",
             **({"UNMINGLE_MODEL": str(model)} if model else {}),
         }
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--requests", type=int, default=48, help="at each number of clients, at least one per client")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a recording")
+    parser.add_argument("--long-seconds", type=float, default=600.0, help="of the long one that a short one is beside")
     parser.add_argument("--rounds", type=int, default=9, help="of the comparison with a direct call")
     parser.add_argument("--model", type=Path, help="ONNX model (default: the bundled one)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -129,7 +130,7 @@ def main() -> None:
         folder = Path(name)
         path, long = folder / "short.wav", folder / "long.wav"
         write_recording(path, asked.seconds, 16_000)
-        write_recording(long, LONG_S, 16_000)
+        write_recording(long, asked.long_seconds, 16_000)
         separator = Separator.load(asked.model, "cpu")
         server = Server(folder, asked.model)
         try:

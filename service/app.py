@@ -120,12 +120,14 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
+        decoder.start()
         state.engine.start(then=background.begin)
         await jobs.start()
         yield
         await jobs.stop()
         state.engine.stop()
         background.stop()
+        await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
         lock.close()
 

@@ -129,5 +129,26 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
 
 
 def decoders(server: RunningServer) -> list[int]:
+    """Children of the server that have an upload; one more may wait for the next."""
+    return [child for child in all_children(server) if has_upload(child)]
+
+
+def all_children(server: RunningServer) -> list[int]:
     threads = Path(f"/proc/{server.process.pid}/task").iterdir()
     return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def has_upload(process: int) -> bool:
+    try:
+        return any("upload" in os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
+    server = start_server()
+    while not (waiting := all_children(server)):
+        pass
+    for child in waiting:
+        os.kill(child, signal.SIGKILL)
+    assert post(server, noise(1)).status_code == 200

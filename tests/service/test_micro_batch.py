@@ -37,7 +37,7 @@ class GatedEmbedder:
         self.threads.append(threading.get_ident())
         self.entered.release()
         self.gate.acquire()
-        if (features < 0).any():
+        if (features[:, 0] < 0).any():
             raise ValueError("negative, on purpose")
         return np.repeat(features[..., None], CONFIG.embedding_dim, axis=-1)
 
