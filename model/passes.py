@@ -91,7 +91,8 @@ class Listening:
         else:
             for segment, kept in self._kept:
                 with self._clock.stage("keep"):
-                    embeddings = np.multiply(kept, 1.0 / _KEPT_STEPS, dtype=np.float32)
+                    embeddings = kept.astype(np.float32)
+                    embeddings *= 1.0 / _KEPT_STEPS
                 yield segment, embeddings
 
     def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:

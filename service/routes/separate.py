@@ -11,6 +11,7 @@ from starlette.responses import FileResponse
 from service import upload
 from service.auth import Caller
 from service.disconnect import unless_disconnected
+from service.engine import Control
 from service.package import Delivery, Package, negotiate, pack
 from service.routes import jobs
 from service.routes.documentation import ANSWERS, UPLOAD, problem_responses
@@ -56,10 +57,12 @@ async def separate(
         parameters = with_fields(query, received.fields, service.pipeline.model)
         delivery = Delivery.of(kind, parameters)
 
+        control = Control()
+
         def finish(stems: StemSet) -> Package:
             target = directory / "package"
             target.mkdir()
-            return pack(stems, delivery, target, settings.max_json_bytes)
+            return pack(stems, delivery, target, settings.max_json_bytes, lambda: control(1.0))
 
         package = await unless_disconnected(
             request,
@@ -71,6 +74,7 @@ async def separate(
                 finish,
                 timeout_s=settings.request_timeout_s,
                 owner=caller,
+                control=control,
             ),
         )
     except BaseException:
