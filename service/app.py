@@ -60,7 +60,7 @@ def load_separator(settings: Settings) -> Separator:
     # The threads of its session are started here, and inherit the priority.
     embedder = call_standing_back(load)
     if embedder.fallback:
-        log.warning("the network runs on the CPU: %s", embedder.fallback)
+        log.info("the network runs on the CPU: %s", embedder.fallback)
     return Separator(embedder)
 
 
