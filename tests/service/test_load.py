@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_a_short_recording_does_not_wait_for_long_ones(start_server: StartServer
     server = start_server(UNMINGLE_MAX_QUEUED_SECONDS="86400")
     with connect(server) as one, connect(server) as two, connect(server) as three:
         for client in (one, two, three):
-            client.sendall(request_bytes(noise(600)))
+            client.sendall(request_bytes(noise(300)))
         server.wait_for(lambda body: body["queue"]["running"] == 2 and body["queue"]["waiting"] == 1)
         assert post(server, noise(2)).status_code == 200
         body = server.http.get("/health").json()
@@ -123,8 +124,11 @@ def test_the_same_stems_whatever_runs_beside(start_server: StartServer, tmp_path
         beside = list(pool.map(lambda content: unpack(post(server, content))[1], recordings * 6))
     for index, stems in enumerate(beside):
         assert all((a == b).all() for a, b in zip(stems, alone[index % 4], strict=True))
-    shared = [line for line in server.http.get("/metrics").text.splitlines() if line.startswith("unmingle_batches_tot")]
-    assert len(shared) > 1, "nothing ran together"
+    # Ten seconds at most are one segment each, however many of them ran together.
+    counted = re.findall(
+        r'^unmingle_batches_total{size="(\d+)"} (\S+)$', server.http.get("/metrics").text, re.MULTILINE
+    )
+    assert sum(int(size) * float(calls) for size, calls in counted) == 2 + len(alone) + len(beside)
 
 
 def test_on_sigterm_work_in_flight_is_finished_and_new_work_refused(start_server: StartServer) -> None:
