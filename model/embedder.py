@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.errors import ModelError, ProviderError
+from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, open_session, runner
 from model.runtime_check import CUDA, check_installation, cuda_trouble
-from model.threads import usable_cores
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "float16", "int8"]
 
 CONFIG_KEY = "unmingle.config"
 """Metadata key of the ONNX file under which its ModelConfig lies."""
-
-INPUT, OUTPUT = "features", "embeddings"
+PRECISION_KEY = "unmingle.precision"
+"""Metadata key for the precision of its layers; files from before there was a choice have none."""
 
 BUNDLED_MODEL = Path(__file__).parent / "weights" / "unmingle.onnx"
-
-# Nothing that a user separates, nor that they separate at all, is anybody else's business.
-onnxruntime.disable_telemetry_events()
+BUNDLED_GPU_MODEL = BUNDLED_MODEL.with_name("unmingle-float16.onnx")
 
 
 class Embedder(Protocol):
@@ -49,6 +48,12 @@ def pad_frames(features: NDArray[np.float32], config: ModelConfig) -> NDArray[np
     return np.pad(features, ((0, 0), (0, missing), (0, 0)), constant_values=config.floor_db * np.log(10.0) / 20.0)
 
 
+def bundled_model(device: Device) -> Path:
+    """The model that comes with the package, in the precision that is fast on `device`."""
+    on_gpu = device != "cpu" and BUNDLED_GPU_MODEL.is_file() and cuda_trouble() is None
+    return BUNDLED_GPU_MODEL if on_gpu else BUNDLED_MODEL
+
+
 class OnnxEmbedder:
     """An exported embedding network in an ONNX Runtime session. Safe to call from several threads.
 
@@ -56,15 +61,23 @@ class OnnxEmbedder:
         config: as found in the file's metadata.
         model_hash: first 12 hex digits of the file's SHA-256.
         provider: the execution provider that the session really uses.
+        fallback: why device="auto" did not take CUDA; None where it did, or where it was not asked to.
     """
 
-    def __init__(self, path: Path, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: Device = "auto",
+        threads: int | None = None,
+        gpu_memory_bytes: int = GPU_MEMORY_BYTES,
+    ) -> None:
         """Load and check a model.
 
         Args:
-            path: an ONNX file that training/train.py or model/export.py wrote.
+            path: an ONNX file that training/train.py or training/publish.py wrote.
             device: "auto" takes CUDA where the session gets it, else the CPU.
             threads: for the CPU; by default all cores this process may use.
+            gpu_memory_bytes: what ONNX Runtime may take of the GPU's memory.
 
         Raises:
             ModelError: no such file, not ONNX, or without our metadata.
@@ -81,27 +94,25 @@ class OnnxEmbedder:
                 f"The model {path} cannot be read ({error.strerror}); "
                 "expected an ONNX file that training/train.py wrote."
             ) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A server that waits for work must not burn a core doing so.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = ["CPUExecutionProvider"]
-        if device != "cpu" and not trouble:
-            wanted.insert(0, CUDA)
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
-        except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
-            raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
-        self.config = _read_config(self._session, path)
+
+        def opened(on_gpu: bool) -> onnxruntime.InferenceSession:
+            try:
+                return open_session(content, on_gpu, threads, gpu_memory_bytes)
+            except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
+                raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
+
+        session = opened(on_gpu=device != "cpu" and not trouble)
+        self.config = _read_config(session, path)
         self.model_hash = hashlib.sha256(content).hexdigest()[:12]
-        self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != CUDA:
-            raise ProviderError(
-                f"device=cuda was asked for, but the session got {self.provider}: check that nvidia-smi works here, or "
-                "use device=cpu."
-            )
+        if device != "cpu" and not trouble:
+            trouble = _unfit(session, path)
+            if device == "cuda" and trouble:
+                raise ProviderError(f"device=cuda was asked for, but {trouble}, or use device=cpu.")
+            if trouble and session.get_providers()[0] == CUDA:
+                session = opened(on_gpu=False)
+        self.provider: str = session.get_providers()[0]
+        self.fallback = trouble
+        self._run = runner(session)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""
@@ -109,8 +120,16 @@ class OnnxEmbedder:
         if segments == 0 or frames == 0:
             return np.zeros((segments, frames, bands, self.config.embedding_dim), np.float32)
         padded = np.ascontiguousarray(pad_frames(features, self.config), np.float32)
-        embeddings: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: padded})[0]
-        return embeddings[:, :frames]
+        return self._run(padded)[:, :frames]
+
+
+def _unfit(session: onnxruntime.InferenceSession, path: Path) -> str | None:
+    """Why a session that was to run on the GPU does not, or should not."""
+    if session.get_providers()[0] != CUDA:
+        return f"the session got {session.get_providers()[0]}: check that nvidia-smi works here"
+    if session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY) == "int8":
+        return f"{path.name} has its weights in 8 bits, which run on CPUs only: take a model in float16 or float32"
+    return None
 
 
 def _read_config(session: onnxruntime.InferenceSession, path: Path) -> ModelConfig:
@@ -118,7 +137,7 @@ def _read_config(session: onnxruntime.InferenceSession, path: Path) -> ModelConf
     if CONFIG_KEY not in metadata:
         raise ModelError(
             f"{path} is an ONNX model but not one of Unmingle's: it has no '{CONFIG_KEY}' in its metadata. "
-            "Expected a file that training/train.py or model/export.py wrote."
+            "Expected a file that training/train.py or training/publish.py wrote."
         )
     config = ModelConfig.from_json(metadata[CONFIG_KEY])
     inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]

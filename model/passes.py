@@ -20,13 +20,17 @@ from model.separation import Outcome, StageClock, StemReport
 
 MaskKind = Literal["soft", "hard"]
 Progress = Callable[[float], None]
-"""Called with the part done, 0 to 1. What it raises ends the separation."""
+"""Called with the part done, 0 to 1, several times a second. What it raises ends the separation."""
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
 
-_SEGMENTS_AT_ONCE = 4
+_SEGMENTS_AT_ONCE = 2
 _KEPT_BYTES = 64 * 1024 * 1024
-"""Embeddings up to this size are kept from listening to masking; longer recordings are embedded twice instead."""
+"""Embeddings up to this size are kept from listening to masking, as bytes: of a recording of about two and a half
+minutes. Longer ones are embedded twice instead."""
+_KEPT_STEPS = np.float32(127.0)
+"""Steps of a kept embedding from 0 to 1. NumPy's conversions to and from bytes are several times faster than those of
+float16."""
 _SYNTHESIS_BYTES = 32 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take."""
 
@@ -41,7 +45,8 @@ class Listening:
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
-        self._kept: list[tuple[segments.Segment, NDArray[np.float16]]] | None = []
+        self._kept: list[tuple[segments.Segment, NDArray[np.int8]]] | None = []
+        self._kept_bytes = 0
         self._sample = clustering.EmbeddingSample()
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
@@ -49,12 +54,20 @@ class Listening:
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""
-        for segment, embeddings in self._embed():
+        frames = 0
+
+        def tell(more: int) -> None:
+            nonlocal frames
+            frames += more
+            progress(min(0.5, 0.5 * frames / self._expected_frames))
+
+        for segment, embeddings in self._embed(tell):
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
                 self._sample.add(embeddings, weights, rng)
-            self._keep(segment, embeddings)
-            progress(min(0.5, 0.5 * segment.start / self._expected_frames))
+            with self._clock.stage("keep"):
+                self._keep(segment, embeddings)
+            tell(0)
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
@@ -70,28 +83,41 @@ class Listening:
         with self._clock.stage("cluster"):
             return clustering.cluster(*self._sample.all(), num_sources, rng).centroids
 
-    def embedded(self) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
-        """Every segment with its embeddings, once `listen` has been called."""
+    def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
+        """Every segment with its embeddings, once `listen` has been called; what `still_wanted` raises ends it."""
         if self._kept is None:
-            yield from self._embed()
+            yield from self._embed(lambda _: still_wanted())
         else:
             for segment, kept in self._kept:
-                yield segment, kept.astype(np.float32)
+                with self._clock.stage("keep"):
+                    embeddings = kept.astype(np.float32)
+                    embeddings *= 1.0 / _KEPT_STEPS
+                yield segment, embeddings
 
-    def _embed(self) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
+    def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
         config = self._embedder.config
-        heard = self._clock.around("listen", segments.heard_magnitude(self._recording, config))
+
+        def telling(pieces: Iterator[segments.Magnitude]) -> Iterator[segments.Magnitude]:
+            for piece in pieces:
+                heard_more(len(piece))
+                yield piece
+
+        heard = telling(segments.heard_magnitude(self._recording, config, self._clock))
         for batch in segments.batches(segments.cut(heard, self._layout), _SEGMENTS_AT_ONCE):
-            with self._clock.stage("embed"):
+            with self._clock.stage("listen"):
                 observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
+            with self._clock.stage("embed"):
                 embeddings = self._embedder.embed(np.stack(observed))
             yield from zip(batch, embeddings, strict=True)
 
     def _keep(self, segment: segments.Segment, embeddings: clustering.Vectors) -> None:
         if self._kept is None:
             return
-        self._kept.append((segment, embeddings.astype(np.float16)))
-        if sum(kept.nbytes for _, kept in self._kept) > _KEPT_BYTES:
+        steps = embeddings * _KEPT_STEPS
+        kept = np.rint(steps, out=steps).astype(np.int8)
+        self._kept.append((segment, kept))
+        self._kept_bytes += kept.nbytes
+        if self._kept_bytes > _KEPT_BYTES:
             self._kept = None
 
 
@@ -135,17 +161,20 @@ class Masking:
             written += stems.shape[-1]
             if stems.shape[-1]:
                 sink(stems)
+            tell()
+
+        def tell() -> None:
+            progress(min(1.0, 0.5 + 0.5 * written / max(1, self._recording.samples)))
 
         bytes_per_frame = 16 * (sources + self._residual) * self._recording.channels * (grid.window // 2 + 1)
         step = max(1, _SYNTHESIS_BYTES // bytes_per_frame)
-        for run in segments.blend(self._masked(centroids, clarity)):
+        for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
                 with self._clock.stage("mask"):
                     shares = regridder.push(run[:, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
                 synthesise(shares[:, : spectrum.shape[1]], spectrum)
-            progress(min(1.0, 0.5 + 0.5 * written / max(1, self._recording.samples)))
         while (spectrum := mixture.take(step)).shape[1]:
             synthesise(regridder.hold(spectrum.shape[1]), spectrum)
         progress(1.0)
@@ -157,9 +186,11 @@ class Masking:
         )
         return Outcome(tuple(order), reports, count_chance, written, self._clock.seconds)
 
-    def _masked(self, centroids: clustering.Vectors, clarity: masks.Clarity) -> Iterator[tuple[int, masks.Masks]]:
+    def _masked(
+        self, centroids: clustering.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
+    ) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
-        for segment, embeddings in self._listening.embedded():
+        for segment, embeddings in self._listening.embedded(still_wanted):
             with self._clock.stage("mask"):
                 soft = masks.soft_masks(embeddings, centroids, self._config.mask_sharpness)
                 clarity.push(soft, segment.magnitude)

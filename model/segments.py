@@ -6,7 +6,7 @@ Axes: (frame, band) for magnitudes, (source, frame, band) for masks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import soxr
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model import features, stft
 from model.config import ModelConfig
 from model.recording import Recording
+from model.separation import StageClock
 
 Magnitude = NDArray[np.float32]
 Masks = NDArray[np.float32]
@@ -36,31 +37,38 @@ class Segment:
     magnitude: Magnitude
 
 
-def heard_magnitude(recording: Recording, config: ModelConfig) -> Iterator[Magnitude]:
+def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock | None = None) -> Iterator[Magnitude]:
     """What the network hears of a recording, piece by piece: band magnitudes of all channels together.
 
     The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
     """
+    clock = clock or StageClock()
     analyser = stft.Analyser(config.window, config.hop)
     resampler = None
     if recording.sample_rate != config.sample_rate:
         resampler = soxr.ResampleStream(recording.sample_rate, config.sample_rate, recording.channels, dtype="float32")
 
-    def bands(spectrum: stft.Spectrum) -> Magnitude:
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        return features.band_magnitude(power.mean(0), config)
+    def bands(analysed: Callable[[], stft.Spectrum]) -> Magnitude:
+        with clock.stage("listen"):
+            spectrum = analysed()
+            power = np.square(spectrum.real)
+            power += np.square(spectrum.imag)
+            return features.band_magnitude(power[0] if len(power) == 1 else power.mean(0), config)
 
-    for block in recording.blocks():
+    for block in clock.around("read", recording.blocks()):
         heard = block
         if resampler is not None:
-            heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
-        yield bands(analyser.push(heard))
+            with clock.stage("resample"):
+                heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
+        yield bands(lambda heard=heard: analyser.push(heard))  # type: ignore[misc]
     if resampler is not None:
-        nothing = np.zeros((0, recording.channels), np.float32)
-        rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
-        # Less than one sample of the network's still is a recording: it is heard as silence.
-        yield bands(analyser.push(rest if analyser.samples or rest.size else np.zeros((recording.channels, 1))))
-    yield bands(analyser.finish())
+        with clock.stage("resample"):
+            nothing = np.zeros((0, recording.channels), np.float32)
+            rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
+            # Less than one sample of the network's still is a recording: it is heard as silence.
+            rest = rest if analyser.samples or rest.size else np.zeros((recording.channels, 1), np.float32)
+        yield bands(lambda: analyser.push(rest))
+    yield bands(analyser.finish)
 
 
 def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import counting
-from model.embedder import BUNDLED_MODEL, Device, Embedder, OnnxEmbedder
+from model.embedder import Device, Embedder, OnnxEmbedder, bundled_model
 from model.errors import ParameterError
 from model.passes import Listening, Masking, MaskKind, Progress, Sink
 from model.recording import ArrayRecording, Recording, Samples
@@ -36,7 +36,7 @@ class Separator:
         Raises:
             ModelError: the file is missing, damaged, or not one of ours.
         """
-        return cls(OnnxEmbedder(Path(path) if path else BUNDLED_MODEL, device))
+        return cls(OnnxEmbedder(Path(path) if path else bundled_model(device), device))
 
     def separate(
         self,

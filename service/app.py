@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import math
 import shutil
 import sqlite3
@@ -19,16 +20,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.embedder import OnnxEmbedder, bundled_model
 from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
+from service.admission import EngineLimits
 from service.auth import ApiKeys
 from service.decoder import DecodeLimits, Decoder
-from service.engine import Engine, EngineLimits
+from service.engine import Engine
 from service.job_admission import JobLimits
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.micro_batch import MicroBatcher
 from service.places import Places
 from service.priority import call_standing_back
 from service.problems import Problem
@@ -40,6 +43,8 @@ from service.settings import Settings
 from service.state import ServiceState
 from service.telemetry import RequestFrame
 from service.version import version
+
+log = logging.getLogger(__name__)
 
 ROUTERS = (separate.router, jobs_routes.router, health.router, page.router)
 
@@ -54,9 +59,16 @@ def load_separator(settings: Settings) -> Separator:
     Raises:
         ModelError: it cannot be used.
     """
-    path = settings.model or BUNDLED_MODEL
+    path = settings.model or bundled_model(settings.device)
+
+    def load() -> OnnxEmbedder:
+        return OnnxEmbedder(path, settings.device, settings.threads, settings.gpu_memory_bytes)
+
     # The threads of its session are started here, and inherit the priority.
-    return Separator(call_standing_back(lambda: OnnxEmbedder(path, settings.device, settings.threads)))
+    embedder = call_standing_back(load)
+    if embedder.fallback:
+        log.info("the network runs on the CPU: %s", embedder.fallback)
+    return Separator(embedder)
 
 
 def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:
@@ -73,6 +85,8 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     settings = settings or Settings()
     separator = separator or load_separator(settings)
     embedder = separator.embedder
+    batcher = MicroBatcher(embedder)
+    separator = Separator(batcher, separator.layout)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
     limits = EngineLimits(
         settings.workers, settings.max_queued_seconds, settings.max_queued_bytes, settings.key_recordings
@@ -81,6 +95,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     lock = _claim(settings)
     metrics = Metrics()
     model = ModelEntry(name=embedder.config.name, hash=digest)
+    decoder = Decoder(settings.decoders)
     # Jobs have threads of their own, so that an hour of audio does not keep short requests waiting.
     background = Engine(separator, EngineLimits(settings.job_workers, math.inf, sys.maxsize, sys.maxsize))
     job_limits = JobLimits(
@@ -112,7 +127,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     places = Places(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(Decoder(settings.decoders), Engine(separator, limits), model, metrics.separated),
+        pipeline=Pipeline(decoder, Engine(separator, limits, metrics.begun), model, metrics.separated),
         jobs=jobs,
         places=places,
         embedder=embedder,
@@ -125,12 +140,14 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
+        decoder.start()
         state.engine.start(then=background.begin)
         jobs.start()
         yield
         await jobs.stop()
         state.engine.stop()
         background.stop()
+        await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
         lock.close()
 
@@ -169,6 +186,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
     metrics.watch_room(places, settings.data_dir)
     metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: places.closed)
+    metrics.watch_network(batcher.batch_sizes, fallback=state.fallback is not None)
     return app
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from tqdm import tqdm
 
-from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.embedder import OnnxEmbedder, bundled_model
 from model.errors import UnmingleError
 from model.passes import Progress
 from model.separator import Separator
@@ -40,7 +40,7 @@ def separate_files(
     Raises:
         ModelError: the model cannot be used.
     """
-    embedder = OnnxEmbedder(model or BUNDLED_MODEL, device)
+    embedder = OnnxEmbedder(model or bundled_model(device), device)
     separator, entry = Separator(embedder), ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
     failures: list[Failure] = []
     written: set[str] = set()

@@ -1,8 +1,8 @@
 """The process that decodes one upload: nothing that a file does to it can reach the server.
 
-Started by service.decoder as a script with the upload as standard input and an empty file as standard output, to which
-it writes interleaved float32. It takes its limits on the command line, and ends by writing one JSON object to standard
-error: the recording's rate, channels and frames, or the code of a problem. It imports nothing of this project.
+Started by service.decode_process as a script with the number of a socket. There it waits for its limits, the upload and
+an empty file, to which it writes interleaved float32; it ends by writing one JSON object to standard error: the
+recording's rate, channels and frames, or the code of a problem. It imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count against the memory limit
@@ -94,14 +95,19 @@ def decode(source: int, target: int, max_seconds: float, max_bytes: int) -> dict
 
 
 def main() -> None:
-    """Confine, decode, report."""
+    """Wait for an upload, confine, decode, report."""
+    with socket.socket(fileno=int(sys.argv[1])) as line:
+        terms, files, *_ = socket.recv_fds(line, 4096, 2)
+    if not terms:  # the server has ended, or needs no more of us
+        return
+    source, target = files
     report = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders chat there
-    max_seconds, max_bytes, memory_bytes, cpu_s = (float(argument) for argument in sys.argv[1:])
+    max_seconds, max_bytes, memory_bytes, cpu_s = json.loads(terms)
     confine(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
     answer: dict[str, object]
     try:
-        answer = decode(0, 1, max_seconds, int(max_bytes))
+        answer = decode(source, target, max_seconds, int(max_bytes))
     except RefusedError as refused:
         answer = {"code": refused.args[0], "detail": refused.args[1]}
     except MemoryError:

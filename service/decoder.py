@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from service import audio_header
 from service.audio_io import DecodedRecording
+from service.decode_limits import DecodeLimits
+from service.decode_process import DecodeProcesses
 from service.problems import Problem
-from service.settings import loader_environment
 
-CHILD = Path(__file__).with_name("decode_child.py")
-
-_MAX_REPORT_BYTES = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodeLimits:
-    """What one upload may cost once it is decoded."""
-
-    max_seconds: float
-    max_bytes: int
-    memory_bytes: int
-    timeout_s: float
-    advice: str = "Cut it into parts."
-    """For whoever sends a recording that is too long."""
+__all__ = ["DecodeLimits", "Decoder", "too_long"]
 
 
 class Decoder:
@@ -38,6 +22,15 @@ class Decoder:
 
     def __init__(self, processes: int) -> None:
         self._free = asyncio.Semaphore(processes)
+        self._processes = DecodeProcesses()
+
+    def start(self) -> None:
+        """Have a process ready before there is an upload; until then, and without, each upload waits for its own."""
+        self._processes.keep_one()
+
+    async def stop(self) -> None:
+        """End the process that is ready."""
+        await self._processes.stop()
 
     async def decode(
         self, upload: Path, samples: Path, limits: DecodeLimits, *, mono: bool = False
@@ -57,7 +50,7 @@ class Decoder:
                 raise too_long(limits, f"lasts {announced:.0f} s")
         async with self._free:
             start = time.perf_counter()
-            report = await _run_child(upload, samples, limits)
+            report = await self._run_child(upload, samples, limits)
         if "code" in report:
             raise _refused(report, limits)
         if "errno" in report:
@@ -80,6 +73,26 @@ class Decoder:
         decode_s = time.perf_counter() - start
         return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=tuple(warnings), mono=mono)
 
+    async def _run_child(self, upload: Path, samples: Path, limits: DecodeLimits) -> dict[str, Any]:
+        process = await self._processes.hand_over(upload, samples, limits)
+        try:
+            async with asyncio.timeout(limits.timeout_s):
+                report, status = await process.report()
+        except TimeoutError as error:
+            raise _too_costly(limits) from error
+        finally:
+            await process.end()
+            self._processes.refill()
+        if status < 0:
+            if -status in (9, 24):  # killed by the kernel for memory, or over its CPU limit
+                raise _too_costly(limits)
+            raise Problem("audio_unreadable", "The file makes the decoder crash; it is damaged.")
+        try:
+            answer: dict[str, Any] = json.loads(report)
+        except ValueError as error:
+            raise Problem("audio_unreadable", "The file makes the decoder fail; it is damaged.") from error
+        return answer
+
 
 def too_long(limits: DecodeLimits, what: str) -> Problem:
     """The problem of a recording over the time limit."""
@@ -88,45 +101,6 @@ def too_long(limits: DecodeLimits, what: str) -> Problem:
         f"The recording {what}; expected at most {limits.max_seconds:g} s. {limits.advice}",
         extra={"limit": limits.max_seconds, "unit": "s"},
     )
-
-
-async def _run_child(upload: Path, samples: Path, limits: DecodeLimits) -> dict[str, Any]:
-    arguments = (limits.max_seconds, limits.max_bytes, limits.memory_bytes, math.ceil(limits.timeout_s))
-    with upload.open("rb") as source, samples.open("wb") as target:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            str(CHILD),
-            *(str(argument) for argument in arguments),
-            stdin=source,
-            stdout=target,
-            stderr=asyncio.subprocess.PIPE,
-            env=loader_environment(),
-        )
-    report = b""
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            assert process.stderr
-            while len(report) < _MAX_REPORT_BYTES and (more := await process.stderr.read(_MAX_REPORT_BYTES)):
-                report += more
-            if len(report) >= _MAX_REPORT_BYTES:
-                process.kill()
-            await process.wait()
-    except TimeoutError as error:
-        raise _too_costly(limits) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode and process.returncode < 0:
-        if -process.returncode in (9, 24):  # killed by the kernel for memory, or over its CPU limit
-            raise _too_costly(limits)
-        raise Problem("audio_unreadable", "The file makes the decoder crash; it is damaged.")
-    try:
-        answer: dict[str, Any] = json.loads(report)
-    except ValueError as error:
-        raise Problem("audio_unreadable", "The file makes the decoder fail; it is damaged.") from error
-    return answer
 
 
 def _too_costly(limits: DecodeLimits) -> Problem:

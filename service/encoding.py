@@ -29,6 +29,8 @@ _BLOCK = 2**16
 
 Samples = NDArray[np.float32]
 Blocks = Callable[[], Iterator[Samples]]
+StillWanted = Callable[[], None]
+"""Called several times a second; what it raises ends the work."""
 
 
 def check(format: Format, subtype: Subtype | None, sample_rate: int | None = None) -> Subtype:
@@ -47,7 +49,18 @@ def check(format: Format, subtype: Subtype | None, sample_rate: int | None = Non
     return chosen
 
 
-def encode_stem(stems: StemSet, file: Path, target: Path, format: Format, subtype: Subtype) -> int:
+def wanted_anyway() -> None:
+    """For work that nobody calls off."""
+
+
+def encode_stem(
+    stems: StemSet,
+    file: Path,
+    target: Path,
+    format: Format,
+    subtype: Subtype,
+    still_wanted: StillWanted = wanted_anyway,
+) -> int:
     """Write one of the stems' files into the new file `target`.
 
     FLOAT keeps every sample as it is. PCM rounds to the nearest of its steps and saturates: samples beyond full scale
@@ -63,6 +76,7 @@ def encode_stem(stems: StemSet, file: Path, target: Path, format: Format, subtyp
 
     def blocks() -> Iterator[Samples]:
         for start in range(0, len(samples), _BLOCK):
+            still_wanted()
             yield samples[start : start + _BLOCK]
 
     channels, rate = stems.manifest.channels, stems.manifest.sample_rate

@@ -1,4 +1,4 @@
-"""Runs separations on worker threads: admits or refuses at once, keeps deadlines, stops cancelled work, drains.
+"""Runs separations on worker threads: takes or refuses work at once, keeps deadlines, stops cancelled work, drains.
 
 Nothing here runs on the event loop for longer than it takes to look at the queue.
 """
@@ -6,21 +6,23 @@ Nothing here runs on the event loop for longer than it takes to look at the queu
 from __future__ import annotations
 
 import asyncio
-import collections
 import concurrent.futures
-import dataclasses
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from model.separator import Separator
+from service.admission import Admission, EngineLimits
 from service.priority import stand_back
 from service.problems import Problem
+from service.work import Control, StoppedError, Ticket, Work
+from service.work_queue import WorkQueue
+
+__all__ = ["Control", "Engine", "EngineLimits", "State", "StoppedError", "Work"]
 
 log = logging.getLogger(__name__)
 
@@ -30,84 +32,20 @@ T = TypeVar("T")
 _WARM_UP_S = 2.0
 
 
-class StoppedError(Exception):
-    """The work was asked to stop, and did."""
-
-
-class Control:
-    """The line to work on another thread: the work calls it with the part it has done, and stops there if asked to."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self.done = 0.0
-
-    def __call__(self, done: float) -> None:
-        """Take note of the part that is done, 0 to 1.
-
-        Raises:
-            StoppedError: the work was asked to stop.
-        """
-        self.done = done
-        if self._stop.is_set():
-            raise StoppedError
-
-    def stop(self) -> None:
-        """Ask the work to stop."""
-        self._stop.set()
-
-
-@dataclasses.dataclass(frozen=True)
-class EngineLimits:
-    """How much work the engine accepts."""
-
-    workers: int
-    max_seconds: float
-    """Seconds of audio that may wait or run."""
-    max_bytes: int
-    """Decoded audio that may wait or run."""
-    max_per_owner: int
-    """Recordings of one owner that may wait or run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Work(Generic[T]):
-    """One recording to separate.
-
-    Attributes:
-        run: called on a worker thread with the separator and a control, which it is to call now and then.
-        audio_seconds: length of the recording.
-        audio_bytes: decoded.
-        timeout_s: from submission to the result; None waits as long as it takes.
-        owner: whose share of the queue this counts against.
-        control: stops the work and tells its progress.
-    """
-
-    run: Callable[[Separator, Control], T]
-    audio_seconds: float
-    audio_bytes: int
-    timeout_s: float | None
-    owner: str = ""
-    control: Control = dataclasses.field(default_factory=Control)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Ticket:
-    work: Work[Any]
-    result: concurrent.futures.Future[Any]
-
-
 class Engine:
     """A queue and the threads that work on it."""
 
-    def __init__(self, separator: Separator, limits: EngineLimits) -> None:
+    def __init__(
+        self, separator: Separator, limits: EngineLimits, on_begun: Callable[[float], None] | None = None
+    ) -> None:
+        """Args: on_begun: told of every recording how many seconds it waited for a worker."""
         self._separator, self._limits = separator, limits
+        self._on_begun = on_begun
         self._changed = threading.Condition()
-        self._waiting: collections.deque[_Ticket] = collections.deque()
-        self._running: list[_Ticket] = []
+        self._queue = WorkQueue(limits.workers)
+        self._admission = Admission(self._queue, limits)
         self._threads: list[threading.Thread] = []
         self._state: State = "starting"
-        self.real_time_factor = 1.0
-        """Processing seconds per second of audio, of late; measured by the warm-up first."""
 
     @property
     def state(self) -> State:
@@ -118,26 +56,31 @@ class Engine:
             return self._state
 
     @property
+    def real_time_factor(self) -> float:
+        """Processing seconds per second of audio, of late; measured by the warm-up first."""
+        return self._queue.real_time_factor
+
+    @property
     def waiting(self) -> int:
         """Recordings in the queue."""
-        return len(self._waiting)
+        return self._queue.waiting
 
     @property
     def running(self) -> int:
         """Recordings that are being separated."""
-        return len(self._running)
+        return self._queue.running
 
     @property
     def audio_seconds(self) -> float:
         """Of all that waits or runs."""
         with self._changed:
-            return sum(ticket.work.audio_seconds for ticket in (*self._waiting, *self._running))
+            return self._queue.audio_seconds
 
     @property
     def audio_bytes(self) -> int:
         """Of all that waits or runs."""
         with self._changed:
-            return sum(ticket.work.audio_bytes for ticket in (*self._waiting, *self._running))
+            return self._queue.audio_bytes
 
     def start(self, then: Callable[[float], None] | None = None) -> None:
         """Warm up on a worker thread, then take work.
@@ -150,7 +93,7 @@ class Engine:
     def begin(self, real_time_factor: float) -> None:
         """Take work from now on; `real_time_factor` is the speed to expect at first."""
         with self._changed:
-            self.real_time_factor = real_time_factor
+            self._queue.real_time_factor = real_time_factor
             if self._state == "starting":
                 self._state = "ok"
                 self._revive()
@@ -166,8 +109,7 @@ class Engine:
         """End: what waits is given up, what runs is asked to stop."""
         with self._changed:
             self._state = "stopped"
-            tickets = (*self._waiting, *self._running)
-            self._waiting.clear()
+            tickets = self._queue.empty()
             self._changed.notify_all()
         for ticket in tickets:
             ticket.work.control.stop()
@@ -183,32 +125,11 @@ class Engine:
         Raises:
             Problem: not ready, full, or with so much to do that the deadline would pass; with Retry-After.
         """
-        timeout_s = math.inf if timeout_s is None else timeout_s
         state = self.state
         if state != "ok":
             raise Problem("not_ready", f"The server is {state}. Try again later.", headers={"Retry-After": "5"})
-        seconds, limits = self.audio_seconds, self._limits
-        if owner and self._count(owner) >= limits.max_per_owner:
-            raise Problem(
-                "key_busy",
-                f"{limits.max_per_owner} recordings of this API key wait or run; expected no more at a time.",
-                extra={"limit": limits.max_per_owner},
-                headers={"Retry-After": self._retry_after(seconds)},
-            )
-        if seconds + audio_seconds > limits.max_seconds and seconds > 0:
-            raise self._full(seconds + audio_seconds - limits.max_seconds, limits.max_seconds, "s of audio")
-        if (held := self.audio_bytes) + audio_bytes > limits.max_bytes and held > 0:
-            raise self._full(seconds, limits.max_bytes, "bytes of decoded audio")
-        late = self._expected_s(seconds + audio_seconds) - timeout_s
-        if late > 0:
-            if seconds == 0:
-                raise Problem(
-                    "recording_too_long",
-                    f"The recording lasts {audio_seconds:.0f} s, and this server would need longer than the "
-                    f"{timeout_s:g} s that a request may take. Send it to /jobs instead, or cut it into parts.",
-                    extra={"limit": timeout_s, "unit": "s"},
-                )
-            raise self._full(late / self.real_time_factor * limits.workers, timeout_s, "s until the answer")
+        with self._changed:
+            self._admission.check(owner, audio_seconds, audio_bytes, timeout_s)
 
     async def run(self, work: Work[T]) -> T:
         """Do the work on a worker thread, in turn. Cancelling this takes it out of the queue, or stops it.
@@ -217,45 +138,21 @@ class Engine:
             Problem: not admitted, or the deadline passed.
         """
         self.admit(work.owner, work.audio_seconds, work.audio_bytes, work.timeout_s)
-        ticket = _Ticket(work, concurrent.futures.Future())
+        ticket = Ticket(work, concurrent.futures.Future(), time.perf_counter())
         with self._changed:
-            self._waiting.append(ticket)
+            self._queue.add(ticket)
             self._changed.notify()
         try:
             async with asyncio.timeout(work.timeout_s):
                 result: T = await asyncio.wrap_future(ticket.result)
                 return result
         except TimeoutError as error:
-            raise Problem(
-                "deadline_exceeded",
-                f"The answer was not ready within {work.timeout_s:g} s.",
-                extra={"limit": work.timeout_s, "unit": "s"},
-                headers={"Retry-After": self._retry_after(self.audio_seconds)},
-            ) from error
+            with self._changed:
+                raise self._admission.late(work.timeout_s) from error
         finally:
             ticket.work.control.stop()
             with self._changed:
-                if ticket in self._waiting:
-                    self._waiting.remove(ticket)
-
-    def _count(self, owner: str) -> int:
-        with self._changed:
-            return sum(ticket.work.owner == owner for ticket in (*self._waiting, *self._running))
-
-    def _expected_s(self, audio_seconds: float) -> float:
-        return audio_seconds * self.real_time_factor / self._limits.workers
-
-    def _retry_after(self, audio_seconds: float) -> str:
-        return str(max(1, math.ceil(self._expected_s(audio_seconds))))
-
-    def _full(self, audio_seconds: float, limit: float, unit: str) -> Problem:
-        retry_after = self._retry_after(audio_seconds)
-        return Problem(
-            "server_full",
-            f"The server has as much work as it takes ({limit:g} {unit}). Try again in {retry_after} s.",
-            extra={"limit": limit, "unit": unit},
-            headers={"Retry-After": retry_after},
-        )
+                self._queue.give_up(ticket)
 
     def _warm_up(self, then: Callable[[float], None] | None) -> None:
         stand_back()
@@ -287,39 +184,29 @@ class Engine:
     def _work(self) -> None:
         stand_back()
         while (ticket := self._next()) is not None:
-            start = time.perf_counter()
             result: Any = None
             failure: Exception | None = None
             try:
+                if self._on_begun and ticket.queued_s is not None:
+                    self._on_begun(ticket.queued_s)
                 result = ticket.work.run(self._separator, ticket.work.control)
-                self._learn(time.perf_counter() - start, ticket.work.audio_seconds)
             except Exception as error:
                 failure = error
             except BaseException as error:  # what ends threads or processes must not get to the event loop
                 failure = RuntimeError(f"the worker met {error!r}")
-            self._finish(ticket)
+            with self._changed:
+                self._queue.end(ticket, time.perf_counter(), complete=failure is None)
+                self._changed.notify_all()
             if failure is None:
                 ticket.result.set_result(result)
             else:
                 ticket.result.set_exception(failure)
 
-    def _next(self) -> _Ticket | None:
+    def _next(self) -> Ticket | None:
         with self._changed:
             while True:
-                while self._waiting:
-                    ticket = self._waiting.popleft()
-                    if ticket.result.set_running_or_notify_cancel():
-                        self._running.append(ticket)
-                        return ticket
-                if self._state in ("draining", "stopped"):
+                if ticket := self._queue.begin(time.perf_counter()):
+                    return ticket
+                if self._state == "stopped" or (self._state == "draining" and not self._queue.waiting):
                     return None
                 self._changed.wait()
-
-    def _finish(self, ticket: _Ticket) -> None:
-        with self._changed:
-            self._running.remove(ticket)
-            self._changed.notify_all()
-
-    def _learn(self, seconds: float, audio_seconds: float) -> None:
-        if audio_seconds > 1.0:  # shorter ones tell more about the overhead than about the speed
-            self.real_time_factor += 0.2 * (seconds / audio_seconds - self.real_time_factor)

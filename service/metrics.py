@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -44,6 +45,12 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        self._queue_seconds = Histogram(
+            "unmingle_queue_seconds",
+            "From the decoded upload to a free worker.",
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
         self._audio_seconds = Counter("unmingle_audio_seconds", "Audio separated.", registry=self.registry)
 
     def watch(
@@ -59,6 +66,14 @@ class Metrics:
     def watch_room(self, places: Places, data_dir: Path) -> None:
         """Report what is in hand, and the disk."""
         self.registry.register(_Room(places, data_dir))
+
+    def watch_network(self, batch_sizes: Counts[int], fallback: bool) -> None:
+        """Report how many segments ran together, and whether a GPU was wanted and not to be had."""
+        self.registry.register(_Network(batch_sizes, fallback))
+
+    def begun(self, queued_s: float) -> None:
+        """Count a recording that has got its worker after so many seconds."""
+        self._queue_seconds.observe(queued_s)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -126,3 +141,17 @@ class _Queues(Collector):
                 jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
         yield from (recordings, seconds, held, factor, ready, jobs, info)
+
+
+class _Network(Collector):
+    def __init__(self, batch_sizes: Counts[int], fallback: bool) -> None:
+        self._batch_sizes, self._fallback = batch_sizes, fallback
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the batcher."""
+        batches = CounterMetricFamily("unmingle_batches", "Calls of the network by segments in them.", labels=("size",))
+        for size, count in sorted(self._batch_sizes.copy().items()):
+            batches.add_metric((str(size),), count)
+        fallback = GaugeMetricFamily("unmingle_device_fallback", "1 where device=auto found no GPU that it could use.")
+        fallback.add_metric((), float(self._fallback))
+        yield from (batches, fallback)

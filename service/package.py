@@ -118,7 +118,13 @@ def _quality(accept: str, kind: str) -> tuple[float, int]:
     return found
 
 
-def pack(stems: StemSet, delivery: Delivery, directory: Path, max_json_bytes: int) -> Package:
+def pack(
+    stems: StemSet,
+    delivery: Delivery,
+    directory: Path,
+    max_json_bytes: int,
+    still_wanted: encoding.StillWanted = encoding.wanted_anyway,
+) -> Package:
     """Make the file to send in `directory`, which is empty and stays until the file is sent.
 
     Raises:
@@ -131,7 +137,7 @@ def pack(stems: StemSet, delivery: Delivery, directory: Path, max_json_bytes: in
         raise ParameterError(f"stem={delivery.stem}, but there are {manifest.num_sources}.")
     if delivery.kind == "audio/wav":
         return _one_wav(stems, delivery.stem, subtype, directory)
-    converted = convert(stems, delivery.format, subtype, directory)
+    converted = convert(stems, delivery.format, subtype, directory, still_wanted)
     match delivery.kind:
         case "application/zip":
             return Package(_zip(converted, directory), delivery.kind, "stems.zip", converted.manifest)
@@ -142,7 +148,13 @@ def pack(stems: StemSet, delivery: Delivery, directory: Path, max_json_bytes: in
             return Package(body, f'multipart/mixed; boundary="{boundary}"', "", converted.manifest)
 
 
-def convert(stems: StemSet, format: Format, subtype: Subtype, directory: Path) -> StemSet:
+def convert(
+    stems: StemSet,
+    format: Format,
+    subtype: Subtype,
+    directory: Path,
+    still_wanted: encoding.StillWanted = encoding.wanted_anyway,
+) -> StemSet:
     """The stems in the format asked for, with their manifest; in `directory`, unless they are so already."""
     if (format, subtype) == ("wav", "FLOAT"):
         return stems
@@ -150,12 +162,12 @@ def convert(stems: StemSet, format: Format, subtype: Subtype, directory: Path) -
     entries = []
     for entry in stems.manifest.stems:
         target = directory / Path(entry.file).with_suffix(f".{format}")
-        clipped = encoding.encode_stem(stems, stems.directory / entry.file, target, format, subtype)
+        clipped = encoding.encode_stem(stems, stems.directory / entry.file, target, format, subtype, still_wanted)
         entries.append(entry.model_copy(update={"file": target.name, "clipped_samples": clipped}))
     residual = stems.manifest.residual
     if residual:
         target = directory / Path(residual).with_suffix(f".{format}")
-        encoding.encode_stem(stems, stems.directory / residual, target, format, subtype)
+        encoding.encode_stem(stems, stems.directory / residual, target, format, subtype, still_wanted)
         residual = target.name
     warnings = list(stems.manifest.warnings)
     if clipped := sum(entry.clipped_samples for entry in entries):

@@ -128,6 +128,7 @@ class Health(Body):
     status: Literal["ok", "starting", "draining", "failed"]
     model: ModelEntry
     provider: str = Field(description="Execution provider that the session really uses.")
+    fallback: str | None = Field(description="Why device=auto runs on the CPU; null on a GPU, or where it was chosen.")
     version: str
     uptime_s: float
     queue: QueueState

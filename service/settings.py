@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the network; by default all cores this process may use."
     )
+    gpu_memory_bytes: PositiveInt = Field(
+        default=4096 * MIB, description="What the network may take of a GPU's memory."
+    )
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="The only directory the server writes to: uploads in flight and jobs. One server per directory.",
@@ -49,7 +52,9 @@ class Settings(BaseSettings):
     decode_timeout_s: PositiveFloat = Field(default=30.0, description="Longest time that decoding one upload may take.")
     decode_memory_bytes: PositiveInt = Field(default=1024 * MIB, description="Address space of one decoding process.")
 
-    workers: PositiveInt = Field(default=1, description="Recordings that are separated at the same time.")
+    workers: PositiveInt = Field(
+        default=4, description="Recordings that are separated at the same time, half of them longer than 30 s."
+    )
     max_queued_seconds: PositiveFloat = Field(
         default=1800.0, description="Seconds of audio that may wait or run; more gets 503."
     )

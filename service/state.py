@@ -73,6 +73,11 @@ class ServiceState:
         return self.embedder.provider if isinstance(self.embedder, OnnxEmbedder) else "none"
 
     @property
+    def fallback(self) -> str | None:
+        """Why the network runs on the CPU although device=auto would have taken a GPU."""
+        return self.embedder.fallback if isinstance(self.embedder, OnnxEmbedder) else None
+
+    @property
     def decode_limits(self) -> DecodeLimits:
         """Of an upload to /separate."""
         s = self.settings

@@ -1,4 +1,4 @@
-"""Runs -> the model that is shipped: `python training/publish.py RUN... --name NAME -o FILE [--int8]`.
+"""Runs -> the model that is shipped: `python training/publish.py RUN... --name NAME -o FILE [--int8 | --float16]`.
 
 Of several runs that began from the same weights, it takes the mean of their weights (Wortsman et al., "Model soups",
 2022): runs with different seeds can then learn on different cores, or machines, without a word between them.
@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # run as a script from a checkout: let it find th
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from model.errors import UnmingleError
-from model.export import export, quantise
+from model.export import export, export_float16, export_int8
 from model.network import EmbeddingNet
 from training import checkpoint
 
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="also write the mean weights, for --init of a later run")
     parser.add_argument("--mask-sharpness", type=float, help="chosen on validation mixtures (default: as trained)")
-    parser.add_argument("--int8", action="store_true", help="weights in 8 bits: a quarter of the size, faster on CPUs")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--int8", action="store_true", help="layers in 8 bits: a quarter of the size, fast on CPUs")
+    precision.add_argument("--float16", action="store_true", help="layers in float16: half of the size, fast on GPUs")
     asked = parser.parse_args(argv)
     try:
         publish(asked)
@@ -52,13 +54,8 @@ def publish(asked: argparse.Namespace) -> None:
     if asked.checkpoint:
         asked.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save_network(asked.checkpoint, network)
-    if asked.int8:
-        whole = asked.output.with_suffix(".float32.onnx")
-        export(network, whole)
-        quantise(whole, asked.output)
-        whole.unlink()
-    else:
-        export(network, asked.output)
+    write = export_int8 if asked.int8 else export_float16 if asked.float16 else export
+    write(network, asked.output)
     print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB, the mean of {len(files)} checkpoint(s)")
 
 

@@ -82,6 +82,7 @@ HEALTH = Health(
     status="ok",
     model=_MODEL,
     provider="CPUExecutionProvider",
+    fallback=None,
     version="0.1.0",
     uptime_s=3600.5,
     queue=QueueState(waiting=1, running=1, audio_seconds=65.0),

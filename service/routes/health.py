@@ -38,6 +38,7 @@ async def health(service: Service, response: Response) -> Health:
         status="draining" if state == "stopped" else state,
         model=service.pipeline.model,
         provider=service.provider,
+        fallback=service.fallback,
         version=version(),
         uptime_s=round(time.monotonic() - service.started, 3),
         queue=QueueState(waiting=engine.waiting, running=engine.running, audio_seconds=round(engine.audio_seconds, 3)),

@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 
 from service.auth import Caller
 from service.disconnect import unless_disconnected
+from service.engine import Control
 from service.package import Delivery, Package, negotiate, pack
 from service.routes import examples, jobs
 from service.routes.documentation import ANSWERS, JOB_LINKS, UPLOAD, body, problem_responses
@@ -54,10 +55,12 @@ async def separate(
             delivery = Delivery.of(kind, received.parameters)
             received.place.at_work = True
 
+            control = Control()
+
             def finish(stems: StemSet) -> Package:
                 target = received.directory / "package"
                 target.mkdir()
-                return pack(stems, delivery, target, settings.max_json_bytes)
+                return pack(stems, delivery, target, settings.max_json_bytes, lambda: control(1.0))
 
             package = await unless_disconnected(
                 request,
@@ -69,6 +72,7 @@ async def separate(
                     finish,
                     timeout_s=settings.request_timeout_s,
                     owner=caller,
+                    control=control,
                 ),
             )
             received.place.answered = True

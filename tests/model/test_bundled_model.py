@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from model import Separator, metrics
@@ -28,3 +29,13 @@ def test_it_separates_real_speech(separator, example, name, at_least_db):
     case = example(name)
     stems = separator.separate(case.mixture, 16_000, len(case.sources)).stems
     assert metrics.si_sdr_improvement_db(stems, case.sources, case.mixture).mean() > at_least_db
+
+
+def test_what_is_embedded_beside_changes_nothing(separator):
+    """Or the stems of one request would depend on those that happen to be there, too."""
+    rng = np.random.default_rng(0)
+    shape = (200, separator.embedder.config.bands)
+    heard = np.stack([rng.normal(-2.0, scale, shape) for scale in (1.5, 0.0, 10.0)]).astype(np.float32)
+    together = separator.embedder.embed(heard)
+    for index, found in enumerate(together):
+        assert np.abs(separator.embedder.embed(heard[index : index + 1])[0] - found).max() < 1e-5

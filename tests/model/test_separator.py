@@ -169,8 +169,20 @@ def test_embedding_twice_changes_next_to_nothing(separator, example, monkeypatch
     kept = separator.separate(mixture, 16_000).stems
     monkeypatch.setattr("model.passes._KEPT_BYTES", 0)
     again = separator.separate(mixture, 16_000).stems
-    # They are kept in half precision.
+    # They are kept as bytes.
     np.testing.assert_allclose(again, kept, atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_progress_comes_often_however_much_there_is_to_do(separator, monkeypatch, kept):
+    """Between two calls there is never more work than a second of 8 sources and 8 channels at 192 kHz is."""
+    monkeypatch.setattr("model.passes._KEPT_BYTES", 10**9 if kept else 0)
+    told = []
+    separator.separate(noise(8, 192_000 * 3), 192_000, 8, progress=told.append)
+    assert told == sorted(told)
+    steps = np.diff([0.0, *told])
+    assert len(told) > 20
+    assert steps[len(told) // 2 :].max() < 0.1
 
 
 def test_progress_rises_to_one_and_may_stop_the_work(separator, example):

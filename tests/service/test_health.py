@@ -20,6 +20,10 @@ def test_health_names_model_provider_and_version(server: RunningServer, separato
     assert body["model"] == {"name": separator.embedder.config.name, "hash": separator.embedder.model_hash}
     assert body["provider"] == separator.embedder.provider
     assert body["version"] == version()
+    # On a machine without a GPU it says so, here and in a metric.
+    assert (body["fallback"] is None) == (body["provider"] == "CUDAExecutionProvider")
+    fallback = f"unmingle_device_fallback {float(body['fallback'] is not None)}"
+    assert fallback in server.http.get("/metrics").text.splitlines()
     assert body["uptime_s"] > 0
 
 

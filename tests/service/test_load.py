@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import signal
 import socket
 from pathlib import Path
 
 import httpx
+import numpy as np
+import torch
 
-from tests.service.harness import RunningServer, StartServer, noise, post
+from model.config import ModelConfig
+from model.export import export_int8
+from model.network import EmbeddingNet
+from tests.service.harness import RunningServer, StartServer, encoded, noise, post, unpack
 from tests.service.test_bad_uploads import problem_of
 
 
@@ -74,7 +80,8 @@ def test_a_recording_that_would_take_too_long_is_refused_before_it_starts(start_
     assert "/jobs" in problem_of(post(server, noise(2000, 8_000)), 413, "recording_too_long")["detail"]
 
 
-def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None:
+def test_a_client_that_goes_away_frees_the_server(start_server: StartServer) -> None:
+    server = start_server(UNMINGLE_WORKERS="1")
     with connect(server) as mid_separation:
         mid_separation.sendall(request_bytes(noise(300)))
         server.wait_for(separating)
@@ -89,6 +96,39 @@ def test_a_client_that_goes_away_frees_the_server(server: RunningServer) -> None
         while not server.spooled():
             pass
     server.wait_for(lambda _: not server.spooled(), within_s=5)
+
+
+def test_a_short_recording_does_not_wait_for_long_ones(start_server: StartServer) -> None:
+    server = start_server(UNMINGLE_MAX_QUEUED_SECONDS="86400")
+    with connect(server) as one, connect(server) as two, connect(server) as three:
+        for client in (one, two, three):
+            client.sendall(request_bytes(noise(300)))
+        server.wait_for(lambda body: body["queue"]["running"] == 2 and body["queue"]["waiting"] == 1)
+        assert post(server, noise(2)).status_code == 200
+        body = server.http.get("/health").json()
+        assert (body["queue"]["running"], body["queue"]["waiting"]) == (2, 1)
+    server.wait_for(idle, within_s=20)
+
+
+def test_the_same_stems_whatever_runs_beside(start_server: StartServer, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        export_int8(EmbeddingNet(ModelConfig(name="small", hidden=32)), tmp_path / "small.onnx")
+    server = start_server(UNMINGLE_MODEL=str(tmp_path / "small.onnx"))
+    rng = np.random.default_rng(0)
+    recordings = [
+        encoded(rng.uniform(-level, level, 32_000).astype(np.float32), 16_000) for level in (0.5, 0.01, 0.9, 0.1)
+    ]
+    alone = [unpack(post(server, content))[1] for content in recordings]
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        beside = list(pool.map(lambda content: unpack(post(server, content))[1], recordings * 6))
+    for index, stems in enumerate(beside):
+        assert all((a == b).all() for a, b in zip(stems, alone[index % 4], strict=True))
+    # Ten seconds at most are one segment each, however many of them ran together.
+    counted = re.findall(
+        r'^unmingle_batches_total{size="(\d+)"} (\S+)$', server.http.get("/metrics").text, re.MULTILINE
+    )
+    assert sum(int(size) * float(calls) for size, calls in counted) == 2 + len(alone) + len(beside)
 
 
 def test_on_sigterm_work_in_flight_is_finished_and_new_work_refused(start_server: StartServer) -> None:
@@ -129,5 +169,26 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
 
 
 def decoders(server: RunningServer) -> list[int]:
+    """Children of the server that have an upload; one more may wait for the next."""
+    return [child for child in all_children(server) if has_upload(child)]
+
+
+def all_children(server: RunningServer) -> list[int]:
     threads = Path(f"/proc/{server.process.pid}/task").iterdir()
     return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def has_upload(process: int) -> bool:
+    try:
+        return any("upload" in os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
+    server = start_server()
+    while not (waiting := all_children(server)):
+        pass
+    for child in waiting:
+        os.kill(child, signal.SIGKILL)
+    assert post(server, noise(1)).status_code == 200

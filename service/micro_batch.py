@@ -1,0 +1,131 @@
+"""Segments of several recordings run as one call of the network, and everybody gets their turn.
+
+There is no thread for it: of the callers that wait, one runs a batch for all of them, then the next one does. A caller
+that is alone waits for nothing and is handed over to nobody. While a batch runs the next one gathers, so that nobody
+needs to linger for company either. Axes: (segment, frame, band, dim).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import ModelConfig
+from model.embedder import Embedder, pad_frames
+
+Array = NDArray[np.float32]
+
+MOST_FRAMES = 2500
+"""Frames in one call, 20 s: what a newcomer waits for at most, and enough to keep all cores busy."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Segment:
+    """One segment in the queue.
+
+    Attributes:
+        turn: virtual time at which it may begin, see MicroBatcher.
+        batch: the embeddings of its batch, once that has run.
+        row: which of them are its own.
+        error: what went wrong instead.
+    """
+
+    features: Array
+    turn: int
+    batch: Array | None = None
+    row: int = 0
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.batch is not None or self.error is not None
+
+
+class MicroBatcher:
+    """An Embedder that runs segments of equal length together, whichever threads they come from.
+
+    Turns are those of start-time fair queueing (Goyal, Vin & Cheng, 1996), in frames: a thread's segment may begin when
+    its previous one has had its frames, so that threads share the network evenly, and a short recording that comes
+    while an hour of audio is embedded waits for the batch that runs and for no other. Needs an embedder whose
+    embeddings do not depend on what runs beside them.
+    """
+
+    def __init__(self, embedder: Embedder, most_frames: int = MOST_FRAMES) -> None:
+        self.embedder = embedder
+        self._most_frames = most_frames
+        self._changed = threading.Condition()
+        self._waiting: list[_Segment] = []
+        self._now = 0
+        self._had: dict[int, int] = {}
+        self._runs = False
+        self.batch_sizes: collections.Counter[int] = collections.Counter()
+        """How many calls had how many segments."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The embedder's."""
+        return self.embedder.config
+
+    def embed(self, features: Array) -> Array:
+        """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""
+        segments, frames, _ = features.shape
+        if segments == 0 or frames == 0:
+            return self.embedder.embed(features)
+        mine = self._queue(pad_frames(features, self.config))
+        while not all(segment.done for segment in mine):
+            if batch := self._batch_or_wait(mine):
+                self._run(batch)
+        for segment in mine:
+            if segment.error is not None:
+                raise segment.error
+        own = mine[0].batch
+        if own is not None and len(own) == segments and all(segment.batch is own for segment in mine):
+            return own[:, :frames]  # they had a batch of their own, and need no copy
+        return np.stack([segment.batch[segment.row, :frames] for segment in mine if segment.batch is not None])
+
+    def _queue(self, padded: Array) -> list[_Segment]:
+        """Put the calling thread's segments in line, one after the other."""
+        thread, frames = threading.get_ident(), padded.shape[1]
+        with self._changed:
+            if not self._waiting and not self._runs:
+                self._had.clear()  # nobody is owed anything
+            begin = max(self._now, self._had.get(thread, 0))
+            mine = [_Segment(item, begin + index * frames) for index, item in enumerate(padded)]
+            self._had[thread] = begin + len(mine) * frames
+            self._waiting += mine
+        return mine
+
+    def _batch_or_wait(self, mine: list[_Segment]) -> list[_Segment]:
+        """The next batch, for the caller to run; or nothing, after waiting for somebody else's batch."""
+        with self._changed:
+            if self._runs:
+                self._changed.wait()
+                return []
+            if all(segment.done for segment in mine):
+                return []
+            self._waiting.sort(key=lambda segment: segment.turn)  # stable: in order of arrival where turns are equal
+            first = self._waiting[0]
+            most = max(1, self._most_frames // len(first.features))
+            batch = [s for s in self._waiting if s.features.shape == first.features.shape][:most]
+            self._waiting = [s for s in self._waiting if s not in batch]
+            self._now = max(self._now, first.turn)
+            self._runs = True
+            return batch
+
+    def _run(self, batch: list[_Segment]) -> None:
+        try:
+            embeddings = self.embedder.embed(np.stack([segment.features for segment in batch]))
+            for row, segment in enumerate(batch):
+                segment.row, segment.batch = row, embeddings
+            self.batch_sizes[len(batch)] += 1
+        except BaseException as error:
+            for segment in batch:
+                segment.error = error
+        finally:
+            with self._changed:
+                self._runs = False
+                self._changed.notify_all()

@@ -1,0 +1,67 @@
+"""The benchmarks of speed run, and count what they say they count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.limit import multiply_adds_per_s
+from benchmarks.measuring import in_turn
+from model.config import ModelConfig
+from model.network import EmbeddingNet
+from model.runtime_check import cuda_trouble
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(layers=1, hidden=7, frames_per_step=1, embedding_dim=3)])
+def test_multiply_adds_are_the_weights_that_each_step_uses_once(config: ModelConfig) -> None:
+    matrices = sum(p.numel() for name, p in EmbeddingNet(config).named_parameters() if "weight" in name)
+    steps_per_s = config.sample_rate / config.hop / config.frames_per_step
+    assert multiply_adds_per_s(config) == matrices * steps_per_s
+
+
+def test_calls_take_turns_after_one_to_warm_up() -> None:
+    order: list[str] = []
+    found = in_turn({name: lambda name=name: order.append(name) for name in "ab"}, rounds=2)
+    assert order == list("ababab")
+    assert {name: len(results) for name, results in found.items()} == {"a": 2, "b": 2}
+
+
+def test_the_real_time_factor_is_measured_and_split(tmp_path: Path) -> None:
+    out = tmp_path / "rtf.json"
+    done = run("benchmarks/rtf.py", "--seconds", 1, "--rates", 44_100, "--rounds", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    ((row,),) = json.loads(out.read_text())["tables"].values()
+    assert row["RTF"] > 0
+    assert row["peak MiB"] > 50
+    assert row["resample"] > 0
+    assert row["embed"] + row["not the network"] == pytest.approx(100.0)
+
+
+def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
+    out = tmp_path / "serve.json"
+    few = ("--clients", 2, "--requests", 4, "--seconds", 1, "--rounds", 1, "--long-seconds", 40)
+    done = run("benchmarks/serve.py", *few, "--out", out)
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(out.read_text())["tables"]
+    (row,) = tables["Load, recordings of 1 s"]
+    assert row["requests"] == 4
+    assert 0 < row["p50 s"] <= row["p95 s"] <= row["p99 s"]
+    assert row["segments per call"] >= 1
+
+
+@pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
+def test_without_a_gpu_it_says_what_is_missing(tmp_path: Path) -> None:
+    done = run("benchmarks/gpu.py", "--float32", tmp_path / "any.onnx")
+    assert done.returncode == 2
+    assert "nothing can be measured on a GPU here" in done.stderr
