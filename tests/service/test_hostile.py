@@ -59,7 +59,7 @@ def test_the_server_takes_all_of_them(start_server: StartServer, files: dict[str
     assert {name: code for name, code in answers.items() if code != 200 and not 400 <= code < 500} == {}
     assert server.resident_bytes() - before < _MAX_GROWTH
     assert server.http.get("/readyz").status_code == 200
-    assert not server.spooled()
+    server.wait_for(lambda _: not server.spooled())
     assert "Traceback" not in server.log.read_text()
 
 
