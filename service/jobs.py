@@ -194,7 +194,7 @@ class Jobs:
             if job.audio_seconds is None:
                 return None
             total += job.audio_seconds * (1 - (self._runner.progress(job.id) or 0.0))
-        return total * self._pipeline.engine.real_time_factor / self._limits.workers
+        return total * self._pipeline.engine.real_time_factor
 
 
 def _same(job: Job, fingerprint: str) -> Job:
