@@ -33,7 +33,8 @@ class DrainingServer(uvicorn.Server):
         self._service, self._background = service, background
         self._client_timeout_s = service.settings.client_timeout_s
         self._stop_at: float | None = None
-        self._silent_since: dict[Any, float] = {}
+        self._silent: dict[Any, tuple[Any, float]] = {}
+        """Connections on which no request is under way: the last one that was, and since when we see it."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
@@ -63,12 +64,14 @@ class DrainingServer(uvicorn.Server):
 
     def _close_silent_connections(self) -> None:
         """uvicorn waits for ever for a client that connects and does not send a whole request head; we do not."""
-        now, before = time.monotonic(), self._silent_since
-        self._silent_since = {}
+        now, before = time.monotonic(), self._silent
+        self._silent = {}
         for connection in self.server_state.connections:
-            cycle = getattr(connection, "cycle", None)
-            if cycle is None or cycle.response_complete:
-                since = self._silent_since[connection] = before.get(connection, now)
+            last = getattr(connection, "cycle", None)
+            if last is None or last.response_complete:
+                seen, since = before.get(connection, (last, now))
+                since = since if seen is last else now  # there were requests between two looks
+                self._silent[connection] = (last, since)
                 if now - since > self._client_timeout_s and connection.transport is not None:
                     connection.transport.close()
 

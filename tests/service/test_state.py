@@ -121,6 +121,9 @@ def test_a_key_has_its_share_of_the_places(start_server: StartServer) -> None:
             problem_of(refused, 429, "key_busy")
             assert int(refused.headers["retry-after"]) >= 1
         assert server.http.post("/separate", files={"file": noise(1)}, headers=bob).status_code == 200
+        for _ in range(40):  # a connection that is in use stays, however long
+            assert server.http.get("/livez").status_code == 200
+            time.sleep(0.1)
         silent.settimeout(60)
         silent.sendall(b"GET /livez HT")
         assert silent.recv(1000) == b""  # closed
