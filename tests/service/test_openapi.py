@@ -75,7 +75,7 @@ def test_schemathesis_finds_nothing(start_server: StartServer, tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 selected / 12 total" in done.stdout
