@@ -18,6 +18,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.service.fuzzing import DecoderProcess, fault_of, mutated
 from tests.service.harness import ROOT, RunningServer, post
 
@@ -69,7 +71,11 @@ def send(report: Report, seed: int, tries: int) -> str:
     """A real server over its socket; returns how its memory went."""
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
-        server = RunningServer(Path(directory), {"UNMINGLE_MAX_SECONDS": "60"})
+        try:
+            server = RunningServer(Path(directory), {"UNMINGLE_MAX_SECONDS": "60"})
+        except pytest.fail.Exception as error:
+            report.fault(str(error), b"")
+            return "did not start"
         try:
             for _ in range(5):  # what it takes for good is no growth
                 post(server, mutated(generator))
