@@ -19,8 +19,6 @@ from model.separation import Outcome, Separation, StageClock
 NumSources = int | Literal["auto"]
 
 MAX_SOURCES = 8
-UNCOUNTED = 2
-"""Sources that a recording is taken to have where nobody says and the model cannot count."""
 SAMPLE_RATES_HZ = (4_000, 192_000)
 
 
@@ -44,7 +42,7 @@ class Separator:
         self,
         mixture: NDArray[np.floating],
         sample_rate: int,
-        num_sources: NumSources | None = None,
+        num_sources: NumSources = 2,
         *,
         min_sources: int = 1,
         max_sources: int = MAX_SOURCES,
@@ -58,9 +56,8 @@ class Separator:
         Args:
             mixture: (samples,) or (channels, samples), floating point.
             sample_rate: Hz, 4000 to 192000.
-            num_sources: 1 to 8, or "auto" to have them counted. By default they are counted where the model was taught
-                to, and are 2 where it was not.
-            min_sources, max_sources: bounds of what is not given. A model counts no further than it was taught to.
+            num_sources: 1 to 8, or "auto" to have them counted.
+            min_sources, max_sources: bounds of counting. A model counts no further than it was taught to.
             seed: decides the starts of the clustering; the same seed gives the same stems.
             mask_kind: "soft" masks sound better, "hard" ones are the paper's.
             residual: put what no source claims with confidence into a residual instead of into the stems.
@@ -99,7 +96,7 @@ class Separator:
         self,
         recording: Recording,
         sink: Sink,
-        num_sources: NumSources | None = None,
+        num_sources: NumSources = 2,
         *,
         min_sources: int = 1,
         max_sources: int = MAX_SOURCES,
@@ -117,30 +114,28 @@ class Separator:
             ParameterError: `num_sources` or the sample rate is out of range.
         """
         _check(recording, num_sources, min_sources, max_sources)
-        taught = counting.counts_up_to(self.embedder.config.count_weights)
         clock = StageClock()
         tell = progress or _tell_nobody
         rng = np.random.default_rng(seed)
         listening = Listening(recording, self.embedder, self.layout, clock)
-        if num_sources == "auto" and taught < min_sources:
-            raise ParameterError(
-                f"The model {self.embedder.config.name} counts "
-                + (f"up to {taught} sources" if taught else "no sources")
-                + "; give num_sources, or calibrate the model with training/calibrate.py."
-            )
         listening.listen(rng, tell)
         chance = None
-        if num_sources == "auto" or (num_sources is None and taught >= min_sources):
+        if num_sources == "auto":
+            taught = counting.counts_up_to(self.embedder.config.count_weights)
+            if taught < min_sources:
+                raise ParameterError(
+                    f"The model {self.embedder.config.name} counts "
+                    + (f"up to {taught} sources" if taught else "no sources")
+                    + "; give num_sources, or calibrate the model with training/calibrate.py."
+                )
             num_sources, chance = listening.count(min_sources, max_sources, rng)
-        elif num_sources is None:
-            num_sources = min(max(UNCOUNTED, min_sources), max_sources)
         centroids = listening.centroids(num_sources, rng)
         masking = Masking(recording, listening, self.embedder, clock, mask_kind, residual)
         return masking.run(centroids, chance, sink, tell)
 
 
-def _check(recording: Recording, num_sources: NumSources | None, min_sources: int, max_sources: int) -> None:
-    if num_sources is not None and num_sources != "auto" and not 1 <= num_sources <= MAX_SOURCES:
+def _check(recording: Recording, num_sources: NumSources, min_sources: int, max_sources: int) -> None:
+    if num_sources != "auto" and not 1 <= num_sources <= MAX_SOURCES:
         raise ParameterError(f'num_sources is {num_sources}; expected 1 to {MAX_SOURCES}, or "auto".')
     if not 1 <= min_sources <= max_sources <= MAX_SOURCES:
         raise ParameterError(

@@ -40,10 +40,8 @@ class ResultParameters(Body):
 class SeparateParameters(ResultParameters):
     """How to separate. Given as query parameters or as form fields; a form field wins."""
 
-    num_sources: Annotated[int, Field(ge=1, le=MAX_SOURCES)] | Literal["auto"] | None = Field(
-        None,
-        description="Sounds to separate the recording into; auto has them counted. By default they are counted where "
-        "the model can count, and are 2 where it cannot.",
+    num_sources: Annotated[int, Field(ge=1, le=MAX_SOURCES)] | Literal["auto"] = Field(
+        2, description="Sounds to separate the recording into; auto has them counted."
     )
     min_sources: int = Field(1, ge=1, le=MAX_SOURCES, description="The fewest that counting may find.")
     max_sources: int = Field(MAX_SOURCES, ge=1, le=MAX_SOURCES, description="The most that counting may find.")
