@@ -21,7 +21,7 @@ FAULTS = Path(os.environ.pop("UNMINGLE_TEST_FAULTS"))
 
 STAGES = {
     "receive": "service.upload:_Form.flush",
-    "decode": "service.decoder:_run_child",
+    "decode": "service.decoder:Decoder._run_child",
     "separate": "model.separator:Separator.separate_recording",
     "embed": "model.embedder:OnnxEmbedder.embed",
     "cluster": "model.clustering:EmbeddingSample.all",
