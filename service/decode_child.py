@@ -1,19 +1,14 @@
-"""The process that decodes one upload: nothing that a file does to it can reach the server.
+"""What decodes one upload, in a process of its own: nothing that a file does to it can reach the server.
 
-Started by service.decode_process as a script with the number of a socket. There it waits for its limits, the upload and
-an empty file, to which it writes interleaved float32; it ends by writing one JSON object to standard error: the
-recording's rate, channels and frames, or the code of a problem. It imports nothing of this project.
+The fork server (service/fork_server.py) has this process do `decode_confined`, and nothing else. It imports nothing of
+this project.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
-import signal
-import socket
-import sys
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count against the memory limit
 
@@ -25,7 +20,6 @@ SUBTYPES = ["PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE",
 BLOCK_SAMPLES = 2**18
 
 _NICE = 5
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 class RefusedError(Exception):
@@ -33,14 +27,11 @@ class RefusedError(Exception):
 
 
 def confine(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
-    """Take away from this process what decoding does not need; it ends when the server does.
+    """Take away from this process what decoding does not need.
 
     It stands back as the threads do that separate: what is decoded first is to be answered first.
     """
     os.nice(_NICE)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for limit, value in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
@@ -94,16 +85,15 @@ def decode(source: int, target: int, max_seconds: float, max_bytes: int) -> dict
     return {"sample_rate": rate, "channels": channels, "frames": frames}
 
 
-def main() -> None:
-    """Wait for an upload, confine, decode, report."""
-    with socket.socket(fileno=int(sys.argv[1])) as line:
-        terms, files, *_ = socket.recv_fds(line, 4096, 2)
-    if not terms:  # the server has ended, or needs no more of us
-        return
-    source, target = files
-    report = os.dup(2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders chat there
-    max_seconds, max_bytes, memory_bytes, cpu_s = json.loads(terms)
+def decode_confined(source: int, target: int, report: int, terms: tuple[float, float, float, float]) -> None:
+    """Confine this process, decode from descriptor `source` to `target`, and write one JSON object to `report`.
+
+    It has the recording's rate, channels and frames, or the code of a problem.
+
+    Args:
+        terms: longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time.
+    """
+    max_seconds, max_bytes, memory_bytes, cpu_s = terms
     confine(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
     answer: dict[str, object]
     try:
@@ -115,7 +105,3 @@ def main() -> None:
     except OSError as error:
         answer = {"errno": error.errno}
     os.write(report, json.dumps(answer).encode())
-
-
-if __name__ == "__main__":
-    main()

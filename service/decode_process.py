@@ -1,121 +1,184 @@
-"""The child processes that decode uploads, one for each; one more waits, so that nobody waits for its start."""
+"""The processes that decode uploads, one for each, forked by one that is ready before they come."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import math
+import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from service.decode_limits import DecodeLimits
 from service.settings import loader_environment
 
-CHILD = Path(__file__).with_name("decode_child.py")
-
+_SCRIPT = Path(__file__).with_name("fork_server.py")
 _MAX_REPORT_BYTES = 4096
+_PATIENCE_S = 5.0
 
 
-class DecodeProcess:
-    """One process of service.decode_child; it decodes one upload, and ends."""
+class ForkServerLostError(Exception):
+    """The fork server ended while it had the upload."""
+
+
+class ForkServer:
+    """One process of service.fork_server."""
 
     def __init__(self, process: asyncio.subprocess.Process, line: socket.socket) -> None:
         self._process, self._line = process, line
+        self.uploads = 0
+        """How many it has."""
 
     @classmethod
-    async def start(cls) -> DecodeProcess:
-        """Start one; it loads its libraries, and waits for an upload."""
+    async def start(cls) -> ForkServer:
+        """Start one; it loads its libraries, and then takes the uploads that have come meanwhile."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-I",
-                    str(CHILD),
+                    str(_SCRIPT),
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,  # decoders chat there
                     env=loader_environment(),
                 )
             except BaseException:
                 ours.close()
                 raise
+        ours.setblocking(False)
         return cls(process, ours)
 
-    def give(self, upload: Path, samples: Path, limits: DecodeLimits) -> bool:
-        """Hand it its upload, and the new file for its samples; False where it is gone already."""
-        if self._process.returncode is not None:
-            return False
-        terms = (limits.max_seconds, limits.max_bytes, limits.memory_bytes, math.ceil(limits.timeout_s))
+    def fork(self, upload: Path, samples: Path, limits: DecodeLimits) -> DecodeProcess:
+        """Have an upload decoded into the new file `samples`; where the server has gone, the report will say so."""
         with upload.open("rb") as source, samples.open("wb") as target:
-            try:
-                socket.send_fds(self._line, [json.dumps(terms).encode()], [source.fileno(), target.fileno()])
-            except (BrokenPipeError, ConnectionResetError):
-                return False
-        return True
-
-    async def report(self) -> tuple[bytes, int]:
-        """What it says once it has ended, and its exit code."""
-        report = b""
-        assert self._process.stderr
-        while len(report) < _MAX_REPORT_BYTES and (more := await self._process.stderr.read(_MAX_REPORT_BYTES)):
-            report += more
-        if len(report) >= _MAX_REPORT_BYTES:
-            self._process.kill()
-        return report, await self._process.wait()
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            with theirs, contextlib.suppress(OSError):
+                files = [theirs.fileno(), source.fileno(), target.fileno()]
+                socket.send_fds(self._line, [limits.terms()], files)
+        return DecodeProcess(self, ours)
 
     async def end(self) -> None:
-        """See that it is gone, whatever it does."""
+        """Kill it; its children end, too."""
         self._line.close()
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            # Read to the end, too: only then is the pipe closed.
-            await asyncio.shield(self._process.communicate())
+            await self._process.wait()
+
+
+class DecodeProcess:
+    """A child of the fork server; it decodes one upload, and ends."""
+
+    def __init__(self, server: ForkServer, line: socket.socket) -> None:
+        self._server, self._line = server, line
+        self.suspect = False
+        """Whether the fork server, or what is known of its memory, had better not be used again."""
+
+    async def report(self) -> tuple[bytes, int]:
+        """What it says once it has ended, and its exit code.
+
+        Raises:
+            ForkServerLostError: nobody knows how it ended.
+        """
+        received = b""
+        while more := await self._receive():
+            received += more
+            if len(received) >= _MAX_REPORT_BYTES:
+                return received, -signal.SIGKILL  # see `end`
+        report, _, last_line = received.rpartition(b"\n")
+        try:
+            exit_code = int(last_line)
+        except ValueError:
+            self.suspect = True
+            raise ForkServerLostError from None
+        # Children are copies: whoever makes one crash learns where things are in the next, unless that starts afresh.
+        self.suspect = exit_code < 0 and -exit_code not in (signal.SIGKILL, signal.SIGXCPU)
+        return report, exit_code
+
+    async def end(self) -> None:
+        """See that it is gone, whatever it does."""
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while await self._receive():
+                    pass
+        except TimeoutError:  # the fork server hangs
+            self.suspect = True
+            await self._server.end()
+        self._line.close()
+
+    async def _receive(self) -> bytes:
+        try:
+            return await asyncio.get_running_loop().sock_recv(self._line, _MAX_REPORT_BYTES)
+        except ConnectionResetError:
+            return b""
 
 
 class DecodeProcesses:
-    """Gives out processes; once it is told to, keeps one in store. Belongs to one event loop."""
+    """Has uploads decoded by a fork server; one that was told to keep one has it before the first upload, and between.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self) -> None:
         self._keeps = False
-        self._spare: DecodeProcess | None = None
+        self._server: ForkServer | None = None
+        self._one_starts = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
 
     def keep_one(self) -> None:
         """From now on, have one ready before it is asked for."""
         self._keeps = True
-        self.refill()
+        self._starting = asyncio.create_task(self._start())
 
-    def refill(self) -> None:
-        """Start the next one, unless there is one."""
-        if self._keeps and self._spare is None and (self._starting is None or self._starting.done()):
-            self._starting = asyncio.create_task(self._start())
-
-    async def hand_over(self, upload: Path, samples: Path, limits: DecodeLimits) -> DecodeProcess:
-        """A process that has been given its upload."""
-        spare, self._spare = self._spare, None
-        if spare:
-            if spare.give(upload, samples, limits):
-                return spare
-            await spare.end()  # somebody killed it while it waited
-        process = await DecodeProcess.start()
-        process.give(upload, samples, limits)
-        return process
+    @contextlib.asynccontextmanager
+    async def decoding(self, upload: Path, samples: Path, limits: DecodeLimits) -> AsyncIterator[DecodeProcess]:
+        """A process that has been given its upload; afterwards it is gone."""
+        server = await self._ready()
+        server.uploads += 1
+        process: DecodeProcess | None = None
+        try:
+            process = server.fork(upload, samples, limits)
+            yield process
+        finally:
+            await asyncio.shield(self._leave(server, process))
 
     async def stop(self) -> None:
-        """End the one in store."""
+        """End the fork server, once it has no upload any more."""
         self._keeps = False
         if self._starting:
             await asyncio.wait({self._starting})
-        spare, self._spare = self._spare, None
-        if spare:
-            await spare.end()
+        await self._end_if_idle(self._server)
+
+    async def _ready(self) -> ForkServer:
+        async with self._one_starts:
+            if self._server is None:
+                self._server = await ForkServer.start()
+            return self._server
 
     async def _start(self) -> None:
         with contextlib.suppress(OSError):  # no memory for one now; the next upload will say so if that lasts
-            self._spare = await DecodeProcess.start()
+            await self._ready()
+
+    async def _leave(self, server: ForkServer, process: DecodeProcess | None) -> None:
+        if process:
+            await process.end()
+        server.uploads -= 1
+        if process and process.suspect and server is self._server:
+            self._server = None
+            if self._keeps:
+                self.keep_one()
+        await self._end_if_idle(server)
+
+    async def _end_if_idle(self, server: ForkServer | None) -> None:
+        if server and not server.uploads and not (self._keeps and server is self._server):
+            if server is self._server:
+                self._server = None
+            await server.end()

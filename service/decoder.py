@@ -11,10 +11,13 @@ from typing import Any
 from service import audio_header
 from service.audio_io import DecodedRecording
 from service.decode_limits import DecodeLimits
-from service.decode_process import DecodeProcesses
+from service.decode_process import DecodeProcesses, ForkServerLostError
 from service.problems import Problem
 
 __all__ = ["DecodeLimits", "Decoder", "too_long"]
+
+# The fork server may have been killed while it waited, and its successor with an upload of somebody else.
+_ATTEMPTS = 3
 
 
 class Decoder:
@@ -25,11 +28,11 @@ class Decoder:
         self._processes = DecodeProcesses()
 
     def start(self) -> None:
-        """Have a process ready before there is an upload; until then, and without, each upload waits for its own."""
+        """Have a fork server ready before there is an upload, and keep it; without, who comes alone waits for one."""
         self._processes.keep_one()
 
     async def stop(self) -> None:
-        """End the process that is ready."""
+        """End the fork server."""
         await self._processes.stop()
 
     async def decode(
@@ -74,15 +77,20 @@ class Decoder:
         return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=tuple(warnings), mono=mono)
 
     async def _run_child(self, upload: Path, samples: Path, limits: DecodeLimits) -> dict[str, Any]:
-        process = await self._processes.hand_over(upload, samples, limits)
-        try:
-            async with asyncio.timeout(limits.timeout_s):
-                report, status = await process.report()
-        except TimeoutError as error:
-            raise _too_costly(limits) from error
-        finally:
-            await process.end()
-            self._processes.refill()
+        for _ in range(_ATTEMPTS):
+            try:
+                async with (
+                    self._processes.decoding(upload, samples, limits) as process,
+                    asyncio.timeout(limits.timeout_s),
+                ):
+                    report, status = await process.report()
+                break
+            except ForkServerLostError:
+                continue
+            except TimeoutError as error:
+                raise _too_costly(limits) from error
+        else:
+            raise Problem("audio_unreadable", "The file makes the decoder fail, again and again.")
         if status < 0:
             if -status in (9, 24):  # killed by the kernel for memory, or over its CPU limit
                 raise _too_costly(limits)

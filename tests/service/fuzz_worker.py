@@ -54,11 +54,9 @@ def _decode(upload: Path, target: Path, report: int) -> int:
     """What the child does; anything unforeseen is exit code 3."""
     signal.alarm(int(HANG_S))
     try:
-        os.dup2(os.open(upload, os.O_RDONLY), 0)
-        os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-        os.dup2(report, 2)
-        sys.argv = ["decode_child", str(MAX_SECONDS), str(MAX_BYTES), str(MEMORY_BYTES), str(CPU_S)]
-        decode_child.main()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders chat there
+        source, samples = os.open(upload, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        decode_child.decode_confined(source, samples, report, (MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S))
     except BaseException:
         return 3
     return 0

@@ -109,6 +109,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def children_of(process: int) -> list[int]:
+    """Process numbers; none where it has gone."""
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
+
+
 def noise(seconds: float, rate: int = 16_000) -> bytes:
     """A WAV of noise."""
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * rate)).astype(np.float32)

@@ -16,7 +16,7 @@ import torch
 from model.config import ModelConfig
 from model.export import export_int8
 from model.network import EmbeddingNet
-from tests.service.harness import RunningServer, StartServer, encoded, noise, post, unpack
+from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, unpack
 from tests.service.test_bad_uploads import problem_of
 
 
@@ -169,13 +169,9 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
 
 
 def decoders(server: RunningServer) -> list[int]:
-    """Children of the server that have an upload; one more may wait for the next."""
-    return [child for child in all_children(server) if has_upload(child)]
-
-
-def all_children(server: RunningServer) -> list[int]:
-    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    """Children of the fork server that have an upload."""
+    forks = [child for fork_server in children_of(server.process.pid) for child in children_of(fork_server)]
+    return [child for child in forks if has_upload(child)]
 
 
 def has_upload(process: int) -> bool:
@@ -187,7 +183,7 @@ def has_upload(process: int) -> bool:
 
 def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
     server = start_server()
-    while not (waiting := all_children(server)):
+    while not (waiting := children_of(server.process.pid)):
         pass
     for child in waiting:
         os.kill(child, signal.SIGKILL)
