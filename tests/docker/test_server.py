@@ -38,7 +38,7 @@ def _separate(stack: Stack, recording: Path) -> dict[str, bytes]:
 def test_its_own_check_sees_it_get_well_and_sick_and_well_again(stack: Stack) -> None:
     assert stack.health_seen[-1] == "healthy"
     assert "unhealthy" not in stack.health_seen
-    for path in ("/livez", "/readyz", "/metrics"):
+    for path in ("/livez", "/readyz", "/metrics", "/", "/page/files/main.js", "/page/files/examples/two_speakers.flac"):
         assert stack.http.get(path).status_code == 200
     docker("kill", "--signal", "STOP", stack.container)  # it hangs
     stack.wait_for_health("unhealthy")
