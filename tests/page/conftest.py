@@ -22,8 +22,10 @@ NO_CHROMIUM = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for the tests of a module. Playwright holds the event loop of its thread for as long as it is open, and
-    other tests want theirs."""
+    """One browser for the tests of a module.
+
+    Playwright holds its thread's event loop for as long as it is open, and other tests want theirs.
+    """
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if path is None:
         pytest.skip(NO_CHROMIUM)
