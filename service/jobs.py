@@ -152,7 +152,8 @@ class Jobs:
             audio_seconds=job.audio_seconds,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created)),
             expires_in_s=None if job.state in UNFINISHED else max(0.0, round(self._limits.keep_s - job.age_s, 1)),
-            problem=job.problem or self._runner.obstacle(job.id),
+            # The runner may know of an obstacle before the store knows that the job waits again.
+            problem=self._runner.obstacle(job.id) if job.state == "queued" else job.problem,
             result=f"/jobs/{job.id}/result" if job.state == "done" else None,
         )
 
