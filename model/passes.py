@@ -26,8 +26,8 @@ Sink = Callable[[Samples], None]
 
 _SEGMENTS_AT_ONCE = 2
 _KEPT_BYTES = 64 * 1024 * 1024
-"""Embeddings up to this size are kept from listening to masking, as bytes: of a recording of about two and a half
-minutes. Longer ones are embedded twice instead."""
+"""Embeddings up to this size are kept from listening to masking: as they are, of a recording of up to 40 seconds; as
+bytes, of one of up to two and a half minutes. Longer ones are embedded twice instead."""
 _KEPT_STEPS = np.float32(127.0)
 """Steps of a kept embedding from 0 to 1. NumPy's conversions to and from bytes are several times faster than those of
 float16."""
@@ -45,12 +45,13 @@ class Listening:
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
-        self._kept: list[tuple[segments.Segment, NDArray[np.int8]]] | None = []
+        self._kept: list[tuple[segments.Segment, NDArray[np.int8] | clustering.Vectors]] | None = []
         self._kept_bytes = 0
         self._sample = clustering.EmbeddingSample()
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
+        self._kept_as_bytes = 4 * frames * config.bands * config.embedding_dim > _KEPT_BYTES
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""
@@ -90,8 +91,9 @@ class Listening:
         else:
             for segment, kept in self._kept:
                 with self._clock.stage("keep"):
-                    embeddings = kept.astype(np.float32)
-                    embeddings *= 1.0 / _KEPT_STEPS
+                    embeddings = kept.astype(np.float32, copy=False)
+                    if self._kept_as_bytes:
+                        embeddings *= 1.0 / _KEPT_STEPS
                 yield segment, embeddings
 
     def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
@@ -113,8 +115,10 @@ class Listening:
     def _keep(self, segment: segments.Segment, embeddings: clustering.Vectors) -> None:
         if self._kept is None:
             return
-        steps = embeddings * _KEPT_STEPS
-        kept = np.rint(steps, out=steps).astype(np.int8)
+        kept: NDArray[np.int8] | clustering.Vectors = embeddings
+        if self._kept_as_bytes:
+            steps = embeddings * _KEPT_STEPS
+            kept = np.rint(steps, out=steps).astype(np.int8)
         self._kept.append((segment, kept))
         self._kept_bytes += kept.nbytes
         if self._kept_bytes > _KEPT_BYTES:

@@ -23,7 +23,7 @@ Masks = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class SegmentLayout:
-    """How long segments are and how far neighbours overlap, in frames of the network."""
+    """How long segments are and how far neighbours overlap, in frames of the network; see `cut` for the last one."""
 
     frames: int = 1250
     overlap: int = 125
@@ -72,10 +72,11 @@ def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock
 
 
 def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]:
-    """Cut a run of frames into segments of one length.
+    """Cut a run of frames into segments of one length, but for the last one.
 
-    The last segment reaches back as far as it must to be as long as the others; a recording shorter than a segment
-    is one shorter segment. No frames give no segments.
+    Where little is left over at the end, the last segment is up to half a step longer, since one more segment would
+    read most of it twice. Else there is one more, which reaches back as far as it must to be as long as the others. A
+    recording shorter than a segment is one shorter segment. No frames give no segments.
     """
     step = layout.frames - layout.overlap
     start = 0
@@ -89,10 +90,12 @@ def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]
             start += step
     if waiting is None or len(waiting) == 0:
         return
-    yield Segment(start, waiting[: layout.frames])
     rest = len(waiting) - layout.frames
-    if rest > 0:
-        yield Segment(start + rest, waiting[rest:])
+    if rest <= step // 2:
+        yield Segment(start, waiting)
+        return
+    yield Segment(start, waiting[: layout.frames])
+    yield Segment(start + rest, waiting[rest:])
 
 
 def batches(segments: Iterable[Segment], most: int) -> Iterator[list[Segment]]:

@@ -60,13 +60,11 @@ class OracleEmbedder:
         loudest = features.band_magnitude(power, config).argmax(0)
         self.embeddings = np.eye(config.embedding_dim, dtype=np.float32)[loudest]
         frames = np.zeros((len(loudest), 1), np.float32)
-        self.starts = itertools.cycle([segment.start for segment in cut([frames], self.layout)])
+        self.places = itertools.cycle([slice(s.start, s.start + len(s.magnitude)) for s in cut([frames], self.layout)])
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The planted embeddings of the next segments, whatever the features."""
-        taken = [
-            self.embeddings[start:][: self.layout.frames] for start in itertools.islice(self.starts, len(features))
-        ]
+        taken = [self.embeddings[place] for place in itertools.islice(self.places, len(features))]
         assert features.shape == (len(taken), *taken[0].shape[:2])
         return np.stack(taken)
 

@@ -163,14 +163,18 @@ def test_confidence_and_activity_of_oracle_embeddings(example, oracle):
         assert all(start - 0.1 <= s.start_s and s.end_s <= end + 0.1 for s in report.active)
 
 
-def test_embedding_twice_changes_next_to_nothing(separator, example, monkeypatch):
-    """Recordings too long for their embeddings to be kept are embedded a second time instead."""
+@pytest.mark.parametrize(("share", "atol"), [(0.5, 1e-3), (0.0, 0.0)])
+def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, monkeypatch, share, atol):
+    """Those of a longer recording are kept as bytes; of one too long for that, they are computed a second time."""
     mixture = example("two_speakers").mixture
     kept = separator.separate(mixture, 16_000).stems
-    monkeypatch.setattr("model.passes._KEPT_BYTES", 0)
+    config = separator.embedder.config
+    frames = len(mixture) / 16_000 * config.sample_rate / config.hop
+    all_bytes = 4 * frames * config.bands * config.embedding_dim
+    monkeypatch.setattr("model.passes._KEPT_BYTES", int(share * all_bytes))
     again = separator.separate(mixture, 16_000).stems
-    # They are kept as bytes.
-    np.testing.assert_allclose(again, kept, atol=1e-3)
+    assert bool((again == kept).all()) == (share == 0)
+    np.testing.assert_allclose(again, kept, atol=atol)
 
 
 @pytest.mark.parametrize("kept", [True, False])
