@@ -49,14 +49,14 @@ def main() -> None:
 
 
 def measure(path: Path, precision: str, threads: int, rounds: int) -> dict[str, object]:
-    """One row: a model beside matrix products of its precision."""
+    """One row: a model with a segment for every thread, beside matrix products of its precision."""
     embedder = OnnxEmbedder(path, "cpu", threads)
     config, frames = embedder.config, SegmentLayout().frames
-    heard = np.random.default_rng(0).normal(-2.0, 1.5, (1, frames, config.bands)).astype(np.float32)
+    heard = np.random.default_rng(0).normal(-2.0, 1.5, (threads, frames, config.bands)).astype(np.float32)
     product = matrix_product(precision, threads)
     calls = {"embed": timed(lambda: embedder.embed(heard)), "product": timed(product)}
     found = in_turn(calls, rounds)
-    audio_s = frames * config.hop / config.sample_rate
+    audio_s = threads * frames * config.hop / config.sample_rate
     per_s = multiply_adds_per_s(config)
     floors = [t / (ROWS * INNER * COLUMNS) * per_s * audio_s for t in found["product"]]
     rate = ROWS * INNER * COLUMNS / median(found["product"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.errors import ModelError, ProviderError
-from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, open_session, runner
+from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, Bound, Run, SideBySide, open_session, run
 from model.runtime_check import CUDA, check_installation, cuda_trouble
+from model.threads import usable_cores
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float16", "int8"]
@@ -62,6 +64,7 @@ class OnnxEmbedder:
         model_hash: first 12 hex digits of the file's SHA-256.
         provider: the execution provider that the session really uses.
         fallback: why device="auto" did not take CUDA; None where it did, or where it was not asked to.
+        calls_at_once: calls from different threads that gain by running at the same time.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class OnnxEmbedder:
                 "expected an ONNX file that training/train.py wrote."
             ) from error
 
-        def opened(on_gpu: bool) -> onnxruntime.InferenceSession:
+        threads = threads or usable_cores()
+
+        def opened(on_gpu: bool, threads: int = threads) -> onnxruntime.InferenceSession:
             try:
                 return open_session(content, on_gpu, threads, gpu_memory_bytes)
             except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
@@ -112,7 +117,12 @@ class OnnxEmbedder:
                 session = opened(on_gpu=False)
         self.provider: str = session.get_providers()[0]
         self.fallback = trouble
-        self._run = runner(session)
+        self.calls_at_once = 1 if self.provider == CUDA else threads
+        self._run: Run = functools.partial(run, session)
+        if self.provider == CUDA:
+            self._run = Bound(session, "cuda")
+        elif threads > 1:
+            self._run = SideBySide(session, opened(on_gpu=False, threads=1), threads)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""

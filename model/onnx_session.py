@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from model.runtime_check import CUDA
-from model.threads import usable_cores
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -23,14 +24,14 @@ onnxruntime.disable_telemetry_events()
 
 
 def open_session(
-    content: bytes, on_gpu: bool, threads: int | None, gpu_memory_bytes: int
+    content: bytes, on_gpu: bool, threads: int, gpu_memory_bytes: int = GPU_MEMORY_BYTES
 ) -> onnxruntime.InferenceSession:
     """A session for the network in an ONNX file's `content`, on the GPU if it can be had; see `get_providers()`.
 
     Raises whatever ONNX Runtime raises where the content is damaged.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # The level above is for convolutions, which there are none of; with ONNX Runtime 1.32 it crashes on float16 LSTMs.
@@ -52,16 +53,60 @@ def cuda_options(memory_bytes: int) -> dict[str, str]:
     }
 
 
-def runner(session: onnxruntime.InferenceSession) -> Run:
-    """How to run a network in this session: features in, embeddings out, both in the host's memory."""
-    if session.get_providers()[0] == CUDA:
-        return Bound(session, "cuda")
+def run(session: onnxruntime.InferenceSession, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(segments, frames, bands) -> (segments, frames, bands, dim), on the threads of the session."""
+    embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: features})[0]
+    return embeddings
 
-    def run(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: features})[0]
+
+class SideBySide:
+    """Runs a network on the cores of a CPU: each segment on one of them, and one that is alone on all.
+
+    The recurrence is one small product after the other, and loses more by sharing each among cores than segments lose
+    that run side by side. A segment that nothing runs beside may have the other cores, too.
+    """
+
+    def __init__(
+        self, on_all: onnxruntime.InferenceSession, on_one: onnxruntime.InferenceSession, threads: int
+    ) -> None:
+        """Args: on_all, on_one: the network in a session of `threads` threads, 2 or more, and in one of a single."""
+        self._on_all, self._on_one = on_all, on_one
+        self._helpers = ThreadPoolExecutor(threads - 1, "segment")
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(segments, frames, bands) -> (segments, frames, bands, dim); at least one segment. From any thread."""
+        with self._lock:
+            alone = self._calls == 0
+            self._calls += 1
+        try:
+            if alone:
+                return run(self._on_all, features) if len(features) == 1 else self._on_a_core_each(features)
+            return run(self._on_one, features)
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    def _on_a_core_each(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        dim = self._on_one.get_outputs()[0].shape[-1]
+        embeddings = np.empty((*features.shape, dim), np.float32)
+        first, *others = zip(features[:, None], embeddings[:, None], strict=True)
+        running = [self._helpers.submit(self._run_into, *other) for other in others]
+        try:
+            self._run_into(*first)
+        finally:
+            wait(running)  # they write into what would be gone
+        for other in running:
+            other.result()
         return embeddings
 
-    return run
+    def _run_into(self, features: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
+        """On one thread, and into memory that is there: another hundred megabytes for a copy would be felt."""
+        binding = self._on_one.io_binding()
+        binding.bind_cpu_input(INPUT, features)
+        binding.bind_output(OUTPUT, "cpu", 0, np.float32, embeddings.shape, embeddings.ctypes.data)
+        self._on_one.run_with_iobinding(binding)
 
 
 class Bound:

@@ -17,6 +17,7 @@ from model.activity import EnergyTrack
 from model.embedder import Embedder
 from model.recording import Recording, Samples
 from model.separation import Outcome, StageClock, StemReport
+from model.threads import usable_cores
 
 MaskKind = Literal["soft", "hard"]
 Progress = Callable[[float], None]
@@ -24,7 +25,8 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
 
-_SEGMENTS_AT_ONCE = 2
+_SEGMENTS_AT_ONCE = min(4, max(2, usable_cores()))
+"""For a core each; a segment takes about a hundred megabytes while it is embedded."""
 _KEPT_BYTES = 64 * 1024 * 1024
 """Embeddings up to this size are kept from listening to masking: as they are, of a recording of up to 40 seconds; as
 bytes, of one of up to two and a half minutes. Longer ones are embedded twice instead."""

@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     settings = settings or Settings()
     separator = separator or load_separator(settings)
     embedder = separator.embedder
-    batcher = MicroBatcher(embedder)
+    batcher = MicroBatcher(embedder, at_once=embedder.calls_at_once if isinstance(embedder, OnnxEmbedder) else 1)
     separator = Separator(batcher, separator.layout)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
     limits = EngineLimits(

@@ -1,8 +1,8 @@
 """Segments of several recordings run as one call of the network, and everybody gets their turn.
 
 There is no thread for it: of the callers that wait, one runs a batch for all of them, then the next one does. A caller
-that is alone waits for nothing and is handed over to nobody. While a batch runs the next one gathers, so that nobody
-needs to linger for company either. Axes: (segment, frame, band, dim).
+that is alone waits for nothing and is handed over to nobody. While as many batches run as the network may have at once,
+the next one gathers, so that nobody needs to linger for company either. Axes: (segment, frame, band, dim).
 """
 
 from __future__ import annotations
@@ -54,14 +54,22 @@ class MicroBatcher:
     embeddings do not depend on what runs beside them.
     """
 
-    def __init__(self, embedder: Embedder, most_frames: int = MOST_FRAMES) -> None:
+    def __init__(self, embedder: Embedder, most_frames: int = MOST_FRAMES, at_once: int = 1) -> None:
+        """Batch for an embedder.
+
+        Args:
+            embedder: runs the batches.
+            most_frames: in a batch, unless fewer than `at_once` segments.
+            at_once: calls of the embedder that gain by running at the same time.
+        """
         self.embedder = embedder
         self._most_frames = most_frames
+        self._at_once = at_once
         self._changed = threading.Condition()
         self._waiting: list[_Segment] = []
         self._now = 0
         self._had: dict[int, int] = {}
-        self._runs = False
+        self._running = 0
         self.batch_sizes: collections.Counter[int] = collections.Counter()
         """How many calls had how many segments."""
 
@@ -91,7 +99,7 @@ class MicroBatcher:
         """Put the calling thread's segments in line, one after the other."""
         thread, frames = threading.get_ident(), padded.shape[1]
         with self._changed:
-            if not self._waiting and not self._runs:
+            if not self._waiting and not self._running:
                 self._had.clear()  # nobody is owed anything
             begin = max(self._now, self._had.get(thread, 0))
             mine = [_Segment(item, begin + index * frames) for index, item in enumerate(padded)]
@@ -102,18 +110,19 @@ class MicroBatcher:
     def _batch_or_wait(self, mine: list[_Segment]) -> list[_Segment]:
         """The next batch, for the caller to run; or nothing, after waiting for somebody else's batch."""
         with self._changed:
-            if self._runs:
-                self._changed.wait()
-                return []
             if all(segment.done for segment in mine):
+                return []
+            if self._running == self._at_once or not self._waiting:
+                self._changed.wait()
                 return []
             self._waiting.sort(key=lambda segment: segment.turn)  # stable: in order of arrival where turns are equal
             first = self._waiting[0]
-            most = max(1, self._most_frames // len(first.features))
+            # Beside others, a call has one core: whoever else waits is better off with the next that is free.
+            most = 1 if self._running else max(self._at_once, self._most_frames // len(first.features))
             batch = [s for s in self._waiting if s.features.shape == first.features.shape][:most]
             self._waiting = [s for s in self._waiting if s not in batch]
             self._now = max(self._now, first.turn)
-            self._runs = True
+            self._running += 1
             return batch
 
     def _run(self, batch: list[_Segment]) -> None:
@@ -127,5 +136,5 @@ class MicroBatcher:
                 segment.error = error
         finally:
             with self._changed:
-                self._runs = False
+                self._running -= 1
                 self._changed.notify_all()

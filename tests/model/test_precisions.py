@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -69,6 +71,17 @@ def test_in_8_bits_neighbours_change_nothing_bit_for_bit(files, threads):
     for together in ([0, 1], [1, 0], [2, 0], [4, 1, 0], [0, 1, 2, 3, 4], [0, 0, 0, 3, 3, 2, 1, 4, 0]):
         for index, found in zip(together, embedder.embed(heard[together]), strict=True):
             assert found.tobytes() == alone[index].tobytes()
+
+
+def test_in_8_bits_it_does_not_matter_which_cores_a_segment_has(files):
+    """A core each in one call, a core each in calls of several threads, or all cores for one: the same bytes."""
+    embedder = OnnxEmbedder(files / "int8.onnx", "cpu", 3)
+    heard = loud_and_soft(400)
+    expected = [embedder.embed(segment[None])[0].tobytes() for segment in heard]
+    assert [found.tobytes() for found in embedder.embed(heard)] == expected
+    with ThreadPoolExecutor(len(heard)) as pool:
+        calls = [pool.submit(embedder.embed, heard[[i, i - 1]]) for i in [*range(len(heard))] * 4]
+        assert [call.result()[0].tobytes() for call in calls] == expected * 4
 
 
 @pytest.mark.parametrize("precision,worst,mean", [("int8", 0.95, 0.998), ("float16", 0.999, 0.99999)])

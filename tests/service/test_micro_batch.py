@@ -131,6 +131,22 @@ def test_a_failure_reaches_those_it_concerns_and_nobody_else(busy: tuple) -> Non
     assert batcher.embed(marked(4.0))[0, 0, 0, 0] == 4.0
 
 
+def test_with_cores_for_two_calls_a_newcomer_runs_at_once_and_a_third_waits(pool: ThreadPoolExecutor) -> None:
+    embedder = GatedEmbedder()
+    batcher = MicroBatcher(embedder, at_once=2)
+    long = pool.submit(batcher.embed, marked(1.0, 2.0, 3.0))
+    embedder.entered.acquire()
+    short = pool.submit(batcher.embed, marked(4.0, 5.0))
+    embedder.entered.acquire()
+    third = pool.submit(batcher.embed, marked(6.0))
+    while len(batcher._waiting) < 2:
+        pass
+    assert embedder.calls == [[1.0, 2.0, 3.0], [4.0]]  # it leaves its second segment to whoever is free
+    embedder.gate.release(10)
+    assert [f.result(10)[:, 0, 0, 0].tolist() for f in (long, short, third)] == [[1.0, 2.0, 3.0], [4.0, 5.0], [6.0]]
+    assert sum(map(len, embedder.calls)) == 6
+
+
 def test_nothing_in_nothing_out(tmp_path: Path) -> None:
     export_int8(EmbeddingNet(CONFIG), tmp_path / "model.onnx")
     batcher = MicroBatcher(OnnxEmbedder(tmp_path / "model.onnx", "cpu"))
