@@ -20,6 +20,9 @@ def accepted_types(request: Request) -> str | None:
 class PackageResponse(FileResponse):
     """A packed file, and how long each stage took; `held` is closed when it is sent, or cannot be."""
 
+    chunk_size = 2**20
+    """Bytes read at a time, each in a turn of a thread: the base class's 64 KiB take a tenth of a short answer's time."""
+
     def __init__(self, package: Package, held: AsyncExitStack) -> None:
         seconds = package.manifest.stage_seconds
         timing = ", ".join(f"{stage};dur={value * 1000:.1f}" for stage, value in seconds.items())
