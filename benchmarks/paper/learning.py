@@ -35,7 +35,13 @@ class Trained:
 
 
 def learn(row: Row, config: TrainConfig, corpus: Corpus, folder: Path, interruption: Interruption) -> Trained | None:
-    """Train a row's network, or what is left of it; None if somebody asked to stop before the end."""
+    """Train a row's network, or what is left of it; None if somebody asked to stop before the end.
+
+    Raises:
+        TrainingError: it starts from a network that has not been trained.
+    """
+    if row.after:
+        config = dataclasses.replace(config, init=str(folder.parent / row.after / LATEST))
     torch.manual_seed(config.seed)
     sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
     state = train.begin(config, sampler, torch.device("cpu"))

@@ -8,6 +8,8 @@ import numpy as np
 
 from benchmarks.paper.hearing import Heard, Masker, outputs
 from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
+from benchmarks.paper.rows import Kind
+from benchmarks.paper.two_heads import EmbeddingHead
 from model import clustering, features, masks
 from model.embedder import Embedder
 
@@ -16,6 +18,17 @@ Method = Callable[[Heard], Masker]
 SEED = 0
 CUT_WIDTH = 0.5
 """Of the Gaussian kernel on embeddings, which lie on the unit sphere."""
+
+
+def of(kind: Kind, embedder: Embedder) -> Method:
+    """What is done with the numbers of a row's network."""
+    match kind:
+        case "masks":
+            return direct_masks(embedder)
+        case "both":
+            return deep_clustering(EmbeddingHead(embedder))
+        case _:
+            return deep_clustering(embedder)
 
 
 def deep_clustering(embedder: Embedder) -> Method:

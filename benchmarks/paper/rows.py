@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Literal
 
-from benchmarks.paper import direct
+from benchmarks.paper import direct, two_heads
 from model.config import ModelConfig
-from training.mixtures import MixtureConfig
+from training.mixtures import MixtureConfig, Weighting
 from training.objectives import Objective, parse_objective
 from training.train_config import TrainConfig
 
@@ -14,6 +15,7 @@ SAMPLE_RATE = 8_000
 FRAMES = 100
 """Of a training mixture, and of a segment that is clustered alone: the paper's number, at twice its hop."""
 BATCH = 8
+Kind = Literal["embeddings", "masks", "both"]
 TWO, TWO_AND_THREE = (0.0, 1.0), (0.0, 0.5, 0.5)
 
 
@@ -24,10 +26,16 @@ class Row:
     Attributes:
         name: of its folder.
         title: in the table.
-        dim: what the network gives for each bin: coordinates of an embedding, or masks.
+        dim: numbers that the network gives for each bin.
         num_sources: chances of 1, 2, 3... sources in training.
         objective: what it minimises.
-        is_direct: its outputs are masks, one per source, and there is nothing to cluster.
+        kind: what the numbers are: coordinates of an embedding; masks, with nothing to cluster; or first the one, then
+            the other.
+        weighting: what a bin weighs in the objective.
+        after: the row whose network this one starts from; empty for random weights.
+        share: of the hours of mixtures.
+        learning_rate: the highest.
+        sharpness: of the masks in the objective.
         lists: what it is tested on, by the list's name.
     """
 
@@ -36,11 +44,16 @@ class Row:
     dim: int
     objective: Objective
     num_sources: tuple[float, ...] = TWO
-    is_direct: bool = False
+    kind: Kind = "embeddings"
+    weighting: Weighting = "magnitude"
+    after: str = ""
+    share: float = 1.0
+    learning_rate: float = 3e-3
+    sharpness: float = direct.SHARPNESS
     lists: tuple[str, ...] = ("valid_closed_2mix", "test_2mix")
 
     def config(self, data: str, hours: float, seed: int) -> TrainConfig:
-        """All rows alike but for what the row is about; `hours` of mixtures are heard.
+        """All rows alike but for what the row is about; `hours` of mixtures are heard, or the row's share of them.
 
         Its own `objective` is not used: that of the row may be one that the trainer does not offer.
         """
@@ -53,35 +66,54 @@ class Row:
             layers=2,
             hidden=128,
             frames_per_step=2,
-            mask_sharpness=direct.SHARPNESS,
+            mask_sharpness=self.sharpness,
         )
         config = TrainConfig(
             data=data,
-            weighting="magnitude",
+            weighting=self.weighting,
             steps=1,
             frames=FRAMES,
             batch=BATCH,
-            learning_rate=3e-3,
+            learning_rate=self.learning_rate,
             seed=seed,
             device="cpu",
             precision="float32",
             mixtures=MixtureConfig(self.num_sources, sound_chance=0.0),
             network=network,
         )
-        return dataclasses.replace(config, steps=max(1, round(hours * 3600.0 / config.seconds_per_step)))
+        return dataclasses.replace(config, steps=max(1, round(self.share * hours * 3600.0 / config.seconds_per_step)))
 
 
 _AFFINITY = parse_objective("affinity")
 _THREE = ("valid_closed_2mix", "test_2mix", "test_3mix")
+_THEN: dict[str, Any] = {"after": "dc-20", "share": 0.5, "learning_rate": 1e-3, "sharpness": 5.0}
+"""A second stage, as the shipped model has them: objectives that learn little from random weights."""
 
 ROWS = (
     Row("dc-20", "deep clustering, D = 20", 20, _AFFINITY, lists=_THREE),
-    Row("fixed-order", "masks, fixed order", 2, [(1.0, direct.fixed_order)], is_direct=True),
-    Row("pit", "masks, permutation-invariant", 2, [(1.0, direct.permutation_invariant)], is_direct=True),
+    Row("fixed-order", "masks, fixed order", 2, [(1.0, direct.fixed_order)], kind="masks"),
+    Row("pit", "masks, permutation-invariant", 2, [(1.0, direct.permutation_invariant)], kind="masks"),
     Row("dc-20-two-and-three", "deep clustering, D = 20, two and three", 20, _AFFINITY, TWO_AND_THREE, lists=_THREE),
     Row("dc-40", "deep clustering, D = 40", 40, _AFFINITY),
     Row("dc-10", "deep clustering, D = 10", 10, _AFFINITY),
     Row("dc-5", "deep clustering, D = 5", 5, _AFFINITY),
+    Row("dc-20-equal", "deep clustering, D = 20, bins weigh the same", 20, _AFFINITY, weighting="equal"),
+    Row(
+        "dc-20-masks",
+        "deep clustering, D = 20, masks beside the embeddings",
+        20 + two_heads.MASKS,
+        [(1.0, two_heads.affinity_and_masks)],
+        kind="both",
+    ),
+    *(
+        Row(f"then-{name}", f"D = 20, then {objective}", 20, parse_objective(objective), **_THEN)
+        for name, objective in (
+            ("affinity", "affinity"),
+            ("whitened", "whitened_kmeans"),
+            ("attractor", "whitened_kmeans+3*attractor"),
+            ("kmeans-mask", "whitened_kmeans+3*kmeans_mask"),
+        )
+    ),
 )
 """In the order in which they are trained: what the others are compared with comes first."""
 

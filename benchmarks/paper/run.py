@@ -144,7 +144,7 @@ def train_and_test(row: Row, about: Experiment, corpus: Corpus, lists: Lists, ou
         trained = learning.learn(row, config, corpus, out / row.name, interruption)
     if trained is None:
         raise KeyboardInterrupt
-    method = (methods.direct_masks if row.is_direct else methods.deep_clustering)(TorchEmbedder(trained.network))
+    method = methods.of(row.kind, TorchEmbedder(trained.network))
     result = {
         "title": row.title,
         "trained_on": "2" if len(row.num_sources) == 2 else "2, 3",

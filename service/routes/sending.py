@@ -21,7 +21,7 @@ class PackageResponse(FileResponse):
     """A packed file, and how long each stage took; `held` is closed when it is sent, or cannot be."""
 
     chunk_size = 2**20
-    """Bytes read at a time, each in a turn of a thread: the base class's 64 KiB take a tenth of a short answer's time."""
+    """Bytes read in a turn of a thread. With the 64 KiB of the base class, turns take a tenth of a short answer."""
 
     def __init__(self, package: Package, held: AsyncExitStack) -> None:
         seconds = package.manifest.stage_seconds

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from benchmarks.paper import direct, learning, methods
+from benchmarks.paper import direct, learning, methods, two_heads
 from benchmarks.paper.hearing import hear
 from benchmarks.paper.normalised_cuts import normalised_cuts
 from benchmarks.paper.rows import MAIN, Row
@@ -15,6 +15,7 @@ from benchmarks.paper.scoring import by_pairing, score, score_ideal
 from model.config import ModelConfig
 from model.masks import labels_to_masks
 from tests.benchmarks.conftest import ROOT
+from training.errors import TrainingError
 from training.evaluation.mixture_list import read_list
 from training.interruption import Interruption
 from training.mixtures import Batch
@@ -163,3 +164,48 @@ def test_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp
 def test_unit_outputs_reach_nearly_pure_masks():
     pure = normalize(torch.tensor([1.0, -1.0]), dim=-1)
     assert (direct.SHARPNESS * pure).softmax(-1)[0] > 1 - 1e-5
+
+
+def test_the_head_with_embeddings_is_clustered_and_the_one_with_masks_is_not():
+    """Right embeddings beside masks that say nothing: what comes out is what the embeddings say."""
+    heard = hear(EXAMPLES[0], CONFIG)
+    right = np.moveaxis(heard.ideal(), 0, -1)
+    both = np.concatenate((np.pad(right, ((0, 0), (0, 0), (0, 18))), np.ones_like(right)), -1) / np.sqrt(3.0)
+
+    class Planted:
+        config = CONFIG
+
+        def embed(self, features):
+            return both[None].astype(np.float32)
+
+    masker = methods.of("both", Planted())(heard)
+    assert heard.improvement_db(masker(heard.whole)) == pytest.approx(heard.improvement_db(heard.ideal()), abs=0.5)
+
+
+def test_both_heads_cost_something_until_both_are_right():
+    batch, right = a_batch()
+    wrong = torch.full_like(right, 0.5)
+
+    def cost(embeddings, masks):
+        return two_heads.affinity_and_masks(torch.cat((embeddings, masks), -1), batch, direct.SHARPNESS).item()
+
+    assert cost(right, right.flip(-1)) == pytest.approx(0.0, abs=1e-3)
+    assert cost(right, wrong) > 0.1
+    assert cost(wrong, right) > 0.1
+
+
+def test_a_second_stage_starts_from_the_network_of_the_first_and_needs_it(tmp_path, speech):
+    [first, then] = (
+        Row("first", "", 4, parse_objective("affinity")),
+        Row("then", "", 4, parse_objective("whitened_kmeans"), after="first", learning_rate=1e-9),
+    )
+
+    def learned(row):
+        trained = learning.learn(row, row.config("nowhere", 0.003, 0), speech, tmp_path / row.name, Interruption())
+        return trained.network.state_dict()
+
+    with pytest.raises(TrainingError, match="first"):
+        learned(then)
+    begun = learned(first)
+    for name, weight in learned(then).items():
+        torch.testing.assert_close(weight, begun[name], rtol=0, atol=1e-6)

@@ -33,7 +33,7 @@ def run(folder, *options):
 def done(tmp_path_factory):
     """A folder in which some rows are done, and what was printed."""
     folder = tmp_path_factory.mktemp("paper")
-    finished = run(folder, "--hours", "0.003", "--rows", "dc-20,pit,cuts-embeddings,ideal")
+    finished = run(folder, "--hours", "0.003", "--rows", "dc-20,pit,dc-20-masks,then-whitened,cuts-embeddings,ideal")
     assert finished.returncode == 0, finished.stderr
     return folder, finished.stdout
 
@@ -41,11 +41,11 @@ def done(tmp_path_factory):
 def test_every_row_is_trained_for_its_budget_and_tested_by_both_ways_of_clustering(done):
     folder, _ = done
     rows = json.loads((folder / "out" / "results.json").read_text())["rows"]
-    assert list(rows) == ["dc-20", "pit", "cuts-embeddings", "ideal"]
-    for name in ("dc-20", "pit"):
+    assert list(rows) == ["dc-20", "pit", "dc-20-masks", "then-whitened", "cuts-embeddings", "ideal"]
+    for name in ("dc-20", "pit", "dc-20-masks", "then-whitened"):
         assert rows[name]["hours_heard"] == pytest.approx(0.0036, abs=1e-4)  # one step of 8 mixtures of 1.6 s
         assert rows[name]["corpus"] == "0.20 hours of 13 speakers"
-    for name in ("dc-20", "pit", "cuts-embeddings"):
+    for name in ("dc-20", "pit", "dc-20-masks", "then-whitened", "cuts-embeddings"):
         for way in ("global", "local"):
             figures = rows[name]["lists"]["test_2mix"][way]
             assert figures["all"] == pytest.approx((figures["same"] + figures["different"]) / 2)
