@@ -53,21 +53,38 @@ def with_residual(masks: Masks, claimed: Masks) -> Masks:
 
 
 class Clarity:
-    """How clearly the bins of each source are its own: the mean margin, weighted by mask and magnitude."""
+    """How far the stems can be believed, by the soft masks alone: the confidence of each, 0 to 1.
+
+    It is the geometric mean of two things. How clearly the recording came apart: the margin by which bins belong to one
+    source, weighted by magnitude. And how pure the stem is: the part of the energy in its bins that its mask takes,
+    where a mask is read as the chance that a bin is the source's; less what masks that know nothing would take.
+    Either alone orders stems worse by their true SI-SDR, on mixtures of two as of three speakers.
+    """
 
     def __init__(self, num_sources: int) -> None:
-        self._sum = np.zeros(num_sources)
-        self._weight = np.zeros(num_sources)
+        self._margin = 0.0
+        self._magnitude = 0.0
+        self._taken = np.zeros(num_sources)
+        self._there = np.zeros(num_sources)
 
     def push(self, masks: Masks, magnitude: Masks) -> None:
         """Take in a segment: (sources, frames, bands) soft masks and (frames, bands) magnitudes."""
-        weight = masks * magnitude
-        self._weight += weight.sum((1, 2), dtype=np.float64)
-        self._sum += (weight * _margin(masks)).sum((1, 2), dtype=np.float64)
+        self._margin += float((_margin(masks) * magnitude).sum(dtype=np.float64))
+        self._magnitude += float(magnitude.sum(dtype=np.float64))
+        energy = masks * np.square(magnitude)
+        self._there += energy.sum((1, 2), dtype=np.float64)
+        energy *= masks
+        self._taken += energy.sum((1, 2), dtype=np.float64)
 
     def per_source(self) -> tuple[float, ...]:
         """0 to 1 for each source; 0 for one that has nothing."""
-        return tuple(float(s / w) if w > 0 else 0.0 for s, w in zip(self._sum, self._weight, strict=True))
+        if not self._magnitude:
+            return (0.0,) * len(self._there)
+        sources = len(self._there)
+        purity = self._taken / np.maximum(self._there, np.finfo(float).tiny)
+        if sources > 1:
+            purity = np.maximum(0.0, (sources * purity - 1.0) / (sources - 1.0))
+        return tuple(np.sqrt(purity * self._margin / self._magnitude).tolist())
 
 
 def _margin(masks: Masks) -> Masks:

@@ -20,7 +20,7 @@ class StemReport:
 
     Attributes:
         energy_share: its part of the summed energy of the stems; 0 where all are silent.
-        confidence: 0 to 1: how clearly its bins belong to it rather than to another stem, weighted by magnitude.
+        confidence: 0 to 1: how pure it is likely to be; see model.masks.Clarity.
         active: when it is heard.
     """
 

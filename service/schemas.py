@@ -73,7 +73,7 @@ class StemEntry(Body):
 
     file: str = Field(examples=["stem_1.wav"])
     energy_share: float = Field(description="Its part of the summed energy of all stems; 0 where all is silence.")
-    confidence: float = Field(description="0 to 1: how clearly its bins belong to it rather than to another stem.")
+    confidence: float = Field(description="0 to 1: how pure it is likely to be.")
     active: list[StretchEntry] = Field(description="When it is heard.")
     clipped_samples: int = Field(description="Samples that PCM could not hold and that were set to full scale.")
 

@@ -28,8 +28,8 @@ export function percent(share) {
   return share > 0 && share < 0.01 ? "under 1\u00a0%" : `${Math.round(share * 100)}\u00a0%`;
 }
 
-// Measured with training/evaluate.py on 80 mixtures of validation speakers: the SI-SDR of stems whose confidence is CLEAR
-// or more is 10.7 dB in the mean, of those between the two 6.0 dB, of those below FAIR 2.5 dB.
+// Measured on 60 mixtures of two and 60 of three validation speakers. An SI-SDR above 5 dB have all stems whose confidence
+// is CLEAR or more (their median is 9 dB), three in four of those between the two, and one in six of those below FAIR.
 const CLEAR = 0.8;
 const FAIR = 0.7;
 

@@ -143,13 +143,24 @@ def test_the_residual_takes_what_nobody_claims():
     assert masks.claim(decided) == 1.0
 
 
-def test_clarity_is_the_weighted_margin():
+def test_clarity_is_the_mean_of_margin_and_purity():
     clarity = masks.Clarity(2)
     # One loud bin that is clear, and one as loud that nobody can tell; the second source has half of that one only.
     clarity.push(np.array([[[1.0, 0.5]], [[0.0, 0.5]]], np.float32), np.ones((1, 2), np.float32))
     first, second = clarity.per_source()
-    assert first == pytest.approx((1.0 * 1.0 + 0.5 * 0.0) / 1.5)
+    margin, purity = 0.5, (1.0 + 0.5 * 0.5) / (1.0 + 0.5)
+    assert first == pytest.approx(np.sqrt(margin * (2 * purity - 1)))
     assert second == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 5])
+def test_clarity_is_whole_where_masks_are_pure_and_nothing_where_they_know_nothing(num_sources):
+    magnitude = np.ones((3, 5), np.float32)
+    pure, ignorant = masks.Clarity(num_sources), masks.Clarity(num_sources)
+    pure.push(masks.labels_to_masks(np.arange(15).reshape(3, 5) % num_sources, num_sources), magnitude)
+    ignorant.push(np.full((num_sources, 3, 5), 1.0 / num_sources, np.float32), magnitude)
+    assert pure.per_source() == pytest.approx((1.0,) * num_sources)
+    assert ignorant.per_source() == pytest.approx((float(num_sources == 1),) * num_sources, abs=1e-3)
 
 
 def test_clarity_of_silence_is_nothing():
