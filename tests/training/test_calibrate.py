@@ -57,3 +57,18 @@ def test_too_few_speakers_cannot_teach(untaught, tmp_path, capsys):
     assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 5)), "--mixtures", "12"]) == 1
     assert "5 speakers for 'valid'; expected 6 or more" in capsys.readouterr().err
     assert untaught.read_bytes() == before
+
+
+def test_where_nothing_is_heard_the_chances_are_those_before():
+    """Evidence without any connection to the number of sources."""
+    counts = np.arange(3000) % calibrate.MOST + 1
+    observed = np.random.default_rng(0).normal(size=(3000, 2))
+    chances = counting.probabilities(np.zeros(2), calibrate.fit(observed, counts))
+    np.testing.assert_allclose(chances, calibrate.PRIOR, atol=0.03)
+
+
+def test_evidence_outweighs_what_was_believed_before():
+    counts = np.arange(300) % calibrate.MOST + 1
+    observed = counts[:, None] + np.random.default_rng(0).normal(scale=0.05, size=(300, 1))
+    weights = calibrate.fit(observed, counts)
+    assert [int(np.argmax(counting.probabilities(np.array([n]), weights))) + 1 for n in (1.0, 2.0, 3.0)] == [1, 2, 3]
