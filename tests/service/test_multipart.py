@@ -126,7 +126,8 @@ def test_what_never_ends_is_refused_when_it_is_too_long(server: RunningServer, b
         client.sendall(head + f"{len(body):x}\r\n".encode() + body + b"\r\n")  # and no last chunk
         answer = b""
         while b"multipart_malformed" not in answer:
-            assert (more := client.recv(65536)), answer
+            more = client.recv(65536)
+            assert more, answer
             answer += more
         assert answer.startswith(b"HTTP/1.1 400 ")
 
