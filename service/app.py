@@ -115,7 +115,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     try:
         jobs = Jobs(
             settings.data_dir,
-            Pipeline(Decoder(settings.job_workers), background, model, metrics.separated),
+            Pipeline(decoder.beside(settings.job_workers), background, model, metrics.separated),
             job_limits,
         )
     except (OSError, sqlite3.Error) as error:

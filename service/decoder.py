@@ -23,9 +23,13 @@ _ATTEMPTS = 3
 class Decoder:
     """Decodes a bounded number of uploads at a time. Belongs to one event loop."""
 
-    def __init__(self, processes: int) -> None:
-        self._free = asyncio.Semaphore(processes)
-        self._processes = DecodeProcesses()
+    def __init__(self, at_a_time: int, processes: DecodeProcesses | None = None) -> None:
+        self._free = asyncio.Semaphore(at_a_time)
+        self._processes = processes or DecodeProcesses()
+
+    def beside(self, at_a_time: int) -> Decoder:
+        """Another one, whose uploads never wait for those of this one; both have the same fork server."""
+        return Decoder(at_a_time, self._processes)
 
     def start(self) -> None:
         """Have a fork server ready before there is an upload, and keep it; without, who comes alone waits for one."""

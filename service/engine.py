@@ -153,6 +153,7 @@ class Engine:
             ticket.work.control.stop()
             with self._changed:
                 self._queue.give_up(ticket)
+            del ticket  # which has the failure, whose traceback has this frame; see `_work`
 
     def _warm_up(self, then: Callable[[float], None] | None) -> None:
         stand_back()
@@ -184,16 +185,7 @@ class Engine:
     def _work(self) -> None:
         stand_back()
         while (ticket := self._next()) is not None:
-            result: Any = None
-            failure: Exception | None = None
-            try:
-                if self._on_begun and ticket.queued_s is not None:
-                    self._on_begun(ticket.queued_s)
-                result = ticket.work.run(self._separator, ticket.work.control)
-            except Exception as error:
-                failure = error
-            except BaseException as error:  # what ends threads or processes must not get to the event loop
-                failure = RuntimeError(f"the worker met {error!r}")
+            result, failure = self._outcome(ticket.work, ticket.queued_s)
             with self._changed:
                 self._queue.end(ticket, time.perf_counter(), complete=failure is None)
                 self._changed.notify_all()
@@ -201,6 +193,20 @@ class Engine:
                 ticket.result.set_result(result)
             else:
                 ticket.result.set_exception(failure)
+            # A failure's traceback holds all that the work had, open files among it, and the next work may be long in
+            # coming. For the same reason `_outcome`, which is in the traceback, knows nothing that leads to it.
+            del ticket, result, failure
+
+    def _outcome(self, work: Work[Any], queued_s: float | None) -> tuple[Any, Exception | None]:
+        """What the work gives, or its failure."""
+        try:
+            if self._on_begun and queued_s is not None:
+                self._on_begun(queued_s)
+            return work.run(self._separator, work.control), None
+        except Exception as error:
+            return None, error
+        except BaseException as error:  # what ends threads or processes must not get to the event loop
+            return None, RuntimeError(f"the worker met {error!r}")
 
     def _next(self) -> Ticket | None:
         with self._changed:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -71,9 +71,8 @@ async def receive(request: Request, path: Path, max_bytes: int, stall_s: float) 
         await _discard(stream)
         raise _too_large(max_bytes)
     with path.open("wb") as file:
-        form = _Form(file, options[b"boundary"])
         try:
-            await _feed(form, stream, max_bytes)
+            form = await _form(file, options[b"boundary"], stream, max_bytes)
         except (Problem, OSError):
             await _discard(stream)
             raise
@@ -84,17 +83,22 @@ async def receive(request: Request, path: Path, max_bytes: int, stall_s: float) 
     return Upload(path, form.fields)
 
 
-async def _feed(form: _Form, stream: AsyncIterator[bytes], max_bytes: int) -> None:
+async def _form(file: BinaryIO, boundary: bytes, stream: AsyncIterator[bytes], max_bytes: int) -> _Form:
     received = 0
-    async for chunk in stream:
-        received += len(chunk)
-        if received > max_bytes:
-            raise _too_large(max_bytes)
-        form.write(chunk)
-        if len(form.pending) >= _WRITE_BYTES:
-            await asyncio.to_thread(form.flush)
+    try:
+        form = _Form(file, boundary)
+        async for chunk in stream:
+            received += len(chunk)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
+            form.write(chunk)
+            if len(form.pending) >= _WRITE_BYTES:
+                await asyncio.to_thread(form.flush)
+    except FormParserError as error:
+        raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
     form.finish()
     await asyncio.to_thread(form.flush)
+    return form
 
 
 async def _paced(stream: AsyncGenerator[bytes], stall_s: float) -> AsyncIterator[bytes]:
@@ -175,10 +179,7 @@ class _Form:
 
     def write(self, chunk: bytes) -> None:
         """Parse the next bytes of the body."""
-        try:
-            self._parser.write(chunk)
-        except MultipartParseError as error:
-            raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
+        self._parser.write(chunk)
 
     def finish(self) -> None:
         """The body has ended; a body that breaks off is an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -85,6 +86,15 @@ class RunningServer:
         """What requests in flight keep on disk."""
         return list((Path(self.environment["UNMINGLE_DATA_DIR"]) / "spool").iterdir())
 
+    def unlinked(self) -> list[str]:
+        """Files that are deleted and take up space all the same: the server has them open."""
+        found = []
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if (target := os.readlink(entry)).endswith(" (deleted)"):
+                    found.append(target)
+        return found
+
     def terminate(self) -> None:
         """Ask the server to stop, as an orchestrator does."""
         self.process.send_signal(signal.SIGTERM)
@@ -116,6 +126,14 @@ def children_of(process: int) -> list[int]:
         return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
     except OSError:
         return []
+
+
+def read(process: int, what: str) -> bytes:
+    """A file of /proc; empty where the process has gone."""
+    try:
+        return Path(f"/proc/{process}/{what}").read_bytes()
+    except OSError:
+        return b""
 
 
 def noise(seconds: float, rate: int = 16_000) -> bytes:

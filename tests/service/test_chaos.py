@@ -56,6 +56,7 @@ def well(server: RunningServer, recording: bytes) -> None:
     assert post(server, recording).status_code == 200
     server.wait_for(idle)
     server.wait_for(lambda _: not server.spooled())
+    server.wait_for(lambda _: not server.unlinked())
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,8 +43,8 @@ def separate(separator: Separator, control: Control) -> int:
     return len(separator.separate(noise, 16_000, 2, progress=control).stems)
 
 
-def work(run: object = separate, timeout_s: float | None = None) -> Work:
-    return Work(run, 1.0, 64_000, timeout_s)  # type: ignore[arg-type]
+def work(run: object = separate, timeout_s: float | None = None, seconds: float = 1.0) -> Work:
+    return Work(run, seconds, 64_000, timeout_s)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt, SystemExit])
@@ -105,6 +107,74 @@ def test_work_past_its_deadline_is_given_up_and_stopped(engine: Engine) -> None:
     assert "Retry-After" in caught.value.headers
     assert stopped.wait(5)
     assert asyncio.run(engine.run(work())) == 2
+
+
+def test_work_whose_deadline_passes_while_it_waits_is_never_begun(engine: Engine) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(separator: Separator, control: Control) -> str:
+        begun.set()
+        go_on.wait()
+        return "first"
+
+    def second(separator: Separator, control: Control) -> None:
+        pytest.fail("it was begun")
+
+    async def run() -> str:
+        running = asyncio.create_task(engine.run(work(first, seconds=0.001)))
+        await asyncio.to_thread(begun.wait)
+        with pytest.raises(Problem) as caught:
+            await engine.run(work(second, timeout_s=0.5, seconds=0.001))
+        assert caught.value.code == "deadline_exceeded"
+        assert int(caught.value.headers["Retry-After"]) >= 1
+        assert (engine.waiting, engine.running) == (0, 1)
+        go_on.set()
+        return await running
+
+    try:
+        assert asyncio.run(run()) == "first"
+    finally:
+        go_on.set()
+
+
+def test_nothing_of_work_that_failed_or_was_stopped_stays(engine: Engine) -> None:
+    class Kept:
+        """What the work has in its hands, such as an open file."""
+
+    kept: list[weakref.ref[Kept]] = []
+
+    def fail(separator: Separator, control: Control) -> None:
+        local = Kept()
+        kept.append(weakref.ref(local))
+        raise ValueError("on purpose")
+
+    def endless(separator: Separator, control: Control) -> None:
+        local = Kept()
+        kept.append(weakref.ref(local))
+        while True:
+            control(0.5)
+            time.sleep(0.001)
+
+    async def run() -> None:
+        with pytest.raises(ValueError, match="on purpose"):
+            await engine.run(work(fail))
+        stopped = asyncio.create_task(engine.run(work(endless)))
+        while len(kept) < 2:
+            await asyncio.sleep(0.001)
+        stopped.cancel()
+        await asyncio.wait({stopped})
+        while engine.running:
+            await asyncio.sleep(0.001)
+
+    gc.disable()  # which comes when it likes
+    try:
+        asyncio.run(run())
+        give_up = time.monotonic() + 60
+        while any(reference() for reference in kept):  # the worker lets go right after the engine is free
+            assert time.monotonic() < give_up
+            time.sleep(0.001)
+    finally:
+        gc.enable()
 
 
 def test_stopping_leaves_nobody_waiting(engine: Engine) -> None:

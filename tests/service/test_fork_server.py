@@ -20,7 +20,7 @@ from service import decode_process
 from service.decode_process import DecodeProcesses, ForkServerLostError
 from service.decoder import DecodeLimits, Decoder
 from service.problems import Problem
-from tests.service.harness import ROOT, children_of, noise
+from tests.service.harness import ROOT, children_of, noise, read
 from tests.service.hostile import SEEDS
 
 LIMITS = DecodeLimits(max_seconds=3600, max_bytes=500_000_000, memory_bytes=2**30, timeout_s=60)
@@ -58,13 +58,6 @@ def fork_servers() -> list[int]:
 
 def decoders() -> list[int]:
     return [child for process in fork_servers() for child in children_of(process)]
-
-
-def read(process: int, what: str) -> bytes:
-    try:
-        return Path(f"/proc/{process}/{what}").read_bytes()
-    except OSError:
-        return b""
 
 
 def open_files(process: int) -> int:

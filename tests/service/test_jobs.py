@@ -164,6 +164,20 @@ def test_deleting_a_job_ends_it_and_frees_the_disk(start_server: StartServer) ->
     assert kept(server) == []
 
 
+@pytest.mark.parametrize("progress", [0.05, 0.55])
+def test_deleting_a_job_in_the_middle_frees_what_it_has_open(start_server: StartServer, progress: float) -> None:
+    server = start_server(UNMINGLE_LOG_FORMAT="json")
+    location = submit(server, noise(60), num_sources=8).headers["location"]
+    while server.http.get(location).json()["progress"] < progress:
+        time.sleep(0.01)
+    assert server.http.delete(location, headers={"x-request-id": "deletion"}).status_code == 204
+    assert kept(server) == []
+    server.wait_for(lambda _: not server.unlinked())
+    wait(server, submit(server, noise(1)).headers["location"], "done")
+    entries = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    assert next(entry["seconds"] for entry in entries if entry.get("request_id") == "deletion") < 1
+
+
 def test_short_requests_do_not_wait_for_long_jobs(start_server: StartServer, two_speakers: Path) -> None:
     server = start_server()
     location = submit(server, noise(300), num_sources=8).headers["location"]
