@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -42,6 +43,7 @@ class ForkServer:
                     str(_SCRIPT),
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
+                    process_group=0,  # so that its orphans can be told from what else has been started
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,  # decoders chat there
@@ -70,6 +72,17 @@ class ForkServer:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+        await asyncio.to_thread(_reap_group, self._process.pid)
+
+
+def _reap_group(group: int) -> None:
+    """Take note of the end of orphans: process 1 of a container inherits them, and they stay until it does.
+
+    They are being killed: they asked for that, should the fork server end before them.
+    """
+    with contextlib.suppress(ChildProcessError):  # no more of them, or somebody else inherits them
+        while True:
+            os.waitpid(-group, 0)
 
 
 class DecodeProcess:

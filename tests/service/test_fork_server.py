@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
 import os
 import signal
@@ -44,6 +45,17 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def process_1() -> Iterator[None]:
+    """Orphans become children of this process, as in a container they do of the server."""
+    if sys.platform != "linux":
+        pytest.skip("containers run on Linux")
+    prctl, pr_set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    yield
+    prctl(pr_set_child_subreaper, 0, 0, 0, 0)
+
+
 async def until(what: Callable[[], Any]) -> Any:
     give_up = time.monotonic() + GIVE_UP_S
     while not (found := what()):
@@ -64,8 +76,8 @@ def open_files(process: int) -> int:
     return len(os.listdir(f"/proc/{process}/fd"))
 
 
-async def stand_still(processes: DecodeProcesses, upload: Path) -> tuple[bytes, int]:
-    async with processes.decoding(upload, upload.with_suffix(".decoded"), LIMITS) as process:
+async def stand_still(processes: DecodeProcesses, upload: Path, samples: Path | None = None) -> tuple[bytes, int]:
+    async with processes.decoding(upload, samples or upload.with_suffix(".decoded"), LIMITS) as process:
         return await process.report()
 
 
@@ -104,6 +116,28 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, endless: Path,
         assert len(fork_servers()) == 1
         await decoder.stop()
         assert not fork_servers()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("process_1")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_process_1_keeps_no_zombies(tmp_path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch, how: int) -> None:
+    monkeypatch.setattr(decode_process, "_PATIENCE_S", 0.1)
+
+    async def run() -> None:
+        processes = DecodeProcesses()
+        before = children_of(os.getpid())
+        still = [asyncio.create_task(stand_still(processes, endless, tmp_path / name)) for name in "ab"]
+        standing = await until(lambda: found if len(found := decoders()) == 2 else None)
+        os.kill(fork_servers()[0], how)
+        if how == signal.SIGSTOP:
+            for task in still:
+                task.cancel()
+        await asyncio.wait(still)
+        assert all(task.cancelled() or isinstance(task.exception(), ForkServerLostError) for task in still)
+        assert children_of(os.getpid()) == before
+        assert not [process for process in standing if Path(f"/proc/{process}").exists()]
 
     asyncio.run(run())
 
