@@ -8,11 +8,14 @@ takes less than that floor. Needs the package `onnx`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
 
 import numpy as np
 import onnx

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from statistics import median
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
 
 from benchmarks import peers
 from benchmarks.measuring import in_turn, machine, median_ratio, report, write_recording

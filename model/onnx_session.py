@@ -36,8 +36,8 @@ def open_session(
     options.log_severity_level = 3
     # The level above is for convolutions, which there are none of; with ONNX Runtime 1.32 it crashes on float16 LSTMs.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    # A server that waits for work must not burn a core doing so.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that wait for their part of the next product do not sleep; those that wait for work do not burn a core.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if on_gpu:
         providers.insert(0, (CUDA, cuda_options(gpu_memory_bytes)))
