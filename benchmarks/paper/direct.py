@@ -41,10 +41,11 @@ def permutation_invariant(outputs: Tensor, batch: Batch, sharpness: float) -> Te
 
 
 def _pair_errors(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
-    """(batch, output, source): L1 between mixture under a mask and a source's phase-sensitive magnitude, as a share.
+    """(batch, output, source): squared error of the mixture under a mask against a source, as a share of the mixture.
 
-    That is the error which the trainer's own mask objectives have (training/losses.py, attractor_mask).
+    The source is its phase-sensitive magnitude. Squared, as in the paper: by absolute errors it is better to give all
+    of the mixture to the louder source than to be undecided, and there the network stays.
     """
     masked = (sharpness * outputs).softmax(-1) * batch.magnitudes.unsqueeze(-1)
-    errors = [(masked - target.unsqueeze(-1)).abs().sum((1, 2)) for target in batch.targets.unbind(-1)]
-    return torch.stack(errors, -1) / batch.magnitudes.sum((1, 2)).clamp_min(1e-8)[:, None, None]
+    errors = [(masked - target.unsqueeze(-1)).square().sum((1, 2)) for target in batch.targets.unbind(-1)]
+    return torch.stack(errors, -1) / batch.magnitudes.square().sum((1, 2)).clamp_min(1e-8)[:, None, None]
