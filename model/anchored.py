@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.network import EmbeddingNet
+from model.network import BlstmNet
 
 FEATURE_RANGE = 8.0
 """In standard deviations; speech, music and noise stay within 5, a single click in silence just reaches 7."""
@@ -31,14 +31,14 @@ _FULL = 20.0
 
 
 class AnchoredNet(nn.Module):
-    """`EmbeddingNet` with anchors; the same embeddings to float32 rounding. For export only."""
+    """`BlstmNet` with anchors; the same embeddings to float32 rounding. For export only."""
 
     mean: Tensor
     deviation: Tensor
     edges: Tensor
     state: Tensor
 
-    def __init__(self, network: EmbeddingNet) -> None:
+    def __init__(self, network: BlstmNet) -> None:
         super().__init__()
         self.config = config = network.config
         hidden = config.hidden + _ANCHORS
@@ -59,7 +59,7 @@ class AnchoredNet(nn.Module):
             self.head.bias.copy_(network.head.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bands) -> unit-norm (batch, frames, bands, dim), as `EmbeddingNet`."""
+        """(batch, frames, bands) -> unit-norm (batch, frames, bands, dim), as `BlstmNet`."""
         c = self.config
         x = ((features - self.mean) / self.deviation).clamp(-FEATURE_RANGE, FEATURE_RANGE)
         x = x.reshape(x.shape[0], -1, c.frames_per_step * c.bands)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Literal
 
 from model.errors import ModelError
+
+Trunk = Literal["blstm", "dual_path"]
 
 FORMAT_VERSION = 1
 """Raised when a field changes its meaning, so that an old server refuses a new file instead of misreading it."""
@@ -20,6 +22,8 @@ _AT_LEAST_ONE = (
     "layers",
     "hidden",
     "frames_per_step",
+    "channels",
+    "patch_bands",
 )
 
 
@@ -46,9 +50,15 @@ class ModelConfig:
     high_group: int = 4
     embedding_dim: int = 20
     """D in the paper."""
+    trunk: Trunk = "blstm"
+    """blstm hears all bands of a frame at once; dual_path goes over bands and over frames in turn."""
     layers: int = 2
     hidden: int = 300
     """LSTM cells per direction."""
+    channels: int = 64
+    """Of a dual_path network: numbers per patch."""
+    patch_bands: int = 6
+    """Of a dual_path network: bands of a patch, which is `frames_per_step` frames long."""
     frames_per_step: int = 2
     """Consecutive frames that the network reads and answers in one recurrent step."""
     mask_sharpness: float = 5.0

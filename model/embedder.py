@@ -11,22 +11,19 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from model.bundled import Device
 from model.config import ModelConfig
 from model.errors import ModelError, ProviderError
 from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, Bound, Run, SideBySide, open_session, run
 from model.runtime_check import CUDA, check_installation, cuda_trouble
 from model.threads import usable_cores
 
-Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float16", "int8"]
 
 CONFIG_KEY = "unmingle.config"
 """Metadata key of the ONNX file under which its ModelConfig lies."""
 PRECISION_KEY = "unmingle.precision"
 """Metadata key for the precision of its layers; files from before there was a choice have none."""
-
-BUNDLED_MODEL = Path(__file__).parent / "weights" / "unmingle.onnx"
-BUNDLED_GPU_MODEL = BUNDLED_MODEL.with_name("unmingle-float16.onnx")
 
 
 class Embedder(Protocol):
@@ -48,12 +45,6 @@ def pad_frames(features: NDArray[np.float32], config: ModelConfig) -> NDArray[np
     if not missing:
         return features
     return np.pad(features, ((0, 0), (0, missing), (0, 0)), constant_values=config.floor_db * np.log(10.0) / 20.0)
-
-
-def bundled_model(device: Device) -> Path:
-    """The model that comes with the package, in the precision that is fast on `device`."""
-    on_gpu = device != "cpu" and BUNDLED_GPU_MODEL.is_file() and cuda_trouble() is None
-    return BUNDLED_GPU_MODEL if on_gpu else BUNDLED_MODEL
 
 
 class OnnxEmbedder:
@@ -122,7 +113,7 @@ class OnnxEmbedder:
         if self.provider == CUDA:
             self._run = Bound(session, "cuda")
         elif threads > 1:
-            self._run = SideBySide(session, opened(on_gpu=False, threads=1), threads)
+            self._run = SideBySide(session, opened(on_gpu=False, threads=1), threads, self.config.embedding_dim)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""

@@ -19,7 +19,8 @@ from torch.nn import functional
 from model.anchored import AnchoredNet
 from model.config import ModelConfig
 from model.embedder import CONFIG_KEY, PRECISION_KEY, Precision
-from model.network import EmbeddingNet
+from model.errors import ModelError
+from model.network import BlstmNet, EmbeddingNet, make_network
 from model.onnx_session import INPUT, OUTPUT
 
 OPSET = 17
@@ -46,7 +47,12 @@ def export_int8(network: EmbeddingNet, path: Path) -> None:
     and differently so on one machine than on another.
 
     The file appears whole or not at all.
+
+    Raises:
+        ModelError: the network is not of the kind that can be anchored.
     """
+    if not isinstance(network, BlstmNet):
+        raise ModelError(f"A {network.config.trunk} network has no form in 8 bits: export it in float32 or float16.")
     with _appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
         _trace(AnchoredNet(network).eval(), network.config, whole)
@@ -82,21 +88,18 @@ def describe(path: Path, config_json: str, precision: Precision | None = None) -
 
 
 class _HalfNet(nn.Module):
-    """`EmbeddingNet` that computes in float16 between standardised features and embeddings."""
+    """A network that computes in float16 between standardised features and embeddings."""
 
     def __init__(self, network: EmbeddingNet) -> None:
         super().__init__()
-        self.whole = EmbeddingNet(network.config)
+        self.whole = make_network(network.config)
         self.whole.load_state_dict(network.state_dict())
-        self.whole.lstm.half()
-        self.whole.head.half()
+        self.whole.half()
+        self.whole.mean, self.whole.deviation = network.mean, network.deviation
 
     def forward(self, features: Tensor) -> Tensor:
-        c = self.whole.config
         x = ((features - self.whole.mean) / self.whole.deviation).half()
-        x, _ = self.whole.lstm(x.reshape(x.shape[0], -1, c.frames_per_step * c.bands))
-        v: Tensor = self.whole.head(x).float()
-        return functional.normalize(v.reshape(v.shape[0], -1, c.bands, c.embedding_dim), dim=-1)
+        return functional.normalize(self.whole.directions(x).float(), dim=-1)
 
 
 def _trace(network: nn.Module, config: ModelConfig, path: Path) -> None:

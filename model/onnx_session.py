@@ -67,10 +67,15 @@ class SideBySide:
     """
 
     def __init__(
-        self, on_all: onnxruntime.InferenceSession, on_one: onnxruntime.InferenceSession, threads: int
+        self, on_all: onnxruntime.InferenceSession, on_one: onnxruntime.InferenceSession, threads: int, dim: int
     ) -> None:
-        """Args: on_all, on_one: the network in a session of `threads` threads, 2 or more, and in one of a single."""
-        self._on_all, self._on_one = on_all, on_one
+        """Make it ready.
+
+        Args:
+            on_all, on_one: the network in a session of `threads` threads, 2 or more, and in one of a single.
+            dim: of the embeddings.
+        """
+        self._on_all, self._on_one, self._dim = on_all, on_one, dim
         self._helpers = ThreadPoolExecutor(threads - 1, "segment")
         self._lock = threading.Lock()
         self._calls = 0
@@ -89,8 +94,7 @@ class SideBySide:
                 self._calls -= 1
 
     def _on_a_core_each(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        dim = self._on_one.get_outputs()[0].shape[-1]
-        embeddings = np.empty((*features.shape, dim), np.float32)
+        embeddings = np.empty((*features.shape, self._dim), np.float32)
         first, *others = zip(features[:, None], embeddings[:, None], strict=True)
         running = [self._helpers.submit(self._run_into, *other) for other in others]
         try:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import counting
-from model.embedder import Device, Embedder, OnnxEmbedder, bundled_model
+from model.bundled import Device, model_file
+from model.embedder import Embedder, OnnxEmbedder
 from model.errors import ParameterError
 from model.passes import Listening, Masking, MaskKind, Progress, Sink
 from model.recording import ArrayRecording, Recording, Samples
@@ -31,12 +32,16 @@ class Separator:
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: Device = "auto") -> Separator:
-        """Load a model file; without a path, the one that comes with the package.
+        """Load a model.
+
+        Args:
+            path: an ONNX file; or "fast" or "best", which come with the package; None is the default of those.
+            device: where the network runs.
 
         Raises:
             ModelError: the file is missing, damaged, or not one of ours.
         """
-        return cls(OnnxEmbedder(Path(path) if path else bundled_model(device), device))
+        return cls(OnnxEmbedder(model_file(path, device), device))
 
     def separate(
         self,

@@ -20,7 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from model.embedder import OnnxEmbedder, bundled_model
+from model.bundled import model_file
+from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.separator import Separator
 from service import problems
@@ -59,7 +60,7 @@ def load_separator(settings: Settings) -> Separator:
     Raises:
         ModelError: it cannot be used.
     """
-    path = settings.model or bundled_model(settings.device)
+    path = model_file(settings.model, settings.device)
 
     def load() -> OnnxEmbedder:
         return OnnxEmbedder(path, settings.device, settings.threads, settings.gpu_memory_bytes)

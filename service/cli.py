@@ -11,6 +11,8 @@ from pathlib import Path
 from model.errors import UnmingleError
 from service.version import version
 
+MODEL_HELP = "fast, best (default), or an ONNX file"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 some files failed, 2 nothing could be done."""
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         separate.add_argument(
             f"--{bound}-sources", type=_whole(1, 8), default=default, metavar="N", help=f"bound of auto ({default})"
         )
-    separate.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
+    separate.add_argument("--model", type=Path, metavar="MODEL", help=MODEL_HELP)
     separate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     separate.add_argument(
         "--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="same seed, same stems (default 0)"
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=_whole(0, 65535), help="port to listen on (default 8000)")
-    serve.add_argument("--model", type=Path, metavar="PATH", help="ONNX model (default: the bundled one)")
+    serve.add_argument("--model", type=Path, metavar="MODEL", help=MODEL_HELP)
     serve.set_defaults(run=_serve)
 
     settings = commands.add_parser(

@@ -26,6 +26,7 @@ class State:
 
     Attributes:
         generator: decides the mixtures.
+        scaler: of the loss, where gradients are computed in float16.
         step: steps done.
         elapsed_s: wall time used up, over all sittings.
         validations: how many of the run's were due so far.
@@ -36,6 +37,7 @@ class State:
     optimiser: torch.optim.Optimizer
     clipper: GradientClipper
     generator: torch.Generator
+    scaler: torch.amp.GradScaler
     step: int = 0
     elapsed_s: float = 0.0
     validations: int = 0
@@ -55,6 +57,7 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
             "config": config.to_json(),
             "optimiser": state.optimiser.state_dict(),
             "gradient_norms": list(state.clipper.norms),
+            "scaler": state.scaler.state_dict(),
             "generator": state.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -86,6 +89,8 @@ def restore(path: Path, state: State, config: TrainConfig) -> None:
         state.optimiser.load_state_dict(saved["optimiser"])
         state.clipper.norms.extend(saved["gradient_norms"])
         state.generator.set_state(saved["generator"])
+        if saved["scaler"] and state.scaler.is_enabled():  # a CPU has none to save, nor needs one
+            state.scaler.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["torch_rng"])
         if torch.cuda.is_available() and saved["cuda_rng"] is not None:
             torch.cuda.set_rng_state(saved["cuda_rng"])

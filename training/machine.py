@@ -31,11 +31,21 @@ def set_threads(wanted: int) -> None:
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """The type that the network's products are computed in: bfloat16 only where it is faster, unless asked for."""
-    if wanted == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    """The type that the network's products are computed in: unless asked for, the one that is fastest.
+
+    On a GPU that is float16, and nothing else would help: in autocast, torch gives LSTMs to cuDNN in float16 whatever
+    type is asked for. Gradients then have to be scaled (`loss_scaler`).
+    """
+    if wanted != "auto":
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+
+
+def loss_scaler(precision: torch.dtype, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps gradients within float16's range on a GPU (see `choose_precision`); elsewhere it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and precision != torch.float32)
 
 
 def _cpu_multiplies_bfloat16() -> bool:

@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # run as a script from a checkout: let it find th
 
 from model.errors import UnmingleError
 from model.export import export, export_float16, export_int8
-from model.network import EmbeddingNet
+from model.network import make_network
 from training import checkpoint
 
 
@@ -49,7 +49,7 @@ def publish(asked: argparse.Namespace) -> None:
     files = [checkpoint.find(asked.runs_folder, run) for run in asked.runs]
     config = checkpoint.read_network_config(files[0])
     sharpness = config.mask_sharpness if asked.mask_sharpness is None else asked.mask_sharpness
-    network = EmbeddingNet(dataclasses.replace(config, name=asked.name, mask_sharpness=sharpness))
+    network = make_network(dataclasses.replace(config, name=asked.name, mask_sharpness=sharpness))
     checkpoint.load_mean_weights(files, network)
     if asked.checkpoint:
         asked.checkpoint.parent.mkdir(parents=True, exist_ok=True)

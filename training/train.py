@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from model.errors import UnmingleError
 from model.export import export
-from model.network import EmbeddingNet
+from model.network import make_network
 from training import arguments, checkpoint, machine
 from training.checkpoint import BEST, LATEST, State
 from training.corpus import find_recordings, load_corpus
@@ -129,9 +129,10 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
 
 def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) -> State:
     """Network and optimiser as they are made, with random weights."""
-    network = EmbeddingNet(config.network, config.dropout).to(device)
+    scaler = machine.loss_scaler(machine.choose_precision(config.precision, device), device)
+    network = make_network(config.network, config.dropout).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
-    return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator)
+    return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
 
 
 def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:
@@ -215,13 +216,15 @@ def step(
     # Outside autocast: Gram matrices want float32.
     loss = evaluate(objective, join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness)
     state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's
+    state.scaler.unscale_(state.optimiser)
     rate = learning_rate(config.learning_rate, state.step, state.progress(config))
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     norm = state.clipper.clip(state.network.parameters())
     if norm < float("inf"):  # not for nan either: a step with such gradients would be the last
-        state.optimiser.step()
+        state.scaler.step(state.optimiser)
+    state.scaler.update()
     state.step += 1
     return {"step": state.step, "loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": norm}
 
@@ -234,7 +237,7 @@ def save(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None:
 
 def export_best(folder: Path, config: TrainConfig, state: State) -> None:
     """Write the model of the best validation, or of the last step where there was none yet."""
-    network = EmbeddingNet(config.network)
+    network = make_network(config.network)
     if (folder / BEST).is_file():
         checkpoint.load_weights(folder / BEST, network)
     else:

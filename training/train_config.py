@@ -22,7 +22,7 @@ SMALL_NETWORK = ModelConfig(layers=2, hidden=128, embedding_dim=10)
 DEFAULT_MIXTURES = MixtureConfig()
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -50,7 +50,7 @@ class TrainConfig:
     seed: int = _option(0, "decides weights, mixtures and dropout")
     device: Device = _option("auto", "auto is cuda where there is one")
     threads: int = _option(0, "CPU threads; 0 is all cores this process may use")
-    precision: Precision = _option("auto", "of the network's arithmetic; auto is bfloat16 where the machine has it")
+    precision: Precision = _option("auto", "of the network's arithmetic; auto is what is fastest")
     validations: int = _option(6, "how often to measure SI-SDRi, spread evenly over the run")
     validation_mixtures: int = _option(16, "how many mixtures to measure it on, always the same ones")
     mixtures: MixtureConfig = DEFAULT_MIXTURES

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.paper.rows import Row
-from model.network import EmbeddingNet
+from model.network import EmbeddingNet, make_network
 from training import checkpoint, train
 from training.checkpoint import LATEST, State
 from training.corpus import Corpus
@@ -82,6 +82,6 @@ def load(config: TrainConfig, folder: Path) -> EmbeddingNet:
     Raises:
         TrainingError: it has not.
     """
-    network = EmbeddingNet(config.network)
+    network = make_network(config.network)
     checkpoint.load_weights(folder / LATEST, network)
     return network.eval()

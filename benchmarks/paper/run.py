@@ -25,7 +25,8 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.methods import Method
 from benchmarks.paper.rows import FRAMES, MAIN, ROWS, SAMPLE_RATE, Row
 from benchmarks.paper.scoring import Figures, score, score_ideal
-from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.bundled import bundled_model
+from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from training.corpus import Corpus, find_recordings, load_corpus
 from training.evaluation.errors import EvaluationError
@@ -173,7 +174,7 @@ def test_untrained(name: str, about: Experiment, lists: Lists, out: Path) -> Non
     if name == "cuts-embeddings":
         method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(train_config, out / MAIN.name)))
     elif name.startswith("bundled"):
-        embedder = OnnxEmbedder(BUNDLED_MODEL, device="cpu", threads=1)
+        embedder = OnnxEmbedder(bundled_model("fast"), device="cpu", threads=1)
         config = embedder.config
         method = (methods.cuts_of_embeddings if name == "bundled-cuts" else methods.deep_clustering)(embedder)
     figures = {}

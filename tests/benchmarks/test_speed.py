@@ -12,7 +12,7 @@ import pytest
 from benchmarks.limit import multiply_adds_per_s
 from benchmarks.measuring import in_turn
 from model.config import ModelConfig
-from model.network import EmbeddingNet
+from model.network import make_network
 from model.runtime_check import cuda_trouble
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(layers=1, hidden=7, frames_per_step=1, embedding_dim=3)])
 def test_multiply_adds_are_the_weights_that_each_step_uses_once(config: ModelConfig) -> None:
-    matrices = sum(p.numel() for name, p in EmbeddingNet(config).named_parameters() if "weight" in name)
+    matrices = sum(p.numel() for name, p in make_network(config).named_parameters() if "weight" in name)
     steps_per_s = config.sample_rate / config.hop / config.frames_per_step
     assert multiply_adds_per_s(config) == matrices * steps_per_s
 

@@ -17,7 +17,7 @@ from model import features, stft
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.export import export
-from model.network import EmbeddingNet
+from model.network import EmbeddingNet, make_network
 from model.segments import SegmentLayout, cut
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -80,7 +80,7 @@ def small_network() -> EmbeddingNet:
     """An untrained network, with weights large enough that its embeddings depend on what it hears."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = EmbeddingNet(SMALL).eval()
+        network = make_network(SMALL).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(3.0)

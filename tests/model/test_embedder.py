@@ -14,7 +14,7 @@ from model.config import ModelConfig
 from model.embedder import CONFIG_KEY, OnnxEmbedder, pad_frames
 from model.errors import ModelError, ProviderError
 from model.export import describe, export
-from model.network import EmbeddingNet
+from model.network import make_network
 
 
 def some_features(segments, frames, bands, seed=0):
@@ -39,7 +39,7 @@ def test_torch_and_onnx_agree(small_network, small_embedder, segments, frames):
 @pytest.mark.parametrize("frames_per_step", [1, 3])
 def test_other_step_sizes_agree_too(tmp_path, frames_per_step):
     config = ModelConfig(layers=2, hidden=8, embedding_dim=4, frames_per_step=frames_per_step)
-    network = EmbeddingNet(config, dropout=0.5).eval()
+    network = make_network(config, dropout=0.5).eval()
     export(network, tmp_path / "model.onnx")
     heard = some_features(2, 3 * frames_per_step, config.bands)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_the_file_describes_itself(small_network, small_model, small_embedder):
 
 
 def test_export_leaves_the_network_as_it_was_and_no_other_file(tmp_path):
-    network = EmbeddingNet(ModelConfig(layers=1, hidden=8)).train()
+    network = make_network(ModelConfig(layers=1, hidden=8)).train()
     export(network, tmp_path / "model.onnx")
     assert network.training
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]

@@ -13,7 +13,7 @@ from model.anchored import AnchoredNet
 from model.config import ModelConfig
 from model.embedder import PRECISION_KEY, OnnxEmbedder
 from model.export import describe, export, export_float16, export_int8
-from model.network import EmbeddingNet
+from model.network import make_network
 from model.onnx_session import INPUT, OUTPUT, Bound, cuda_options
 
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
@@ -24,7 +24,7 @@ def network():
     """Untrained, with weights so large that its cells saturate and its embeddings depend on what it hears."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        network = EmbeddingNet(CONFIG).eval()
+        network = make_network(CONFIG).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2.0)

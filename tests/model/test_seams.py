@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.embedder import BUNDLED_MODEL, OnnxEmbedder
+from model.bundled import bundled_model
+from model.embedder import OnnxEmbedder
 from model.metrics import si_sdr_improvement_db
 from model.segments import SegmentLayout
 from model.separator import Separator
@@ -17,7 +18,7 @@ SHORT = SegmentLayout(frames=400, overlap=50)
 
 @pytest.fixture(scope="module")
 def embedder():
-    return OnnxEmbedder(BUNDLED_MODEL, "cpu")
+    return OnnxEmbedder(bundled_model(), "cpu")
 
 
 def test_segments_separate_as_well_as_the_whole(embedder, example):

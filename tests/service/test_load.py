@@ -15,7 +15,7 @@ import torch
 
 from model.config import ModelConfig
 from model.export import export_int8
-from model.network import EmbeddingNet
+from model.network import make_network
 from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, unpack
 from tests.service.test_bad_uploads import problem_of
 
@@ -113,7 +113,7 @@ def test_a_short_recording_does_not_wait_for_long_ones(start_server: StartServer
 def test_the_same_stems_whatever_runs_beside(start_server: StartServer, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        export_int8(EmbeddingNet(ModelConfig(name="small", hidden=32)), tmp_path / "small.onnx")
+        export_int8(make_network(ModelConfig(name="small", hidden=32)), tmp_path / "small.onnx")
     server = start_server(UNMINGLE_MODEL=str(tmp_path / "small.onnx"))
     rng = np.random.default_rng(0)
     recordings = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.export import export_int8
-from model.network import EmbeddingNet
+from model.network import make_network
 from service.micro_batch import MicroBatcher
 
 CONFIG = ModelConfig(layers=1, hidden=16, embedding_dim=4)
@@ -148,7 +148,7 @@ def test_with_cores_for_two_calls_a_newcomer_runs_at_once_and_a_third_waits(pool
 
 
 def test_nothing_in_nothing_out(tmp_path: Path) -> None:
-    export_int8(EmbeddingNet(CONFIG), tmp_path / "model.onnx")
+    export_int8(make_network(CONFIG), tmp_path / "model.onnx")
     batcher = MicroBatcher(OnnxEmbedder(tmp_path / "model.onnx", "cpu"))
     for shape in ((0, 10), (1, 0)):
         assert batcher.embed(np.zeros((*shape, CONFIG.bands), np.float32)).shape[:2] == shape
@@ -157,7 +157,7 @@ def test_nothing_in_nothing_out(tmp_path: Path) -> None:
 def test_in_8_bits_the_same_bytes_alone_and_among_others(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        export_int8(EmbeddingNet(CONFIG), tmp_path / "model.onnx")
+        export_int8(make_network(CONFIG), tmp_path / "model.onnx")
     embedder = OnnxEmbedder(tmp_path / "model.onnx", "cpu")
     batcher = MicroBatcher(embedder)
     rng = np.random.default_rng(0)

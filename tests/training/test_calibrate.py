@@ -14,7 +14,7 @@ from model import counting
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.export import export
-from model.network import EmbeddingNet
+from model.network import make_network
 from model.separator import Separator
 from training import calibrate
 
@@ -26,7 +26,7 @@ def untaught(tmp_path) -> Path:
     """A small network of random weights, whose embeddings still differ where spectra do."""
     torch.manual_seed(0)
     path = tmp_path / "model.onnx"
-    export(EmbeddingNet(ModelConfig(name="untaught", hidden=16, embedding_dim=6)), path)
+    export(make_network(ModelConfig(name="untaught", hidden=16, embedding_dim=6)), path)
     return path
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.network import EmbeddingNet
+from model.network import make_network
 from training import checkpoint
 from training.checkpoint import State
 from training.errors import TrainingError
@@ -21,9 +21,13 @@ CONFIG = TrainConfig(network=NETWORK)
 
 def a_state(seed, network=NETWORK):
     torch.manual_seed(seed)
-    made = EmbeddingNet(network)
+    made = make_network(network)
     return State(
-        made, torch.optim.Adam(made.parameters(), 1e-2), GradientClipper(10), torch.Generator().manual_seed(seed)
+        made,
+        torch.optim.Adam(made.parameters(), 1e-2),
+        GradientClipper(10),
+        torch.Generator().manual_seed(seed),
+        torch.amp.GradScaler("cpu", enabled=False),
     )
 
 
@@ -73,11 +77,11 @@ def test_saving_replaces_the_old_checkpoint_whole_and_leaves_nothing_else(tmp_pa
 
 def test_weights_fit_only_a_network_like_their_own(tmp_path):
     checkpoint.save_network(tmp_path / "w.pt", a_state(1).network)
-    renamed = EmbeddingNet(dataclasses.replace(NETWORK, name="other", mask_sharpness=7.0))
+    renamed = make_network(dataclasses.replace(NETWORK, name="other", mask_sharpness=7.0))
     checkpoint.load_weights(tmp_path / "w.pt", renamed)
     assert checkpoint.read_network_config(tmp_path / "w.pt") == NETWORK
     with pytest.raises(TrainingError, match=r"hidden 8 \(wanted 9\)"):
-        checkpoint.load_weights(tmp_path / "w.pt", EmbeddingNet(dataclasses.replace(NETWORK, hidden=9)))
+        checkpoint.load_weights(tmp_path / "w.pt", make_network(dataclasses.replace(NETWORK, hidden=9)))
 
 
 def test_the_mean_of_several_runs(tmp_path):
@@ -85,7 +89,7 @@ def test_the_mean_of_several_runs(tmp_path):
     paths = [tmp_path / f"{n}.pt" for n in (1, 2)]
     for path, network in zip(paths, networks, strict=True):
         checkpoint.save_network(path, network)
-    mean = EmbeddingNet(NETWORK)
+    mean = make_network(NETWORK)
     checkpoint.load_mean_weights(paths, mean)
     for key, value in mean.state_dict().items():
         expected = (networks[0].state_dict()[key] + networks[1].state_dict()[key]) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from model.config import ModelConfig
-from model.network import EmbeddingNet
+from model.network import make_network
 from training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, samples_for
 from training.objectives import TERMS, evaluate, parse_objective
 
@@ -18,7 +18,7 @@ def test_from_samples_to_gradients_everything_stays_on_the_device(speech):
     samples = samples_for(20, config)
     mixtures = MixtureConfig((0.5, 0.5), speed_range=0.1, pieces=PIECES)
     sampler = MixtureSampler(speech.to("meta"), mixtures, torch.Generator().manual_seed(0))
-    network = EmbeddingNet(config).to("meta")
+    network = make_network(config).to("meta")
 
     batch = make_batch(sampler.sources(sampler.draw(4, samples), samples), config)
     embeddings = network(batch.features)

@@ -10,7 +10,7 @@ import torch
 
 from model import Separator
 from model.config import ModelConfig
-from model.network import EmbeddingNet
+from model.network import make_network
 from training import checkpoint, publish
 
 NETWORK = ModelConfig(hidden=64)
@@ -22,7 +22,7 @@ def trained(tmp_path):
         torch.manual_seed(seed)
         folder = tmp_path / "runs" / f"run-{seed}"
         folder.mkdir(parents=True)
-        checkpoint.save_network(folder / checkpoint.BEST, EmbeddingNet(NETWORK))
+        checkpoint.save_network(folder / checkpoint.BEST, make_network(NETWORK))
     return tmp_path / "runs"
 
 
@@ -47,7 +47,7 @@ def test_eight_bits_embed_as_the_whole_does(trained):
 
 def test_the_mean_weights_can_be_gone_on_from(trained):
     published(trained, "mean", "--checkpoint", str(trained / "mean.pt"))
-    network = EmbeddingNet(NETWORK)
+    network = make_network(NETWORK)
     checkpoint.load_weights(trained / "mean.pt", network)
     one, two = (torch.load(trained / f"run-{n}" / checkpoint.BEST, weights_only=True)["network"] for n in (1, 2))
     torch.testing.assert_close(network.head.weight, (one["head.weight"] + two["head.weight"]) / 2)

@@ -9,7 +9,7 @@ import torch
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.export import export
-from model.network import EmbeddingNet
+from model.network import make_network
 from training.validation import TorchEmbedder, Validation
 
 CONFIG = ModelConfig(hidden=8, layers=2, embedding_dim=4, frames_per_step=4)
@@ -18,7 +18,7 @@ CONFIG = ModelConfig(hidden=8, layers=2, embedding_dim=4, frames_per_step=4)
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return EmbeddingNet(CONFIG, dropout=0.5)
+    return make_network(CONFIG, dropout=0.5)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 7, 8])
