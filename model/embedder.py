@@ -34,6 +34,11 @@ class Embedder(Protocol):
         """Signal path the embeddings belong to."""
         ...
 
+    @property
+    def segments_at_once(self) -> int:
+        """How many segments of one recording are worth a call: each has to be in memory while it runs."""
+        ...
+
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim); any number of frames, also 0."""
         ...
@@ -56,6 +61,7 @@ class OnnxEmbedder:
         provider: the execution provider that the session really uses.
         fallback: why device="auto" did not take CUDA; None where it did, or where it was not asked to.
         calls_at_once: calls from different threads that gain by running at the same time.
+        segments_at_once: segments of one recording that gain by running in one call.
     """
 
     def __init__(
@@ -108,9 +114,12 @@ class OnnxEmbedder:
                 session = opened(on_gpu=False)
         self.provider: str = session.get_providers()[0]
         self.fallback = trouble
-        self.calls_at_once = 1 if self.provider == CUDA else threads
+        on_gpu = self.provider == CUDA
+        self.calls_at_once = 1 if on_gpu else threads
+        # On a CPU, for a core each.
+        self.segments_at_once = 8 if on_gpu else min(4, max(2, threads))
         self._run: Run = functools.partial(run, session)
-        if self.provider == CUDA:
+        if on_gpu:
             self._run = Bound(session, "cuda")
         elif threads > 1:
             self._run = SideBySide(session, opened(on_gpu=False, threads=1), threads, self.config.embedding_dim)

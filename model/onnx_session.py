@@ -19,6 +19,10 @@ INPUT, OUTPUT = "features", "embeddings"
 GPU_MEMORY_BYTES = 4 * 2**30
 """What ONNX Runtime may take of a GPU's memory by default, for activations and weights."""
 
+GPU_FRAMES_AT_ONCE = 10_000
+"""80 s of audio, eight segments. More of them are a little faster, but want more memory than the default; fewer leave
+most of a GPU idle (docs/performance.md)."""
+
 # Nothing that a user separates, nor that they separate at all, is anybody else's business.
 onnxruntime.disable_telemetry_events()
 
@@ -118,6 +122,7 @@ class Bound:
 
     Batches are filled up to the next power of two, so that the device sees few shapes: each new one costs it a search
     for memory and for algorithms. Lengths are not filled up: the network reads backwards, too, and would hear it.
+    What is more than `GPU_FRAMES_AT_ONCE` runs in several batches, so that memory does not depend on who calls.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:
@@ -126,6 +131,11 @@ class Bound:
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> (segments, frames, bands, dim); at least one segment."""
+        most = max(1, GPU_FRAMES_AT_ONCE // features.shape[1])
+        batches = [self._batch(features[start : start + most]) for start in range(0, len(features), most)]
+        return batches[0] if len(batches) == 1 else np.concatenate(batches)
+
+    def _batch(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         segments = len(features)
         missing = (1 << (segments - 1).bit_length()) - segments
         if missing:

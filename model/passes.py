@@ -17,7 +17,6 @@ from model.activity import EnergyTrack
 from model.embedder import Embedder
 from model.recording import Recording, Samples
 from model.separation import Outcome, StageClock, StemReport
-from model.threads import usable_cores
 
 MaskKind = Literal["soft", "hard"]
 Progress = Callable[[float], None]
@@ -25,8 +24,6 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
 
-_SEGMENTS_AT_ONCE = min(4, max(2, usable_cores()))
-"""For a core each; a segment takes about a hundred megabytes while it is embedded."""
 _KEPT_BYTES = 64 * 1024 * 1024
 """Embeddings up to this size are kept from listening to masking: as they are, of a recording of up to 40 seconds; as
 bytes, of one of up to two and a half minutes. Longer ones are embedded twice instead."""
@@ -107,7 +104,7 @@ class Listening:
                 yield piece
 
         heard = telling(segments.heard_magnitude(self._recording, config, self._clock))
-        for batch in segments.batches(segments.cut(heard, self._layout), _SEGMENTS_AT_ONCE):
+        for batch in segments.batches(segments.cut(heard, self._layout), self._embedder.segments_at_once):
             with self._clock.stage("listen"):
                 observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
             with self._clock.stage("embed"):

@@ -21,8 +21,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from model.bundled import model_file
-from model.embedder import OnnxEmbedder
+from model.embedder import Embedder, OnnxEmbedder
 from model.errors import UnmingleError
+from model.onnx_session import GPU_FRAMES_AT_ONCE
+from model.runtime_check import CUDA
 from model.separator import Separator
 from service import problems
 from service.admission import EngineLimits
@@ -32,7 +34,7 @@ from service.engine import Engine
 from service.job_admission import JobLimits
 from service.jobs import Jobs
 from service.metrics import Metrics
-from service.micro_batch import MicroBatcher
+from service.micro_batch import MOST_FRAMES, MicroBatcher
 from service.places import Places
 from service.priority import call_standing_back
 from service.problems import Problem
@@ -72,6 +74,14 @@ def load_separator(settings: Settings) -> Separator:
     return Separator(embedder)
 
 
+def micro_batcher(embedder: Embedder) -> MicroBatcher:
+    """A batcher that suits where the embedder runs."""
+    if not isinstance(embedder, OnnxEmbedder):
+        return MicroBatcher(embedder)
+    most_frames = GPU_FRAMES_AT_ONCE if embedder.provider == CUDA else MOST_FRAMES
+    return MicroBatcher(embedder, most_frames, embedder.calls_at_once)
+
+
 def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:
     """Build the service; the model is loaded here, and runs once while the server starts.
 
@@ -86,7 +96,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     settings = settings or Settings()
     separator = separator or load_separator(settings)
     embedder = separator.embedder
-    batcher = MicroBatcher(embedder, at_once=embedder.calls_at_once if isinstance(embedder, OnnxEmbedder) else 1)
+    batcher = micro_batcher(embedder)
     separator = Separator(batcher, separator.layout)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
     limits = EngineLimits(

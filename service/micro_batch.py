@@ -78,6 +78,11 @@ class MicroBatcher:
         """The embedder's."""
         return self.embedder.config
 
+    @property
+    def segments_at_once(self) -> int:
+        """The embedder's."""
+        return self.embedder.segments_at_once
+
     def embed(self, features: Array) -> Array:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""
         segments, frames, _ = features.shape

@@ -22,6 +22,8 @@ SEED = 20160325
 class TorchEmbedder:
     """A network in training behind the interface of model.embedder.Embedder, so that the Separator can use it."""
 
+    segments_at_once = 1
+
     def __init__(self, network: EmbeddingNet) -> None:
         self.network = network
         self.config: ModelConfig = network.config

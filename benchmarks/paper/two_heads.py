@@ -39,6 +39,11 @@ class EmbeddingHead:
         """That of the network."""
         return self._both.config
 
+    @property
+    def segments_at_once(self) -> int:
+        """As of the network."""
+        return self._both.segments_at_once
+
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""
         embeddings = self._both.embed(features)[..., :-MASKS]

@@ -174,6 +174,7 @@ def test_the_head_with_embeddings_is_clustered_and_the_one_with_masks_is_not():
 
     class Planted:
         config = CONFIG
+        segments_at_once = 1
 
         def embed(self, features):
             return both[None].astype(np.float32)

@@ -53,6 +53,8 @@ def example() -> Callable[[str], Example]:
 class OracleEmbedder:
     """Embeds every band as the one-hot vector of the source that is loudest there: what perfect training would give."""
 
+    segments_at_once = 2
+
     def __init__(self, sources: NDArray[np.float32], config: ModelConfig, layout: SegmentLayout | None = None) -> None:
         self.config = config
         self.layout = layout or SegmentLayout()

@@ -14,7 +14,7 @@ from model.config import ModelConfig
 from model.embedder import PRECISION_KEY, OnnxEmbedder
 from model.export import describe, export, export_float16, export_int8
 from model.network import make_network
-from model.onnx_session import INPUT, OUTPUT, Bound, cuda_options
+from model.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUTPUT, Bound, cuda_options
 
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
 
@@ -104,10 +104,10 @@ def test_the_file_says_its_precision_and_keeps_it(files, tmp_path):
     assert said(path) == "int8"
 
 
-@pytest.mark.parametrize("segments", [1, 2, 3, 5])
+@pytest.mark.parametrize("segments", [1, 2, 3, 5, GPU_FRAMES_AT_ONCE // 100 + 3])
 def test_bound_to_a_device_it_embeds_the_same(files, segments):
     session = onnxruntime.InferenceSession((files / "float32.onnx").read_bytes(), providers=["CPUExecutionProvider"])
-    heard = np.concatenate((loud_and_soft(), loud_and_soft()))[:segments]
+    heard = np.resize(loud_and_soft(100), (segments, 100, CONFIG.bands))
     found = Bound(session, "cpu")(heard)
     expected = session.run([OUTPUT], {INPUT: heard})[0]
     assert found.shape == expected.shape

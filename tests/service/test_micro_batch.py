@@ -24,6 +24,8 @@ CONFIG = ModelConfig(layers=1, hidden=16, embedding_dim=4)
 class GatedEmbedder:
     """Notes what it is given and on which thread; a call runs when it is let through."""
 
+    segments_at_once = 1
+
     def __init__(self, open_gate: bool = False) -> None:
         self.config = CONFIG
         self.calls: list[list[float]] = []
