@@ -52,15 +52,16 @@ def main() -> None:
     asked = parser.parse_args()
     about = machine()
     rows = []
-    for precision, path in (("int8", asked.model), ("float32", asked.float32)):
+    for path in (asked.model, asked.float32):
         for threads in asked.threads if path else ():
-            rows.append(measure(path, precision, threads, asked.rounds))
+            rows.append(measure(path, threads, asked.rounds))
     report("Limit", about, {"The network and its floor": rows}, asked.out)
 
 
-def measure(path: Path, precision: str, threads: int, rounds: int) -> dict[str, object]:
+def measure(path: Path, threads: int, rounds: int) -> dict[str, object]:
     """One row: a model with a segment for every thread, beside matrix products of its precision."""
     embedder = OnnxEmbedder(path, "cpu", threads)
+    precision = embedder.precision
     config, frames = embedder.config, SegmentLayout().frames
     heard = np.random.default_rng(0).normal(-2.0, 1.5, (threads, frames, config.bands)).astype(np.float32)
     product = matrix_product(precision, threads)
@@ -83,12 +84,23 @@ def measure(path: Path, precision: str, threads: int, rounds: int) -> dict[str, 
 
 def multiply_adds_per_s(config: ModelConfig) -> float:
     """Those of all matrix products of the network, for one second of audio."""
+    per_step = _per_step_of_dual_path(config) if config.trunk == "dual_path" else _per_step_of_blstm(config)
+    return per_step * config.sample_rate / config.hop / config.frames_per_step
+
+
+def _per_step_of_blstm(config: ModelConfig) -> int:
     width, hidden = config.bands * config.frames_per_step, config.hidden
     inputs = [width, *[2 * hidden] * (config.layers - 1)]
     lstm = sum(2 * 4 * hidden * (read + hidden) for read in inputs)
-    head = 2 * hidden * width * config.embedding_dim
-    steps_per_s = config.sample_rate / config.hop / config.frames_per_step
-    return (lstm + head) * steps_per_s
+    return lstm + 2 * hidden * width * config.embedding_dim
+
+
+def _per_step_of_dual_path(config: ModelConfig) -> int:
+    patches, size = -(-config.bands // config.patch_bands), config.patch_bands * config.frames_per_step
+    lstm = 2 * 4 * config.hidden * (config.channels + config.hidden)
+    across = lstm + 2 * config.hidden * config.channels
+    ends = size * config.channels * (1 + config.embedding_dim)
+    return patches * (2 * config.layers * across + ends)
 
 
 def matrix_product(precision: str, threads: int) -> Callable[[], object]:

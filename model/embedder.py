@@ -58,6 +58,7 @@ class OnnxEmbedder:
     Attributes:
         config: as found in the file's metadata.
         model_hash: first 12 hex digits of the file's SHA-256.
+        precision: that the network's layers are computed in.
         provider: the execution provider that the session really uses.
         fallback: why device="auto" did not take CUDA; None where it did, or where it was not asked to.
         calls_at_once: calls from different threads that gain by running at the same time.
@@ -112,6 +113,7 @@ class OnnxEmbedder:
                 raise ProviderError(f"device=cuda was asked for, but {trouble}, or use device=cpu.")
             if trouble and session.get_providers()[0] == CUDA:
                 session = opened(on_gpu=False)
+        self.precision = _precision(session)
         self.provider: str = session.get_providers()[0]
         self.fallback = trouble
         on_gpu = self.provider == CUDA
@@ -137,9 +139,13 @@ def _unfit(session: onnxruntime.InferenceSession, path: Path) -> str | None:
     """Why a session that was to run on the GPU does not, or should not."""
     if session.get_providers()[0] != CUDA:
         return f"the session got {session.get_providers()[0]}: check that nvidia-smi works here"
-    if session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY) == "int8":
+    if _precision(session) == "int8":
         return f"{path.name} has its weights in 8 bits, which run on CPUs only: take a model in float16 or float32"
     return None
+
+
+def _precision(session: onnxruntime.InferenceSession) -> str:
+    return str(session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "float32"))
 
 
 def _read_config(session: onnxruntime.InferenceSession, path: Path) -> ModelConfig:

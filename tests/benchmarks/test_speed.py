@@ -23,9 +23,22 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(layers=1, hidden=7, frames_per_step=1, embedding_dim=3)])
-def test_multiply_adds_are_the_weights_that_each_step_uses_once(config: ModelConfig) -> None:
-    matrices = sum(p.numel() for name, p in make_network(config).named_parameters() if "weight" in name)
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        ModelConfig(layers=1, hidden=7, frames_per_step=1, embedding_dim=3),
+        ModelConfig(trunk="dual_path", layers=3, hidden=7, channels=5, patch_bands=50),
+    ],
+)
+def test_multiply_adds_are_the_weights_as_often_as_a_step_uses_them(config: ModelConfig) -> None:
+    """Once; those of a dual-path network's layers, which all patches share, once for each of them."""
+    patches = -(-config.bands // config.patch_bands)
+    matrices = sum(
+        p.numel() * (patches if name.startswith("across") else 1)
+        for name, p in make_network(config).named_parameters()
+        if "weight" in name and "norm" not in name
+    )
     steps_per_s = config.sample_rate / config.hop / config.frames_per_step
     assert multiply_adds_per_s(config) == matrices * steps_per_s
 
