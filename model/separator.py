@@ -20,6 +20,8 @@ from model.separation import Outcome, Separation, StageClock
 NumSources = int | Literal["auto"]
 
 MAX_SOURCES = 8
+UNCOUNTED = 2
+"""Sources to find where nobody says how many there are, and the model was not taught to count."""
 SAMPLE_RATES_HZ = (4_000, 192_000)
 
 
@@ -47,7 +49,7 @@ class Separator:
         self,
         mixture: NDArray[np.floating],
         sample_rate: int,
-        num_sources: NumSources = 2,
+        num_sources: NumSources | None = None,
         *,
         min_sources: int = 1,
         max_sources: int = MAX_SOURCES,
@@ -61,7 +63,7 @@ class Separator:
         Args:
             mixture: (samples,) or (channels, samples), floating point.
             sample_rate: Hz, 4000 to 192000.
-            num_sources: 1 to 8, or "auto" to have them counted.
+            num_sources: 1 to 8, or "auto" to have them counted; None counts them if the model can, else it is 2.
             min_sources, max_sources: bounds of counting. A model counts no further than it was taught to.
             seed: decides the starts of the clustering; the same seed gives the same stems.
             mask_kind: "soft" masks sound better, "hard" ones are the paper's.
@@ -101,7 +103,7 @@ class Separator:
         self,
         recording: Recording,
         sink: Sink,
-        num_sources: NumSources = 2,
+        num_sources: NumSources | None = None,
         *,
         min_sources: int = 1,
         max_sources: int = MAX_SOURCES,
@@ -125,8 +127,10 @@ class Separator:
         listening = Listening(recording, self.embedder, self.layout, clock)
         listening.listen(rng, tell)
         chance = None
+        taught = self._counts_up_to
+        if num_sources is None:
+            num_sources = "auto" if taught >= min_sources else max(min_sources, min(UNCOUNTED, max_sources))
         if num_sources == "auto":
-            taught = counting.counts_up_to(self.embedder.config.count_weights)
             if taught < min_sources:
                 raise ParameterError(
                     f"The model {self.embedder.config.name} counts "
@@ -138,9 +142,19 @@ class Separator:
         masking = Masking(recording, listening, self.embedder, clock, mask_kind, residual)
         return masking.run(centroids, chance, sink, tell)
 
+    def most_stems(self, num_sources: NumSources | None, max_sources: int) -> int:
+        """How many stems there can be, which is what a recording needs room for."""
+        if isinstance(num_sources, int):
+            return num_sources
+        return min(max_sources, max(UNCOUNTED, self._counts_up_to))
 
-def _check(recording: Recording, num_sources: NumSources, min_sources: int, max_sources: int) -> None:
-    if num_sources != "auto" and not 1 <= num_sources <= MAX_SOURCES:
+    @property
+    def _counts_up_to(self) -> int:
+        return counting.counts_up_to(self.embedder.config.count_weights)
+
+
+def _check(recording: Recording, num_sources: NumSources | None, min_sources: int, max_sources: int) -> None:
+    if isinstance(num_sources, int) and not 1 <= num_sources <= MAX_SOURCES:
         raise ParameterError(f'num_sources is {num_sources}; expected 1 to {MAX_SOURCES}, or "auto".')
     if not 1 <= min_sources <= max_sources <= MAX_SOURCES:
         raise ParameterError(

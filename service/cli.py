@@ -48,9 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         "-n",
         "--num-sources",
         type=_whole_or_auto(1, 8),
-        default=2,
         metavar="N",
-        help="sounds to find, 1 to 8, or auto to have them counted (default 2)",
+        help="sounds to find, 1 to 8, or auto to have them counted (default: auto if the model was taught to, else 2)",
     )
     for bound, default in (("min", 1), ("max", 8)):
         separate.add_argument(

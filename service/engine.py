@@ -39,7 +39,7 @@ class Engine:
         self, separator: Separator, limits: EngineLimits, on_begun: Callable[[float], None] | None = None
     ) -> None:
         """Args: on_begun: told of every recording how many seconds it waited for a worker."""
-        self._separator, self._limits = separator, limits
+        self.separator, self._limits = separator, limits
         self._on_begun = on_begun
         self._changed = threading.Condition()
         self._queue = WorkQueue(limits.workers)
@@ -157,12 +157,12 @@ class Engine:
 
     def _warm_up(self, then: Callable[[float], None] | None) -> None:
         stand_back()
-        rate = self._separator.embedder.config.sample_rate
+        rate = self.separator.embedder.config.sample_rate
         noise = np.random.default_rng(0).standard_normal(int(_WARM_UP_S * rate)).astype(np.float32) * np.float32(0.1)
         try:
-            self._separator.separate(noise, rate, 2)
+            self.separator.separate(noise, rate, 2)
             start = time.perf_counter()
-            self._separator.separate(noise, rate, 2)
+            self.separator.separate(noise, rate, 2)
             factor = (time.perf_counter() - start) / _WARM_UP_S
         except Exception:
             log.exception("The model does not run")
@@ -202,7 +202,7 @@ class Engine:
         try:
             if self._on_begun and queued_s is not None:
                 self._on_begun(queued_s)
-            return work.run(self._separator, work.control), None
+            return work.run(self.separator, work.control), None
         except Exception as error:
             return None, error
         except BaseException as error:  # what ends threads or processes must not get to the event loop

@@ -185,7 +185,7 @@ class JobRunner:
         )
 
     def _check_room(self, recording: DecodedRecording, parameters: SeparateParameters) -> None:
-        stems = parameters.num_sources if isinstance(parameters.num_sources, int) else parameters.max_sources
+        stems = self._pipeline.engine.separator.most_stems(parameters.num_sources, parameters.max_sources)
         needed = 4 * recording.samples * recording.channels * (stems + parameters.residual)
         used, most = job_files.disk_use(self._directory), self._limits.max_disk_bytes
         if needed > most:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.passes import MaskKind
-from model.separator import MAX_SOURCES
+from model.separator import MAX_SOURCES, UNCOUNTED
 
 Format = Literal["wav", "flac", "ogg"]
 Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"]
@@ -40,8 +40,10 @@ class ResultParameters(Body):
 class SeparateParameters(ResultParameters):
     """How to separate. Given as query parameters or as form fields; a form field wins."""
 
-    num_sources: Annotated[int, Field(ge=1, le=MAX_SOURCES)] | Literal["auto"] = Field(
-        2, description="Sounds to separate the recording into; auto has them counted."
+    num_sources: Annotated[int, Field(ge=1, le=MAX_SOURCES)] | Literal["auto"] | None = Field(
+        None,
+        description="Sounds to separate the recording into; auto has them counted. By default they are counted if the "
+        f"model was taught to, else there are {UNCOUNTED}.",
     )
     min_sources: int = Field(1, ge=1, le=MAX_SOURCES, description="The fewest that counting may find.")
     max_sources: int = Field(MAX_SOURCES, ge=1, le=MAX_SOURCES, description="The most that counting may find.")

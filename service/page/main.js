@@ -17,7 +17,7 @@ function buildSources(most) {
     ...choices.map(([value, text]) => {
       const label = document.createElement("label");
       const input = document.createElement("input");
-      Object.assign(input, { type: "radio", name: "sources", value, checked: value === "2" });
+      Object.assign(input, { type: "radio", name: "sources", value, checked: value === "auto" });
       const words = document.createElement("span");
       words.textContent = text;
       label.append(input, words);

@@ -106,6 +106,7 @@ class Taught:
     def __init__(self, embedder: OnnxEmbedder, weights: counting.Weights) -> None:
         self.config = dataclasses.replace(embedder.config, count_weights=weights)
         self.embed = embedder.embed
+        self.segments_at_once = embedder.segments_at_once
 
 
 def test_the_count_stays_between_the_bounds_and_says_how_sure_it_is(small_embedder, taught, example):
@@ -121,3 +122,22 @@ def test_the_count_stays_between_the_bounds_and_says_how_sure_it_is(small_embedd
     silence = separator.separate(np.zeros(8000, np.float32), 16_000, "auto")
     assert len(silence.stems) == 1
     assert not silence.stems.any()
+
+
+def test_where_nothing_is_said_they_are_counted_if_the_model_can(small_embedder, taught, example):
+    mixture = example("two_speakers").mixture
+    counted = Separator(Taught(small_embedder, taught)).separate(mixture, 16_000)
+    assert counted.count_chance is not None
+    assert len(counted.stems) == len(Separator(Taught(small_embedder, taught)).separate(mixture, 16_000, "auto").stems)
+    untaught = Separator(small_embedder)
+    for bounds, stems in (((1, 8), 2), ((3, 8), 3), ((1, 1), 1)):
+        found = untaught.separate(mixture, 16_000, min_sources=bounds[0], max_sources=bounds[1])
+        assert (len(found.stems), found.count_chance) == (stems, None)
+
+
+def test_there_is_room_for_as_many_stems_as_there_can_be(small_embedder, taught):
+    counting_one, other = Separator(Taught(small_embedder, taught)), Separator(small_embedder)
+    for asked in (None, "auto"):
+        assert [counting_one.most_stems(asked, most) for most in (1, 2, 8)] == [1, 2, 3]
+    assert other.most_stems(None, 8) == 2
+    assert other.most_stems(5, 8) == 5
