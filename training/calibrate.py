@@ -30,6 +30,7 @@ from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.export import describe
 from model.recording import ArrayRecording
+from training.acoustics import in_a_room
 from training.corpus import find_recordings, load_corpus
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig, MixtureSampler
@@ -40,6 +41,9 @@ PENALTY = 0.002
 SPEED_RANGE = 0.12
 """Voices are played up to this much faster or slower: there are few of them, and these count as more."""
 FOLDS = 4
+ROOM_SHARE = 1 / 3
+ROOM_RT60_S = (0.15, 0.7)
+"""Some mixtures are heard in a room, each source in one of its own: an echo is not somebody else."""
 MOST = 3
 """Sources in a mixture."""
 PRIOR = (0.25, 0.5, 0.25)
@@ -111,7 +115,11 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> tuple[Evidence
     for index in tqdm(range(MOST * mixtures)):
         sampler = samplers[index % len(samplers)]
         samples = round(SECONDS[index // len(samplers) % len(SECONDS)] * config.sample_rate)
-        mixture = sampler.sources(sampler.draw(1, samples), samples)[0].sum(0).numpy()
+        sources = sampler.sources(sampler.draw(1, samples), samples)[0].numpy()
+        if rng.random() < ROOM_SHARE:
+            rt60_s = rng.uniform(*ROOM_RT60_S)
+            sources = np.stack([in_a_room(source, config.sample_rate, rt60_s, rng) for source in sources])
+        mixture = sources.sum(0)
         pieces = segments.heard_magnitude(ArrayRecording(mixture, config.sample_rate), config)
         magnitude = np.concatenate(list(pieces))
         embeddings = embedder.embed(features.log_magnitude(magnitude, config.floor_db)[None])[0]

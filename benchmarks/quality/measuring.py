@@ -12,11 +12,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from benchmarks.quality.acoustics import at_snr, in_a_room, median_pitch_hz
 from benchmarks.quality.conditions import Case
+from benchmarks.quality.pitch import median_pitch_hz
 from model.embedder import OnnxEmbedder
 from model.metrics import si_sdr_db
 from model.separator import Separator
+from training.acoustics import at_snr, in_a_room
 from training.evaluation.errors import EvaluationError
 from training.evaluation.ideal_mask import separate_ideally
 from training.evaluation.measures import HIGHEST_DB, LOWEST_DB, assign, heard

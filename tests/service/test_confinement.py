@@ -12,16 +12,10 @@ from pathlib import Path
 from service.auth import hashed
 from tests.service.harness import RunningServer, StartServer, children_of, noise, post, read
 from tests.service.test_bad_uploads import problem_of
-from tests.service.test_jobs import kept
+from tests.service.test_jobs import kept, submit
 
 GIVE_UP_S = 60.0
 ALICE = {"authorization": "Bearer a"}
-
-
-def submit(server: RunningServer, content: bytes) -> str:
-    response = server.http.post("/jobs", files={"file": content}, headers=ALICE)
-    assert response.status_code == 202, response.text
-    return response.headers["location"]
 
 
 def decoder_at_work(server: RunningServer) -> int:
@@ -29,7 +23,7 @@ def decoder_at_work(server: RunningServer) -> int:
     give_up = time.monotonic() + GIVE_UP_S
     while True:
         assert time.monotonic() < give_up
-        location = submit(server, noise(600))
+        location = submit(server, noise(600), credentials=ALICE).headers["location"]
         while server.http.get(location, headers=ALICE).json()["progress"] == 0:
             if not decoded_bytes(server):
                 continue

@@ -18,8 +18,15 @@ from tests.service.harness import RunningServer, StartServer, encoded, noise, po
 from tests.service.test_bad_uploads import problem_of
 
 
-def submit(server: RunningServer, content: bytes, key: str | None = None, **parameters: object) -> httpx.Response:
-    headers = {"idempotency-key": key} if key else {}
+def submit(
+    server: RunningServer,
+    content: bytes,
+    key: str | None = None,
+    credentials: dict[str, str] | None = None,
+    **parameters: object,
+) -> httpx.Response:
+    """Args: key: of idempotency; credentials: headers that say who it is."""
+    headers = (credentials or {}) | ({"idempotency-key": key} if key else {})
     return server.http.post("/jobs", params=parameters, files={"file": content}, headers=headers, timeout=60)
 
 

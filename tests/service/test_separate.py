@@ -80,7 +80,7 @@ def test_stereo_at_another_rate_keeps_channels_rate_and_length(server: RunningSe
 
 
 def test_one_sample_and_silence_are_separated_too(server: RunningServer) -> None:
-    _, stems = unpack(post(server, encoded(np.array([0.25], np.float32), 16_000)))
+    _, stems = unpack(post(server, encoded(np.array([0.25], np.float32), 16_000), num_sources=2))
     assert [stem.shape for stem in stems] == [(1, 1), (1, 1)]
     manifest, stems = unpack(post(server, encoded(np.zeros(16_000, np.float32), 16_000), num_sources=3))
     assert not np.any(stems)
