@@ -52,6 +52,19 @@ def test_a_run_leaves_a_model_that_separates_and_all_there_is_to_look_at(uninter
     assert np.abs(stems.sum(0) - mixture).max() < 1e-5
 
 
+def test_a_dual_path_network_learns_and_separates_too(finish, speech_folder, runs):
+    options = "--trunk dual_path --channels 12 --layers 2 --steps 60 --objective affinity+kmeans_mask"
+    code, _, err = finish("--data", str(speech_folder), "--name", "dual", *TINY.split(), *options.split())
+    assert code == 0, err
+    found = losses(runs / "dual")
+    assert np.mean(found[-10:]) < np.mean(found[:10])
+    embedder = OnnxEmbedder(runs / "dual" / "model.onnx", "cpu")
+    assert embedder.config.trunk == "dual_path"
+    mixture, rate = soundfile.read(ROOT / "examples" / "two_speakers" / "mixture.flac", dtype="float32")
+    stems = Separator(embedder).separate(mixture, rate).stems
+    assert np.abs(stems.sum(0) - mixture).max() < 1e-5
+
+
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
     uninterrupted, start, finish, speech_folder, runs, wish
