@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def bundled_model(size: Size = DEFAULT_SIZE, device: Device = "cpu") -> Path:
-    """The bundled model of a size, in the precision that is fast on `device`."""
+    """The bundled model of a size, in the precision that suits `device` where it comes in that; `fast` is for CPUs."""
     half = WEIGHTS / f"{size}-float16.onnx"
     on_gpu = device != "cpu" and half.is_file() and cuda_trouble() is None
     return half if on_gpu else WEIGHTS / f"{size}.onnx"
