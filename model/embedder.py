@@ -93,7 +93,7 @@ class OnnxEmbedder:
         except OSError as error:
             raise ModelError(
                 f"The model {path} cannot be read ({error.strerror}); "
-                "expected an ONNX file that training/train.py wrote."
+                "expected fast, best, or an ONNX file that training/train.py wrote."
             ) from error
 
         threads = threads or usable_cores()
