@@ -155,17 +155,18 @@ def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.rand
 
 def _lloyd(points: Vectors, mass: Vectors, centroids: Vectors, iterations: int) -> Clusters:
     objective = -np.inf
-    weighted = points * mass[:, None]
+    weighted, rows = points * mass[:, None], np.arange(len(points))
     total = float(mass.sum(dtype=np.float64))
     for _ in range(iterations):
         similarity = points @ centroids.T
         labels = similarity.argmax(-1)
-        reached = float(np.dot(similarity.max(-1), mass)) / total
+        # Not max(-1): NumPy takes ten times as long for the maximum of each short row as for taking what is known.
+        reached = float(np.dot(similarity[rows, labels], mass)) / total
         if reached - objective < 1e-6:
             break
         objective = reached
         members = np.zeros((len(points), len(centroids)), np.float32)
-        members[np.arange(len(points)), labels] = 1.0
+        members[rows, labels] = 1.0
         sums = members.T @ weighted
         norms = np.linalg.norm(sums, axis=-1, keepdims=True)
         # A centroid that lost all its members stays where it is.

@@ -67,12 +67,13 @@ def envelopes(excerpts: Sequence[Excerpt], centroids: Vectors) -> NDArray[np.flo
     """
     pieces = []
     for excerpt in excerpts:
-        similarity = _SHARPNESS * (excerpt.embeddings @ centroids.T)
-        shares = np.exp(similarity - similarity.max(1, keepdims=True))
-        shares *= (excerpt.weights / shares.sum(1))[:, None]
+        # Sources first: NumPy is slow at the maximum and the sum of each of many short rows.
+        similarity = np.ascontiguousarray((_SHARPNESS * (excerpt.embeddings @ centroids.T)).T)
+        shares = np.exp(similarity - similarity.max(0))
+        shares *= excerpt.weights / shares.sum(0)
         window = excerpt.frames // _WINDOW
         count = int(window.max(initial=0)) + 1
-        pieces.append(np.stack([np.bincount(window, share, count) for share in shares.T]))
+        pieces.append(np.stack([np.bincount(window, share, count) for share in shares]))
     return np.concatenate(pieces, axis=1)
 
 
