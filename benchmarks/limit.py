@@ -96,11 +96,11 @@ def _per_step_of_blstm(config: ModelConfig) -> int:
 
 
 def _per_step_of_dual_path(config: ModelConfig) -> int:
-    patches, size = -(-config.bands // config.patch_bands), config.patch_bands * config.frames_per_step
+    size = config.patch_bands * config.frames_per_step
     lstm = 2 * 4 * config.hidden * (config.channels + config.hidden)
     across = lstm + 2 * config.hidden * config.channels
     ends = size * config.channels * (1 + config.embedding_dim)
-    return patches * (2 * config.layers * across + ends)
+    return config.patches * (2 * config.layers * across + ends)
 
 
 def matrix_product(precision: str, threads: int) -> Callable[[], object]:

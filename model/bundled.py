@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from model.runtime_check import cuda_trouble
-
 Device = Literal["auto", "cpu", "cuda"]
 Size = Literal["fast", "best"]
 
@@ -19,6 +17,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 def bundled_model(size: Size = DEFAULT_SIZE, device: Device = "cpu") -> Path:
     """The bundled model of a size, in the precision that suits `device` where it comes in that; `fast` is for CPUs."""
+    from model.runtime_check import cuda_trouble  # loads ONNX Runtime, which who only asks for a name can do without
+
     half = WEIGHTS / f"{size}-float16.onnx"
     on_gpu = device != "cpu" and half.is_file() and cuda_trouble() is None
     return half if on_gpu else WEIGHTS / f"{size}.onnx"
@@ -26,8 +26,6 @@ def bundled_model(size: Size = DEFAULT_SIZE, device: Device = "cpu") -> Path:
 
 def model_file(asked: str | Path | None, device: Device) -> Path:
     """The file that is meant by a size, or by a path; by None, the default size."""
-    if asked is None:
-        return bundled_model(DEFAULT_SIZE, device)
-    sizes = {size: size for size in SIZES}
-    size = sizes.get(str(asked))  # type: ignore[call-overload]  # any string may be looked for
-    return bundled_model(size, device) if size else Path(asked)
+    name = DEFAULT_SIZE if asked is None else str(asked)
+    size = next((size for size in SIZES if size == name), None)
+    return bundled_model(size, device) if size else Path(name)

@@ -92,6 +92,11 @@ class ModelConfig:
         return self.full_resolution_bins + (self.bins - self.full_resolution_bins) // self.high_group
 
     @property
+    def patches(self) -> int:
+        """Of a dual_path network: patches side by side, the last of which may reach beyond the bands."""
+        return -(-self.bands // self.patch_bands)
+
+    @property
     def band_starts(self) -> tuple[int, ...]:
         """First bin of each band, for sums and means over bands."""
         low = self.full_resolution_bins

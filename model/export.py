@@ -13,8 +13,7 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from model.anchored import AnchoredNet
 from model.config import ModelConfig
@@ -70,7 +69,7 @@ def export_float16(network: EmbeddingNet, path: Path) -> None:
     The file appears whole or not at all.
     """
     with _appearing(path) as temporary:
-        _trace(_HalfNet(network).eval(), network.config, temporary)
+        _trace(_halved(network), network.config, temporary)
         describe(temporary, network.config.to_json(), "float16")
 
 
@@ -87,19 +86,13 @@ def describe(path: Path, config_json: str, precision: Precision | None = None) -
     onnx.save(graph, str(path))
 
 
-class _HalfNet(nn.Module):
-    """A network that computes in float16 between standardised features and embeddings."""
-
-    def __init__(self, network: EmbeddingNet) -> None:
-        super().__init__()
-        self.whole = make_network(network.config)
-        self.whole.load_state_dict(network.state_dict())
-        self.whole.half()
-        self.whole.mean, self.whole.deviation = network.mean, network.deviation
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = ((features - self.whole.mean) / self.whole.deviation).half()
-        return functional.normalize(self.whole.directions(x).float(), dim=-1)
+def _halved(network: EmbeddingNet) -> EmbeddingNet:
+    """The same network, computing in float16 between standardised features and embeddings."""
+    half = make_network(network.config)
+    half.load_state_dict(network.state_dict())
+    half.half()
+    half.mean, half.deviation = network.mean, network.deviation
+    return half.eval()
 
 
 def _trace(network: nn.Module, config: ModelConfig, path: Path) -> None:

@@ -5,6 +5,8 @@ Only training and export import this file; serving runs the exported ONNX file a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +14,7 @@ from torch.nn import functional
 from model.config import ModelConfig
 
 
-class EmbeddingNet(nn.Module):
+class EmbeddingNet(nn.Module, ABC):
     """What every embedding network is from outside: features in, a unit-norm embedding of every band of a frame out.
 
     Standardisation of each band (`mean`, `deviation`) is part of the network, so the exported file needs no other.
@@ -32,12 +34,13 @@ class EmbeddingNet(nn.Module):
 
         `frames` must be a multiple of `config.frames_per_step`; the embedder pads to that.
         """
-        v: Tensor = self.directions((features - self.mean) / self.deviation)
+        x = (features - self.mean) / self.deviation
+        v = self.directions(x.to(next(self.parameters()).dtype))
         return functional.normalize(v.float(), dim=-1)
 
+    @abstractmethod
     def directions(self, x: Tensor) -> Tensor:
-        """Standardised features (batch, frames, bands) -> (batch, frames, bands, dim) of any length."""
-        raise NotImplementedError
+        """Standardised features (batch, frames, bands), of the weights' type -> (batch, frames, bands, dim)."""
 
 
 def make_network(config: ModelConfig, dropout: float = 0.0) -> EmbeddingNet:
@@ -90,17 +93,16 @@ class DualPathNet(EmbeddingNet):
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__(config)
-        self.patches = -(-config.bands // config.patch_bands)
         size = config.frames_per_step * config.patch_bands
-        self.split = _BandLinear(self.patches, size, config.channels)
+        self.split = _BandLinear(config.patches, size, config.channels)
         self.across_bands = nn.ModuleList(_ResidualLstm(config, dropout) for _ in range(config.layers))
         self.across_frames = nn.ModuleList(_ResidualLstm(config, dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.channels)
-        self.head = _BandLinear(self.patches, config.channels, size * config.embedding_dim)
+        self.head = _BandLinear(config.patches, config.channels, size * config.embedding_dim)
 
     def directions(self, x: Tensor) -> Tensor:
         c, batch = self.config, x.shape[0]
-        patches, high, wide = self.patches, c.frames_per_step, c.patch_bands
+        patches, high, wide = c.patches, c.frames_per_step, c.patch_bands
         x = functional.pad(x, (0, patches * wide - c.bands))
         x = x.reshape(batch, -1, high, patches, wide).permute(3, 1, 0, 2, 4).reshape(patches, -1, high * wide)
         # From here on (patch, step * batch, channel), and (step, patch * batch, channel) for the LSTMs over time.

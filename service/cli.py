@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from model.bundled import DEFAULT_SIZE
 from model.errors import UnmingleError
 from service.version import version
 
-MODEL_HELP = "fast, best (default), or an ONNX file"
+MODEL_HELP = f"fast, best, or an ONNX file (default: {DEFAULT_SIZE})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

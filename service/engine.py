@@ -33,7 +33,11 @@ _WARM_UP_S = 2.0
 
 
 class Engine:
-    """A queue and the threads that work on it."""
+    """A queue and the threads that work on it.
+
+    Attributes:
+        separator: what all of them use.
+    """
 
     def __init__(
         self, separator: Separator, limits: EngineLimits, on_begun: Callable[[float], None] | None = None

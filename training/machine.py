@@ -35,7 +35,12 @@ def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
 
     On a GPU that is float16, and nothing else would help: in autocast, torch gives LSTMs to cuDNN in float16 whatever
     type is asked for. Gradients then have to be scaled (`loss_scaler`).
+
+    Raises:
+        TrainingError: float16 is asked for on a CPU.
     """
+    if wanted == "float16" and device.type == "cpu":
+        raise TrainingError("--precision float16 is for GPUs; on a CPU take bfloat16 or float32.")
     if wanted != "auto":
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
     if device.type == "cuda":

@@ -77,18 +77,23 @@ def oracle() -> type[OracleEmbedder]:
     return OracleEmbedder
 
 
-@pytest.fixture(scope="session")
-def small_network() -> EmbeddingNet:
-    """An untrained network, with weights large enough that its embeddings depend on what it hears."""
+def lively_network(config: ModelConfig, seed: int, larger: float, mean: float, deviation: float) -> EmbeddingNet:
+    """An untrained network whose weights are `larger` than usual, so that its embeddings depend on what it hears."""
     with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = make_network(SMALL).eval()
+        torch.manual_seed(seed)
+        network = make_network(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.mul_(3.0)
-        network.mean += 0.5
-        network.deviation *= 2.0
+            parameter.mul_(larger)
+        network.mean += mean
+        network.deviation *= deviation
     return network
+
+
+@pytest.fixture(scope="session")
+def small_network() -> EmbeddingNet:
+    """A small one that is lively."""
+    return lively_network(SMALL, seed=3, larger=3.0, mean=0.5, deviation=2.0)
 
 
 @pytest.fixture(scope="session")

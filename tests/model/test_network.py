@@ -11,6 +11,7 @@ from model.embedder import OnnxEmbedder, pad_frames
 from model.errors import ModelError
 from model.export import export, export_float16, export_int8
 from model.network import make_network
+from tests.model.conftest import lively_network
 
 CONFIGS = {
     "blstm": ModelConfig(layers=2, hidden=12, embedding_dim=6),
@@ -24,16 +25,7 @@ CONFIGS = {
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def network(request):
-    """Untrained, with weights so large that its embeddings depend on what it hears."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        network = make_network(CONFIGS[request.param]).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(2.0)
-        network.mean -= 2.0
-        network.deviation *= 1.5
-    return network
+    return lively_network(CONFIGS[request.param], seed=2, larger=2.0, mean=-2.0, deviation=1.5)
 
 
 def heard_by(network, segments=3, frames=48, seed=0):

@@ -13,24 +13,16 @@ from model.anchored import AnchoredNet
 from model.config import ModelConfig
 from model.embedder import PRECISION_KEY, OnnxEmbedder
 from model.export import describe, export, export_float16, export_int8
-from model.network import make_network
 from model.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUTPUT, Bound, cuda_options
+from tests.model.conftest import lively_network
 
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
 
 
 @pytest.fixture(scope="module")
 def network():
-    """Untrained, with weights so large that its cells saturate and its embeddings depend on what it hears."""
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        network = make_network(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(2.0)
-        network.mean -= 2.0
-        network.deviation *= 1.5
-    return network
+    """With weights so large that its cells saturate."""
+    return lively_network(CONFIG, seed=5, larger=2.0, mean=-2.0, deviation=1.5)
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,7 @@ def test_a_run_can_end_by_time_and_gets_a_name(finish, speech_folder, runs):
         (("--init", "nothing"), "There is no checkpoint nothing: expected a run in"),
         (("--name", "../up"), "cannot name a folder"),
         (("--batch", "0"), "batch must be at least 1"),
+        (("--precision", "float16", "--device", "cpu"), "--precision float16 is for GPUs"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(options, complaint, tmp_path, capsys):
