@@ -15,14 +15,16 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
-from model.anchored import AnchoredNet
+from model.anchored import anchored
 from model.config import ModelConfig
 from model.embedder import CONFIG_KEY, PRECISION_KEY, Precision
-from model.errors import ModelError
-from model.network import BlstmNet, EmbeddingNet, make_network
+from model.network import EmbeddingNet, make_network
 from model.onnx_session import INPUT, OUTPUT
 
 OPSET = 17
+
+IN_8_BITS = {"blstm": ["LSTM", "MatMul"], "dual_path": ["LSTM"]}
+"""Layers that are worth it: the matrix products of a dual_path network are small beside its recurrence."""
 
 
 def export(network: EmbeddingNet, path: Path) -> None:
@@ -46,18 +48,20 @@ def export_int8(network: EmbeddingNet, path: Path) -> None:
     and differently so on one machine than on another.
 
     The file appears whole or not at all.
-
-    Raises:
-        ModelError: the network is not of the kind that can be anchored.
     """
-    if not isinstance(network, BlstmNet):
-        raise ModelError(f"A {network.config.trunk} network has no form in 8 bits: export it in float32 or float16.")
     with _appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
-        _trace(AnchoredNet(network).eval(), network.config, whole)
+        _trace(anchored(network), network.config, whole)
         logging.getLogger().addFilter(_not_preprocessed)
         try:
-            quantize_dynamic(whole, temporary, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                whole,
+                temporary,
+                op_types_to_quantize=IN_8_BITS[network.config.trunk],
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+            )
         finally:
             logging.getLogger().removeFilter(_not_preprocessed)
         describe(temporary, network.config.to_json(), "int8")

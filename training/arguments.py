@@ -11,7 +11,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from model.config import ModelConfig
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig
+from training.surroundings import Surroundings
 from training.train_config import SMALL_NETWORK, TrainConfig
+
+Part = TrainConfig | MixtureConfig | Surroundings | ModelConfig
 
 MAY_CHANGE = ("data", "device", "threads")
 """What a resumed run may be given anew, because machines differ in it."""
@@ -46,12 +49,13 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run, by name or folder")
     _add_fields(parser.add_argument_group("training"), TrainConfig())
     _add_fields(parser.add_argument_group("mixtures", "explained in training/mixtures.py"), MixtureConfig())
+    _add_fields(parser.add_argument_group("surroundings", "explained in training/surroundings.py"), Surroundings())
     _add_fields(parser.add_argument_group("network", "explained in model/config.py"), SMALL_NETWORK)
     given = vars(parser.parse_args(argv))
     return Arguments(given.pop("runs"), given.pop("resume"), given)
 
 
-def _add_fields(group: Any, defaults: TrainConfig | MixtureConfig | ModelConfig) -> None:
+def _add_fields(group: Any, defaults: Part) -> None:
     hints = get_type_hints(type(defaults))
     for field in dataclasses.fields(defaults):
         hint, default = hints[field.name], getattr(defaults, field.name)
@@ -79,6 +83,7 @@ def new_config(given: dict[str, Any], start: ModelConfig) -> TrainConfig:
     return TrainConfig(
         **_those_of(TrainConfig, given),
         mixtures=MixtureConfig(**_those_of(MixtureConfig, given)),
+        surroundings=Surroundings(**_those_of(Surroundings, given)),
         network=dataclasses.replace(start, **_those_of(ModelConfig, given)),
     )
 
@@ -89,7 +94,8 @@ def resumed_config(given: dict[str, Any], saved: TrainConfig) -> TrainConfig:
     Raises:
         TrainingError: an option was given that would change the run.
     """
-    had = {**dataclasses.asdict(saved), **dataclasses.asdict(saved.mixtures), **dataclasses.asdict(saved.network)}
+    parts = (saved, saved.mixtures, saved.surroundings, saved.network)
+    had = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
     changed = [
         f"--{name.replace('_', '-')} is {value}, was {had[name]}"
         for name, value in given.items()
@@ -103,6 +109,6 @@ def resumed_config(given: dict[str, Any], saved: TrainConfig) -> TrainConfig:
     return dataclasses.replace(saved, **{k: v for k, v in given.items() if k in MAY_CHANGE})
 
 
-def _those_of(kind: type[TrainConfig | MixtureConfig | ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
+def _those_of(kind: type[Part], given: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: value for name, value in given.items() if name in names}

@@ -198,7 +198,11 @@ def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
 
 
 def make_batch(
-    sources: Tensor, config: ModelConfig, weighting: Weighting = "magnitude", active_db: float = -40.0
+    sources: Tensor,
+    config: ModelConfig,
+    weighting: Weighting = "magnitude",
+    active_db: float = -40.0,
+    noise: Tensor | None = None,
 ) -> Batch:
     """(batch, source, samples) -> features and targets, on the same device.
 
@@ -209,9 +213,12 @@ def make_batch(
     Args:
         weighting: active bands weigh their magnitude, or all the same (the paper's objective).
         active_db: bands further below the loudest of their item than this weigh nothing.
+        noise: (batch, samples), heard in the mixture but no source.
     """
     separate = spectra(sources, config)
     mixture = separate.sum(1)
+    if noise is not None:
+        mixture = mixture + spectra(noise, config)
     power = band_sums(_product(separate, separate), config)
     magnitude = band_sums(_product(mixture, mixture), config).sqrt()
     shared = band_sums(_product(separate, mixture.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)

@@ -34,6 +34,7 @@ from training.mixtures import MixtureSampler, join, make_batch, samples_for
 from training.objectives import Objective, evaluate, parse_objective
 from training.optimisation import GradientClipper, learning_rate, standardise
 from training.run_log import RunLog
+from training.surroundings import surround
 from training.train_config import SMALL_NETWORK, TrainConfig
 from training.validation import Validation
 
@@ -209,24 +210,25 @@ def step(
     """Mixtures -> embeddings -> loss -> one step of the optimiser; what is worth logging of it."""
     samples = samples_for(config.frames, config.network)
     sources = sampler.sources(sampler.draw(config.batch, samples), samples)
-    batch = make_batch(sources, config.network, config.weighting)
+    rate, pieces = config.network.sample_rate, config.mixtures.pieces
+    sources, noise = surround(sources, config.surroundings, pieces, rate, sampler.generator)
+    batch = make_batch(sources, config.network, config.weighting, noise=noise)
     with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
         embeddings = state.network(batch.features)
-    pieces = config.mixtures.pieces
     # Outside autocast: Gram matrices want float32.
     loss = evaluate(objective, join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness)
     state.optimiser.zero_grad()
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's
     state.scaler.unscale_(state.optimiser)
-    rate = learning_rate(config.learning_rate, state.step, state.progress(config))
+    step_size = learning_rate(config.learning_rate, state.step, state.progress(config))
     for group in state.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = step_size
     norm = state.clipper.clip(state.network.parameters())
     if norm < float("inf"):  # not for nan either: a step with such gradients would be the last
         state.scaler.step(state.optimiser)
     state.scaler.update()
     state.step += 1
-    return {"step": state.step, "loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": norm}
+    return {"step": state.step, "loss": float(loss.detach()), "learning_rate": step_size, "gradient_norm": norm}
 
 
 def save(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None:

@@ -13,6 +13,7 @@ from model.errors import ModelError
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig, Weighting
 from training.objectives import parse_objective
+from training.surroundings import Surroundings
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "training"
 
@@ -20,6 +21,7 @@ SMALL_NETWORK = ModelConfig(layers=2, hidden=128, embedding_dim=10)
 """Learns something to be heard in five minutes on two cores; what we ship is larger."""
 
 DEFAULT_MIXTURES = MixtureConfig()
+DEFAULT_SURROUNDINGS = Surroundings()
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -54,6 +56,7 @@ class TrainConfig:
     validations: int = _option(6, "how often to measure SI-SDRi, spread evenly over the run")
     validation_mixtures: int = _option(16, "how many mixtures to measure it on, always the same ones")
     mixtures: MixtureConfig = DEFAULT_MIXTURES
+    surroundings: Surroundings = DEFAULT_SURROUNDINGS
     network: ModelConfig = SMALL_NETWORK
 
     def __post_init__(self) -> None:
@@ -97,7 +100,8 @@ class TrainConfig:
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
             network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
-            return cls(**fields, mixtures=MixtureConfig(**mixtures), network=network)
+            surroundings = Surroundings(**fields.pop("surroundings"))
+            return cls(**fields, mixtures=MixtureConfig(**mixtures), surroundings=surroundings, network=network)
         except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
             raise TrainingError(
                 f"This is not the configuration of a run that this version of the trainer knows: {error}. "

@@ -8,8 +8,7 @@ import torch
 
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder, pad_frames
-from model.errors import ModelError
-from model.export import export, export_float16, export_int8
+from model.export import export, export_float16
 from model.network import make_network
 from tests.model.conftest import lively_network
 
@@ -78,12 +77,6 @@ def test_the_exported_file_embeds_alike(network, tmp_path, write, far, segments,
     expected = embedded(network, pad_frames(features, network.config))[:, :frames]
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < far
-
-
-def test_only_what_can_be_anchored_is_written_in_8_bits(tmp_path):
-    with pytest.raises(ModelError, match="no form in 8 bits"):
-        export_int8(make_network(CONFIGS["dual_path"]), tmp_path / "model.onnx")
-    assert not list(tmp_path.iterdir())
 
 
 def test_dropout_is_for_training_only():

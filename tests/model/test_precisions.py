@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from model.anchored import AnchoredNet
+from model.anchored import anchored
 from model.config import ModelConfig
 from model.embedder import PRECISION_KEY, OnnxEmbedder
 from model.export import describe, export, export_float16, export_int8
@@ -17,16 +17,20 @@ from model.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUTPUT, Bound, cuda_op
 from tests.model.conftest import lively_network
 
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
+DUAL_PATH = ModelConfig(
+    name="precise", trunk="dual_path", layers=2, hidden=48, frames_per_step=4, patch_bands=8, embedding_dim=8
+)
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[CONFIG, DUAL_PATH], ids=lambda config: config.trunk)
+def network(request):
     """With weights so large that its cells saturate."""
-    return lively_network(CONFIG, seed=5, larger=2.0, mean=-2.0, deviation=1.5)
+    return lively_network(request.param, seed=5, larger=2.0, mean=-2.0, deviation=1.5)
 
 
 @pytest.fixture(scope="module")
 def files(network, tmp_path_factory):
+    """Of one kind of network after the other."""
     folder = tmp_path_factory.mktemp("precisions")
     for name, write in (("float32", export), ("int8", export_int8), ("float16", export_float16)):
         write(network, folder / f"{name}.onnx")
@@ -52,7 +56,7 @@ def loud_and_soft(frames=100):
 def test_anchors_change_nothing_in_float32(network):
     heard = torch.from_numpy(np.random.default_rng(1).normal(-2.0, 1.5, (3, 60, CONFIG.bands)).astype(np.float32))
     with torch.no_grad():
-        assert (AnchoredNet(network)(heard) - network(heard)).abs().max() < 1e-5
+        assert (anchored(network)(heard) - network(heard)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("threads", [1, 2])
