@@ -12,9 +12,17 @@ from torch import Tensor
 
 
 def _weighted(V: Tensor, Y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(w) V and sqrt(w) Y, flattened to (batch, bins, dim) and (batch, bins, source)."""
-    root = w.float().flatten(1).sqrt().unsqueeze(-1)
-    return V.float().flatten(1, 2) * root, Y.float().flatten(1, 2) * root
+    """sqrt(w) V and sqrt(w) Y in float32."""
+    root = w.float().sqrt().unsqueeze(-1)
+    return V.float() * root, Y.float() * root
+
+
+def _product(A: Tensor, B: Tensor) -> Tensor:
+    """A'B over all bins: (batch, frame, bin, m) and (batch, frame, bin, n) -> (batch, m, n).
+
+    Frame by frame, then their sum: a GPU takes ten times as long for one product of such long and narrow matrices.
+    """
+    return (A.transpose(2, 3) @ B).sum(1)
 
 
 def affinity(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
@@ -25,9 +33,7 @@ def affinity(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
     and Hershey (ICASSP 2018, section 3.1).
     """
     V, Y = _weighted(V, Y, w)
-    vv = V.transpose(1, 2) @ V
-    vy = V.transpose(1, 2) @ Y
-    yy = Y.transpose(1, 2) @ Y
+    vv, vy, yy = _product(V, V), _product(V, Y), _product(Y, Y)
     return (vv.square().sum((1, 2)) - 2 * vy.square().sum((1, 2)) + yy.square().sum((1, 2))).mean()
 
 
@@ -38,10 +44,10 @@ def whitened_kmeans(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
     """
     V, Y = _weighted(V, Y, w)
     dim = V.shape[-1]
-    vv = V.transpose(1, 2) @ V + 1e-4 * torch.eye(dim, device=V.device) / dim
-    vy = V.transpose(1, 2) @ Y
+    vv = _product(V, V) + 1e-4 * torch.eye(dim, device=V.device) / dim
+    vy = _product(V, Y)
     # Y'WY is diagonal; an absent source (weight 0) then adds nothing rather than dividing by zero.
-    yy = Y.square().sum(1).clamp_min(1e-6)
+    yy = Y.square().sum((1, 2)).clamp_min(1e-6)
     explained = (torch.linalg.solve(vv, vy) * vy).sum(1) / yy
     present = (yy > 1e-6).sum(-1).clamp_max(dim)
     return (present - explained.sum(-1)).mean()
@@ -65,25 +71,26 @@ def attractor_mask(
         steps: of k-means, from the ideal centroids on.
     """
     # Sources before bins, (batch, source, bins): what runs over sources is then done for many bins at once.
-    flat = V.float().flatten(1, 2)
+    V = V.float()
     mass = w.float().flatten(1).unsqueeze(1)
     members = Y.float().flatten(1, 2).transpose(1, 2) * mass
     absent = (members.sum(2) == 0).unsqueeze(2)
     # Who belongs to whom has no gradient. All of it that there is comes through the last centroids.
     with torch.no_grad():
         for _ in range(steps):
-            nearest = _similarity(flat, members, absent).max(1, keepdim=True).indices  # argmax is ten times slower
+            nearest = _similarity(V, members, absent).max(1, keepdim=True).indices  # argmax is ten times slower
             moved = torch.zeros_like(members).scatter_(1, nearest, mass)
             # A centroid that lost all its members stays where it is.
             members = torch.where(moved.sum(2, keepdim=True) > 0, moved, members)
-    masks = (sharpness * _similarity(flat, members, absent)).softmax(1)
+    masks = (sharpness * _similarity(V, members, absent)).softmax(1)
     heard = mixture.flatten(1)
     wanted = target.flatten(1, 2).transpose(1, 2)
     error = (masks * heard.unsqueeze(1) - wanted).abs().sum((1, 2))
     return (error / heard.sum(1).clamp_min(1e-8)).mean()
 
 
-def _similarity(flat: Tensor, members: Tensor, absent: Tensor) -> Tensor:
+def _similarity(V: Tensor, members: Tensor, absent: Tensor) -> Tensor:
     """(batch, source, bins): cosine of each embedding and the centroid of each source's members."""
-    centroids = torch.nn.functional.normalize(members @ flat, dim=-1)
-    return (centroids @ flat.transpose(1, 2)).masked_fill(absent, -torch.inf)
+    by_frame = members.transpose(1, 2).unflatten(1, V.shape[1:3])
+    centroids = torch.nn.functional.normalize(_product(by_frame, V), dim=-1)
+    return (centroids @ V.flatten(1, 2).transpose(1, 2)).masked_fill(absent, -torch.inf)
