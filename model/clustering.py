@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from model.embedded import Embedded
+
 Vectors = NDArray[np.float32]
 
 
@@ -87,11 +89,10 @@ class EmbeddingSample:
         self._excerpt_every = 1
         self._segments = 0
 
-    def add(self, embeddings: Vectors, weights: Vectors, rng: np.random.Generator) -> None:
-        """Take in one segment: (frames, bands, dim) unit-norm embeddings and (frames, bands) weights."""
-        flat = embeddings.reshape(-1, embeddings.shape[-1])
+    def add(self, embedded: Embedded, weights: Vectors, rng: np.random.Generator) -> None:
+        """Take in one segment: its embeddings and (frames, bands) weights."""
         chosen, mass = _choose(weights.ravel(), self._excerpt_size, rng)
-        points = flat[chosen]
+        points = embedded.at(chosen)
         if self._segments % self._excerpt_every == 0:
             self._excerpts.append(Excerpt(points, mass, chosen // weights.shape[1]))
             if len(self._excerpts) > self._most_excerpts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from model.bundled import Device
 from model.config import ModelConfig
+from model.embedded import Embedded, OnHost
 from model.errors import ModelError, ProviderError
-from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, Bound, Run, SideBySide, open_session, run
+from model.on_device import Bound
+from model.onnx_session import GPU_MEMORY_BYTES, INPUT, OUTPUT, Run, SideBySide, open_session, run
 from model.runtime_check import CUDA, check_installation, cuda_trouble
 from model.threads import usable_cores
 
@@ -42,6 +44,22 @@ class Embedder(Protocol):
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim); any number of frames, also 0."""
         ...
+
+
+@runtime_checkable
+class LeavesEmbeddings(Protocol):
+    """An embedder that can leave embeddings where they are: on a GPU, say."""
+
+    def embed_each(self, features: NDArray[np.float32]) -> list[Embedded]:
+        """(segments, frames, bands) -> the embeddings of each segment."""
+        ...
+
+
+def embed_each(embedder: Embedder, features: NDArray[np.float32]) -> list[Embedded]:
+    """(segments, frames, bands) -> the embeddings of each segment, wherever the embedder can leave them."""
+    if isinstance(embedder, LeavesEmbeddings):
+        return embedder.embed_each(features)
+    return [OnHost(vectors) for vectors in embedder.embed(features)]
 
 
 def pad_frames(features: NDArray[np.float32], config: ModelConfig) -> NDArray[np.float32]:
@@ -122,7 +140,7 @@ class OnnxEmbedder:
         self.segments_at_once = 8 if on_gpu else min(4, max(2, threads))
         self._run: Run = functools.partial(run, session)
         if on_gpu:
-            self._run = Bound(session, "cuda")
+            self._run = Bound(session, "cuda", self.config.embedding_dim, gpu_memory_bytes)
         elif threads > 1:
             self._run = SideBySide(session, opened(on_gpu=False, threads=1), threads, self.config.embedding_dim)
 
@@ -131,8 +149,17 @@ class OnnxEmbedder:
         segments, frames, bands = features.shape
         if segments == 0 or frames == 0:
             return np.zeros((segments, frames, bands, self.config.embedding_dim), np.float32)
-        padded = np.ascontiguousarray(pad_frames(features, self.config), np.float32)
-        return self._run(padded)[:, :frames]
+        return self._run(self._padded(features))[:, :frames]
+
+    def embed_each(self, features: NDArray[np.float32]) -> list[Embedded]:
+        """(segments, frames, bands) -> the embeddings of each segment, on the device of the network."""
+        segments, frames, _ = features.shape
+        if isinstance(self._run, Bound) and segments and frames:
+            return [embedded.first(frames) for embedded in self._run.each(self._padded(features))]
+        return [OnHost(vectors) for vectors in self.embed(features)]
+
+    def _padded(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(pad_frames(features, self.config), np.float32)
 
 
 def _unfit(session: onnxruntime.InferenceSession, path: Path) -> str | None:

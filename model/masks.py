@@ -29,9 +29,14 @@ def soft_masks(embeddings: Vectors, centroids: Vectors, sharpness: float) -> Mas
 
 def hard_masks(embeddings: Vectors, centroids: Vectors) -> Masks:
     """1 for the nearest centroid and 0 for the others (the paper's masks), shapes as for `soft_masks`."""
+    return nearest(_similarity(embeddings, centroids), centroids)
+
+
+def nearest(similarity: Masks, centroids: Vectors) -> Masks:
+    """`hard_masks`, from the (sources, frames, bands) cosines of embeddings and centroids."""
     if not centroids.any():
-        return np.full((len(centroids), *embeddings.shape[:2]), 1.0 / len(centroids), np.float32)
-    return labels_to_masks(_similarity(embeddings, centroids).argmax(0), len(centroids))
+        return np.full(similarity.shape, 1.0 / len(centroids), np.float32)
+    return labels_to_masks(similarity.argmax(0), len(centroids))
 
 
 def labels_to_masks(labels: NDArray[np.integer], num_sources: int) -> Masks:

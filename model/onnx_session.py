@@ -28,9 +28,16 @@ onnxruntime.disable_telemetry_events()
 
 
 def open_session(
-    content: bytes, on_gpu: bool, threads: int, gpu_memory_bytes: int = GPU_MEMORY_BYTES
+    content: bytes,
+    on_gpu: bool,
+    threads: int,
+    gpu_memory_bytes: int = GPU_MEMORY_BYTES,
+    by_shape: bool = True,
 ) -> onnxruntime.InferenceSession:
     """A session for the network in an ONNX file's `content`, on the GPU if it can be had; see `get_providers()`.
+
+    With `by_shape`, how memory is shared out is remembered for each shape of the input: faster for few of them, and
+    memory that grows for many.
 
     Raises whatever ONNX Runtime raises where the content is damaged.
     """
@@ -38,6 +45,7 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = by_shape
     # The level above is for convolutions, which there are none of; with ONNX Runtime 1.32 it crashes on float16 LSTMs.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     # Threads that wait for their part of the next product do not sleep; those that wait for work do not burn a core.
@@ -115,34 +123,3 @@ class SideBySide:
         binding.bind_cpu_input(INPUT, features)
         binding.bind_output(OUTPUT, "cpu", 0, np.float32, embeddings.shape, embeddings.ctypes.data)
         self._on_one.run_with_iobinding(binding)
-
-
-class Bound:
-    """Runs a session whose input and output lie on its device, copied there and back once each.
-
-    Batches are filled up to the next power of two, so that the device sees few shapes: each new one costs it a search
-    for memory and for algorithms. Lengths are not filled up: the network reads backwards, too, and would hear it.
-    What is more than `GPU_FRAMES_AT_ONCE` runs in several batches, so that memory does not depend on who calls.
-    """
-
-    def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:
-        """Args: device: "cuda", or "cpu" to do the same on a machine without."""
-        self._session, self._device = session, device
-
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(segments, frames, bands) -> (segments, frames, bands, dim); at least one segment."""
-        most = max(1, GPU_FRAMES_AT_ONCE // features.shape[1])
-        batches = [self._batch(features[start : start + most]) for start in range(0, len(features), most)]
-        return batches[0] if len(batches) == 1 else np.concatenate(batches)
-
-    def _batch(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        segments = len(features)
-        missing = (1 << (segments - 1).bit_length()) - segments
-        if missing:
-            features = np.concatenate((features, np.zeros((missing, *features.shape[1:]), np.float32)))
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(features, self._device, 0))
-        binding.bind_output(OUTPUT, self._device, 0)
-        self._session.run_with_iobinding(binding)
-        embeddings: NDArray[np.float32] = binding.get_outputs()[0].numpy()
-        return embeddings[:segments]

@@ -1,7 +1,6 @@
 """The two passes over a recording: listen (segments -> centroids), then mask (centroids -> stems).
 
-Axes: (frame, band, dim) for the embeddings of a segment, (source, frame, band) for masks, (source, channel, sample)
-for stems.
+Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model import clustering, counting, features, masks, segments, stft
 from model.activity import EnergyTrack
-from model.embedder import Embedder
+from model.embedded import Embedded
+from model.embedder import Embedder, embed_each
+from model.keeping import Keeping
 from model.recording import Recording, Samples
 from model.separation import Outcome, StageClock, StemReport
 
@@ -24,12 +24,6 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
 
-_KEPT_BYTES = 64 * 1024 * 1024
-"""Embeddings up to this size are kept from listening to masking: as they are, of a recording of up to 40 seconds; as
-bytes, of one of up to two and a half minutes. Longer ones are embedded twice instead."""
-_KEPT_STEPS = np.float32(127.0)
-"""Steps of a kept embedding from 0 to 1. NumPy's conversions to and from bytes are several times faster than those of
-float16."""
 _SYNTHESIS_BYTES = 32 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take."""
 
@@ -44,13 +38,11 @@ class Listening:
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
-        self._kept: list[tuple[segments.Segment, NDArray[np.int8] | clustering.Vectors]] | None = []
-        self._kept_bytes = 0
         self._sample = clustering.EmbeddingSample()
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
-        self._kept_as_bytes = 4 * frames * config.bands * config.embedding_dim > _KEPT_BYTES
+        self._keeping = Keeping(4 * frames * config.bands * config.embedding_dim)
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""
@@ -61,12 +53,13 @@ class Listening:
             frames += more
             progress(min(0.5, 0.5 * frames / self._expected_frames))
 
-        for segment, embeddings in self._embed(tell):
+        for segment, embedded in self._embed(tell):
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
-                self._sample.add(embeddings, weights, rng)
+                self._sample.add(embedded, weights, rng)
             with self._clock.stage("keep"):
-                self._keep(segment, embeddings)
+                self._keeping.add(segment, embedded)
+            del embedded  # what is not kept shall be gone before there is more
             tell(0)
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
@@ -83,19 +76,17 @@ class Listening:
         with self._clock.stage("cluster"):
             return clustering.cluster(*self._sample.all(), num_sources, rng).centroids
 
-    def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
-        """Every segment with its embeddings, once `listen` has been called; what `still_wanted` raises ends it."""
-        if self._kept is None:
+    def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
+        """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
+        if not self._keeping.whole:
             yield from self._embed(lambda _: still_wanted())
-        else:
-            for segment, kept in self._kept:
-                with self._clock.stage("keep"):
-                    embeddings = kept.astype(np.float32, copy=False)
-                    if self._kept_as_bytes:
-                        embeddings *= 1.0 / _KEPT_STEPS
-                yield segment, embeddings
+            return
+        for segment, kept in self._keeping.taken():
+            with self._clock.stage("keep"):
+                embedded = kept.restored()
+            yield segment, embedded
 
-    def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, clustering.Vectors]]:
+    def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         config = self._embedder.config
 
         def telling(pieces: Iterator[segments.Magnitude]) -> Iterator[segments.Magnitude]:
@@ -108,20 +99,9 @@ class Listening:
             with self._clock.stage("listen"):
                 observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
             with self._clock.stage("embed"):
-                embeddings = self._embedder.embed(np.stack(observed))
-            yield from zip(batch, embeddings, strict=True)
-
-    def _keep(self, segment: segments.Segment, embeddings: clustering.Vectors) -> None:
-        if self._kept is None:
-            return
-        kept: NDArray[np.int8] | clustering.Vectors = embeddings
-        if self._kept_as_bytes:
-            steps = embeddings * _KEPT_STEPS
-            kept = np.rint(steps, out=steps).astype(np.int8)
-        self._kept.append((segment, kept))
-        self._kept_bytes += kept.nbytes
-        if self._kept_bytes > _KEPT_BYTES:
-            self._kept = None
+                embedded = embed_each(self._embedder, np.stack(observed))
+            yield from zip(batch, embedded, strict=True)
+            del embedded
 
 
 class Masking:
@@ -193,13 +173,14 @@ class Masking:
         self, centroids: clustering.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
     ) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
-        for segment, embeddings in self._listening.embedded(still_wanted):
+        for segment, embedded in self._listening.embedded(still_wanted):
             with self._clock.stage("mask"):
-                soft = masks.soft_masks(embeddings, centroids, self._config.mask_sharpness)
+                soft = embedded.soft_masks(centroids, self._config.mask_sharpness)
                 clarity.push(soft, segment.magnitude)
-                shares = soft if self._mask_kind == "soft" else masks.hard_masks(embeddings, centroids)
+                shares = soft if self._mask_kind == "soft" else embedded.hard_masks(centroids)
                 if self._residual:
                     shares = masks.with_residual(shares, masks.claim(soft))
+            del embedded
             yield segment.start, shares
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
-from model.embedder import Embedder, pad_frames
+from model.embedded import Embedded
+from model.embedder import Embedder, embed_each, pad_frames
 
 Array = NDArray[np.float32]
 
@@ -29,20 +30,22 @@ class _Segment:
 
     Attributes:
         turn: virtual time at which it may begin, see MicroBatcher.
-        batch: the embeddings of its batch, once that has run.
-        row: which of them are its own.
+        thread: whose it is.
+        embedded: its embeddings, once its batch has run.
+        alone: whether nobody else had segments in the batch.
         error: what went wrong instead.
     """
 
     features: Array
     turn: int
-    batch: Array | None = None
-    row: int = 0
+    thread: int
+    embedded: Embedded | None = None
+    alone: bool = False
     error: BaseException | None = None
 
     @property
     def done(self) -> bool:
-        return self.batch is not None or self.error is not None
+        return self.embedded is not None or self.error is not None
 
 
 class MicroBatcher:
@@ -85,9 +88,15 @@ class MicroBatcher:
 
     def embed(self, features: Array) -> Array:
         """(segments, frames, bands) -> unit-norm (segments, frames, bands, dim)."""
+        if 0 in features.shape:
+            return self.embedder.embed(features)
+        return np.stack([embedded.array() for embedded in self.embed_each(features)])
+
+    def embed_each(self, features: Array) -> list[Embedded]:
+        """(segments, frames, bands) -> the embeddings of each segment, wherever the embedder leaves them."""
         segments, frames, _ = features.shape
         if segments == 0 or frames == 0:
-            return self.embedder.embed(features)
+            return embed_each(self.embedder, features)
         mine = self._queue(pad_frames(features, self.config))
         while not all(segment.done for segment in mine):
             if batch := self._batch_or_wait(mine):
@@ -95,10 +104,12 @@ class MicroBatcher:
         for segment in mine:
             if segment.error is not None:
                 raise segment.error
-        own = mine[0].batch
-        if own is not None and len(own) == segments and all(segment.batch is own for segment in mine):
-            return own[:, :frames]  # they had a batch of their own, and need no copy
-        return np.stack([segment.batch[segment.row, :frames] for segment in mine if segment.batch is not None])
+        # Others' embeddings shall not stay in memory for as long as these do.
+        return [
+            (segment.embedded if segment.alone else segment.embedded.apart()).first(frames)
+            for segment in mine
+            if segment.embedded is not None
+        ]
 
     def _queue(self, padded: Array) -> list[_Segment]:
         """Put the calling thread's segments in line, one after the other."""
@@ -107,7 +118,7 @@ class MicroBatcher:
             if not self._waiting and not self._running:
                 self._had.clear()  # nobody is owed anything
             begin = max(self._now, self._had.get(thread, 0))
-            mine = [_Segment(item, begin + index * frames) for index, item in enumerate(padded)]
+            mine = [_Segment(item, begin + index * frames, thread) for index, item in enumerate(padded)]
             self._had[thread] = begin + len(mine) * frames
             self._waiting += mine
         return mine
@@ -132,9 +143,10 @@ class MicroBatcher:
 
     def _run(self, batch: list[_Segment]) -> None:
         try:
-            embeddings = self.embedder.embed(np.stack([segment.features for segment in batch]))
-            for row, segment in enumerate(batch):
-                segment.row, segment.batch = row, embeddings
+            alone = len({segment.thread for segment in batch}) == 1
+            found = embed_each(self.embedder, np.stack([segment.features for segment in batch]))
+            for segment, embedded in zip(batch, found, strict=True):
+                segment.alone, segment.embedded = alone, embedded
             self.batch_sizes[len(batch)] += 1
         except BaseException as error:
             for segment in batch:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from model import counting, features, segments
 from model.clustering import EmbeddingSample
+from model.embedded import OnHost
 from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.export import describe
@@ -124,7 +125,7 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> tuple[Evidence
         magnitude = np.concatenate(list(pieces))
         embeddings = embedder.embed(features.log_magnitude(magnitude, config.floor_db)[None])[0]
         sample = EmbeddingSample()
-        sample.add(embeddings, features.clustering_weights(magnitude), rng)
+        sample.add(OnHost(embeddings), features.clustering_weights(magnitude), rng)
         rows.append(counting.evidence(sample, rng))
     number = np.arange(MOST * mixtures)
     return np.stack(rows), number % MOST + 1, number % len(samplers) // MOST

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu
 from benchmarks.limit import multiply_adds_per_s
 from benchmarks.measuring import in_turn
+from model.bundled import model_file
 from model.config import ModelConfig
+from model.embedder import OnnxEmbedder
 from model.network import make_network
+from model.on_device import Bound
+from model.onnx_session import open_session
 from model.runtime_check import cuda_trouble
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +83,40 @@ def test_without_a_gpu_it_says_what_is_missing(tmp_path: Path) -> None:
     done = run("benchmarks/gpu.py", "--float32", tmp_path / "any.onnx")
     assert done.returncode == 2
     assert "nothing can be measured on a GPU here" in done.stderr
+
+
+def as_on_a_gpu(path: Path, _device: str) -> OnnxEmbedder:
+    """An embedder that leaves its embeddings on a device, which is the CPU."""
+    embedder = OnnxEmbedder(path, "cpu", threads=1)
+    embedder._run = Bound(open_session(path.read_bytes(), False, 2), "cpu", embedder.config.embedding_dim)
+    return embedder
+
+
+@pytest.fixture
+def no_gpu_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Little to measure, on the CPU; where the figures go."""
+    little = {"BATCHES": (1, 2), "RECORDING_S": 2.0, "AT_ONCE": {1: 1, 2: 1}, "SHAPES": 2}
+    instead = {"OnnxEmbedder": as_on_a_gpu, "cuda_trouble": lambda: None, "smi": lambda what: f"no {what}"}
+    for name, value in (little | instead | {"DEVICE": "cpu", "PROCESSES": 2, "THREADS_EACH": 1}).items():
+        monkeypatch.setattr(gpu, name, value)
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(
+        sys, "argv", ["gpu.py", "--float32", str(model_file("fast", "cpu")), "--rounds=1", f"--out={out}"]
+    )
+    return out
+
+
+def test_what_is_measured_on_a_gpu(no_gpu_needed: Path) -> None:
+    assert gpu.main() == 0
+    tables = list(json.loads(no_gpu_needed.read_text())["tables"].values())
+    assert [len(rows) for rows in tables] == [1, 4, 2, 4, 2, 1, 1]
+    assert all(row["kind"] == "OnDevice" for row in tables[1])
+    assert [row["recordings at once"] for row in tables[3]] == [1, 1, 2, 2]
+
+
+def test_a_part_that_fails_ends_no_other(no_gpu_needed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "by_processes", lambda *_: {})
+    monkeypatch.setattr(gpu, "mask_parity", lambda *_: 1 // 0)
+    assert gpu.main() == 1
+    tables = list(json.loads(no_gpu_needed.read_text())["tables"].values())
+    assert [len(rows) for rows in tables] == [1, 0, 2, 4, 2, 1, 1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.clustering import EmbeddingSample, cluster
+from model.embedded import OnHost
 
 
 def unit(vectors):
@@ -118,7 +119,7 @@ def test_a_sample_of_segments_is_bounded_and_stands_for_all(segments):
     sample = EmbeddingSample(most=2000, per_segment=1000)
     embeddings, weights, _ = plant(3, bins=segments * 1500)
     for part in np.array_split(np.arange(len(weights)), segments):
-        sample.add(embeddings[part].reshape(15, 100, -1), weights[part].reshape(15, 100), rng)
+        sample.add(OnHost(embeddings[part].reshape(15, 100, -1)), weights[part].reshape(15, 100), rng)
     points, mass = sample.all()
     assert len(points) == len(mass) <= 2000
     assert mass.sum() == pytest.approx(weights.sum(), rel=1e-3)
@@ -129,7 +130,7 @@ def test_a_sample_of_segments_is_bounded_and_stands_for_all(segments):
 
 def test_a_sample_of_silence_is_empty():
     sample = EmbeddingSample()
-    sample.add(np.ones((2, 5, 3), np.float32), np.zeros((2, 5), np.float32), np.random.default_rng(0))
+    sample.add(OnHost(np.ones((2, 5, 3), np.float32)), np.zeros((2, 5), np.float32), np.random.default_rng(0))
     assert len(sample) == 0
     assert not cluster(*sample.all(), 2, np.random.default_rng(0)).centroids.any()
 
@@ -141,7 +142,7 @@ def test_excerpts_are_few_and_evenly_spread_and_say_which_frame_each_bin_is_of()
         # The embedding says where the bin is: segment, frame and band.
         frame, band = np.meshgrid(np.arange(30), np.arange(50), indexing="ij")
         where = np.stack((np.full_like(frame, number), frame, band), axis=-1).astype(np.float32)
-        sample.add(where, rng.random((30, 50), np.float32), rng)
+        sample.add(OnHost(where), rng.random((30, 50), np.float32), rng)
     excerpts = sample.excerpts()
     numbers = [int(excerpt.embeddings[0, 0]) for excerpt in excerpts]
     assert 2 <= len(numbers) <= 4

@@ -10,6 +10,7 @@ import pytest
 from model import counting
 from model.clustering import EmbeddingSample, Excerpt
 from model.config import ModelConfig
+from model.embedded import OnHost
 from model.embedder import OnnxEmbedder
 from model.errors import ParameterError
 from model.separator import Separator
@@ -30,7 +31,7 @@ def planted(num_sources, rng, spread=0.5):
 def evidence(points, weights, rng):
     """Of a recording of one segment."""
     sample = EmbeddingSample()
-    sample.add(points, weights, rng)
+    sample.add(OnHost(points), weights, rng)
     return counting.evidence(sample, rng)
 
 
@@ -78,7 +79,7 @@ def test_two_halves_of_one_voice_rise_and_fall_together_and_two_voices_do_not():
 
 def test_the_evidence_is_finite_for_the_shortest_recording():
     sample = EmbeddingSample()
-    sample.add(np.eye(1, DIM, dtype=np.float32)[None], np.ones((1, 1), np.float32), np.random.default_rng(0))
+    sample.add(OnHost(np.eye(1, DIM, dtype=np.float32)[None]), np.ones((1, 1), np.float32), np.random.default_rng(0))
     assert np.isfinite(counting.evidence(sample, np.random.default_rng(0))).all()
 
 

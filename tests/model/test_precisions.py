@@ -13,7 +13,8 @@ from model.anchored import anchored
 from model.config import ModelConfig
 from model.embedder import PRECISION_KEY, OnnxEmbedder
 from model.export import describe, export, export_float16, export_int8
-from model.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUTPUT, Bound, cuda_options
+from model.on_device import Bound
+from model.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUTPUT, cuda_options
 from tests.model.conftest import lively_network
 
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
@@ -104,7 +105,7 @@ def test_the_file_says_its_precision_and_keeps_it(files, tmp_path):
 def test_bound_to_a_device_it_embeds_the_same(files, segments):
     session = onnxruntime.InferenceSession((files / "float32.onnx").read_bytes(), providers=["CPUExecutionProvider"])
     heard = np.resize(loud_and_soft(100), (segments, 100, CONFIG.bands))
-    found = Bound(session, "cpu")(heard)
+    found = Bound(session, "cpu", CONFIG.embedding_dim)(heard)
     expected = session.run([OUTPUT], {INPUT: heard})[0]
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-5

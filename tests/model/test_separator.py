@@ -171,7 +171,7 @@ def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, mon
     config = separator.embedder.config
     frames = len(mixture) / 16_000 * config.sample_rate / config.hop
     all_bytes = 4 * frames * config.bands * config.embedding_dim
-    monkeypatch.setattr("model.passes._KEPT_BYTES", int(share * all_bytes))
+    monkeypatch.setattr("model.embedded.HOST_KEPT_BYTES", int(share * all_bytes))
     again = separator.separate(mixture, 16_000).stems
     assert bool((again == kept).all()) == (share == 0)
     np.testing.assert_allclose(again, kept, atol=atol)
@@ -180,7 +180,7 @@ def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, mon
 @pytest.mark.parametrize("kept", [True, False])
 def test_progress_comes_often_however_much_there_is_to_do(separator, monkeypatch, kept):
     """Between two calls there is never more work than a second of 8 sources and 8 channels at 192 kHz is."""
-    monkeypatch.setattr("model.passes._KEPT_BYTES", 10**9 if kept else 0)
+    monkeypatch.setattr("model.embedded.HOST_KEPT_BYTES", 10**9 if kept else 0)
     told = []
     separator.separate(noise(8, 192_000 * 3), 192_000, 8, progress=told.append)
     assert told == sorted(told)
