@@ -114,7 +114,7 @@ class Synthesiser:
         if self._tail is not None:
             summed[..., : overlap - 1, :] += self._tail
         self._tail = summed[..., frames:, :].copy()
-        ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], -1)
+        ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], frames * self._hop)
         skip = min(self._to_skip, ready.shape[-1])
         self._to_skip -= skip
         return ready[..., skip:]
