@@ -166,3 +166,11 @@ def test_the_fast_iteration_is_the_obvious_one(num_sources):
     found = clustering._lloyd(embeddings, weights, starts, 1000)
     np.testing.assert_allclose(found.centroids, centroids, atol=1e-5)
     assert found.objective == pytest.approx(reached, abs=1e-6)
+
+
+def test_drawing_is_numpys_choice():
+    chances = np.random.default_rng(0).random(50)
+    chances[::3] = 0.0
+    chances /= chances.sum()
+    ours, numpys = np.random.default_rng(1), np.random.default_rng(1)
+    assert [clustering._draw(chances, ours) for _ in range(200)] == [numpys.choice(50, p=chances) for _ in range(200)]
