@@ -41,26 +41,33 @@ class EnergyTrack:
         self._rule = rule or ActivityRule()
         self._block = max(1, round(self._rule.block_s * sample_rate))
         self._sample_rate = sample_rate
-        self._energies: list[NDArray[np.float32]] = []
-        self._waiting: NDArray[np.float32] | None = None
+        self._energies: list[NDArray[np.float64]] = []
+        self._waiting: Samples | None = None
         self._samples = 0
 
     def push(self, stems: Samples) -> None:
         """Take in the next (sources, channels, samples)."""
         self._samples += stems.shape[-1]
-        power = np.square(stems).sum(1)
         if self._waiting is not None:
-            power = np.concatenate((self._waiting, power), axis=-1)
-        whole = power.shape[-1] // self._block * self._block
-        self._energies.append(power[:, :whole].reshape(len(power), -1, self._block).sum(-1))
-        self._waiting = power[:, whole:]
+            stems = np.concatenate((self._waiting, stems), axis=-1)
+        whole = stems.shape[-1] // self._block * self._block
+        self._energies.append(_energy(stems[..., :whole].reshape(*stems.shape[:2], -1, self._block)))
+        self._waiting = stems[..., whole:].copy()
+
+    def totals(self, sources: int) -> NDArray[np.float64]:
+        """(sources,): the energy of each stem so far."""
+        return self._blocks().sum(-1) if self._waiting is not None else np.zeros(sources)
 
     def stretches(self) -> tuple[tuple[Stretch, ...], ...]:
         """For each stem, the stretches in which it is heard."""
         if self._waiting is None:
             return ()
-        energy = np.concatenate((*self._energies, self._waiting.sum(-1, keepdims=True)), axis=-1)
-        return tuple(self._stretches(active) for active in _active(energy, self._rule))
+        return tuple(self._stretches(active) for active in _active(self._blocks(), self._rule))
+
+    def _blocks(self) -> NDArray[np.float64]:
+        """(sources, blocks), the last of them cut short by the end."""
+        assert self._waiting is not None
+        return np.concatenate((*self._energies, _energy(self._waiting[:, :, None])), axis=-1)
 
     def _stretches(self, active: NDArray[np.bool_]) -> tuple[Stretch, ...]:
         edges = np.flatnonzero(np.diff(np.concatenate(([False], active, [False])).astype(np.int8)))
@@ -74,7 +81,12 @@ class EnergyTrack:
         return tuple(s for s in found if s.end_s - s.start_s >= self._rule.shortest_s)
 
 
-def _active(energy: NDArray[np.float32], rule: ActivityRule) -> NDArray[np.bool_]:
+def _energy(stems: Samples) -> NDArray[np.float64]:
+    """(sources, channels, blocks, samples) -> (sources, blocks)."""
+    return np.asarray(np.square(stems, dtype=np.float64).sum((1, 3)))
+
+
+def _active(energy: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
     """(sources, blocks) energies -> (sources, blocks) whether heard."""
     loud = np.array([np.percentile(row[row > 0], 95) if (row > 0).any() else np.inf for row in energy])
     own = energy >= loud[:, None] * 10.0 ** (rule.below_loud_db / 10.0)

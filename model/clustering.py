@@ -141,35 +141,45 @@ def _choose(weights: Vectors, most: int, rng: np.random.Generator) -> tuple[NDAr
 
 def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:
     """k-means++ seeding with 1 - cosine as the distance (Arthur & Vassilvitskii, 2007)."""
-    first = rng.choice(len(points), p=mass / mass.sum(dtype=np.float64))
-    chosen = [points[first]]
+    chosen = [points[_draw(mass / mass.sum(dtype=np.float64), rng)]]
     distance = np.full(len(points), np.inf, np.float32)
     for _ in range(num_sources - 1):
         distance = np.minimum(distance, np.maximum(1.0 - points @ chosen[-1], 0.0))
         chance = (distance * mass).astype(np.float64)
         total = chance.sum()
         # Where every point coincides with a centroid already, any point will do.
-        at = rng.choice(len(points), p=chance / total if total > 0 else None)
+        at = _draw(chance / total, rng) if total > 0 else rng.choice(len(points))
         chosen.append(points[at])
     return np.stack(chosen)
 
 
+def _draw(chances: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """What `rng.choice(len(chances), p=chances)` draws, without its checks, which take longer than drawing."""
+    reached = chances.cumsum()
+    return int(np.searchsorted(reached / reached[-1], rng.random(), side="right"))
+
+
 def _lloyd(points: Vectors, mass: Vectors, centroids: Vectors, iterations: int) -> Clusters:
     objective = -np.inf
-    weighted, rows = points * mass[:, None], np.arange(len(points))
-    total = float(mass.sum(dtype=np.float64))
+    # Points side by side: NumPy is several times faster at a few long rows than at many short ones.
+    across = np.ascontiguousarray(points.T)
+    weighted, total = points * mass[:, None], float(mass.sum(dtype=np.float64))
+    members = np.empty((len(points), len(centroids)), np.float32)
     for _ in range(iterations):
-        similarity = points @ centroids.T
-        labels = similarity.argmax(-1)
-        # Not max(-1): NumPy takes ten times as long for the maximum of each short row as for taking what is known.
-        reached = float(np.dot(similarity[rows, labels], mass)) / total
+        similarity = centroids @ across
+        largest = similarity.max(0)
+        reached = float(np.dot(largest, mass)) / total
         if reached - objective < 1e-6:
             break
         objective = reached
-        members = np.zeros((len(points), len(centroids)), np.float32)
-        members[rows, labels] = 1.0
+        nearest = similarity == largest
+        if np.count_nonzero(nearest) > len(points):  # of centroids equally near, the first
+            nearest &= nearest.cumsum(0) == 1
+        members[:] = nearest.T
         sums = members.T @ weighted
-        norms = np.linalg.norm(sums, axis=-1, keepdims=True)
-        # A centroid that lost all its members stays where it is.
-        centroids = np.where(norms > 1e-8, sums / np.maximum(norms, 1e-8), centroids).astype(np.float32)
+        norms = np.sqrt(np.square(sums).sum(-1, keepdims=True))
+        if norms.min() > 1e-8:
+            centroids = sums / norms
+        else:  # a centroid that lost all its members stays where it is
+            centroids = np.where(norms > 1e-8, sums / np.maximum(norms, np.float32(1e-8)), centroids)
     return Clusters(centroids, objective)

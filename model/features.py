@@ -19,9 +19,14 @@ def band_magnitude(power: NDArray[np.float32], config: ModelConfig) -> Magnitude
     Returns:
         (..., frames, bands).
     """
-    low = config.full_resolution_bins
-    high = power[..., low:].reshape(*power.shape[:-1], config.bands - low, config.high_group).sum(-1)
-    return np.sqrt(np.concatenate((power[..., :low], high), axis=-1, dtype=np.float32))
+    low, group = config.full_resolution_bins, config.high_group
+    bands = np.empty((*power.shape[:-1], config.bands), np.float32)
+    bands[..., :low] = power[..., :low]
+    high = bands[..., low:]
+    high[...] = power[..., low::group]
+    for place in range(1, group):  # NumPy is slow at the sums of many short rows
+        high += power[..., low + place :: group]
+    return np.sqrt(bands, out=bands)
 
 
 def log_magnitude(magnitude: Magnitude, floor_db: float) -> Magnitude:

@@ -13,6 +13,10 @@ Masks = NDArray[np.float32]
 Vectors = NDArray[np.float32]
 
 _TOP_HZ = 2_000.0
+_FRAMES_AT_ONCE = 128
+"""What is worked on in pieces so small stays in the processor's cache."""
+_MOST_EXPONENT = np.float32(80.0)
+"""Of whose exponential float32 still can hold the sum with 1."""
 
 
 def soft_masks(embeddings: Vectors, centroids: Vectors, sharpness: float) -> Masks:
@@ -20,11 +24,32 @@ def soft_masks(embeddings: Vectors, centroids: Vectors, sharpness: float) -> Mas
 
     Sums to 1 over the sources everywhere; centroids of zeros give 1 / sources everywhere.
     """
-    similarity = _similarity(embeddings, centroids) * np.float32(sharpness)
-    similarity -= similarity.max(0, keepdims=True)
-    np.exp(similarity, out=similarity)
-    similarity /= similarity.sum(0, keepdims=True)
-    return similarity
+    sharpened = centroids * np.float32(sharpness)
+    make = _sigmoid if len(centroids) == 2 else _softmax
+    shares = np.empty((len(centroids), *embeddings.shape[:2]), np.float32)
+    for start in range(0, len(embeddings), _FRAMES_AT_ONCE):
+        frames = slice(start, start + _FRAMES_AT_ONCE)
+        make(embeddings[frames], sharpened, shares[:, frames])
+    return shares
+
+
+def _softmax(embeddings: Vectors, sharpened: Vectors, shares: Masks) -> None:
+    shares[:] = _similarity(embeddings, sharpened)
+    shares -= shares.max(0, keepdims=True)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(0, keepdims=True)
+
+
+def _sigmoid(embeddings: Vectors, sharpened: Vectors, shares: Masks) -> None:
+    """`_softmax` of two, which needs half of the products and of the exponentials."""
+    first, second = shares
+    frames, bands, dim = embeddings.shape
+    against = (embeddings.reshape(-1, dim) @ (sharpened[1] - sharpened[0])).reshape(frames, bands)
+    np.minimum(against, _MOST_EXPONENT, out=against)
+    np.exp(against, out=against)
+    against += 1.0
+    np.divide(1.0, against, out=first)
+    np.subtract(1.0, first, out=second)
 
 
 def hard_masks(embeddings: Vectors, centroids: Vectors) -> Masks:
@@ -74,12 +99,15 @@ class Clarity:
 
     def push(self, masks: Masks, magnitude: Masks) -> None:
         """Take in a segment: (sources, frames, bands) soft masks and (frames, bands) magnitudes."""
-        self._margin += float((_margin(masks) * magnitude).sum(dtype=np.float64))
-        self._magnitude += float(magnitude.sum(dtype=np.float64))
-        energy = masks * np.square(magnitude)
-        self._there += energy.sum((1, 2), dtype=np.float64)
-        energy *= masks
-        self._taken += energy.sum((1, 2), dtype=np.float64)
+        for start in range(0, len(magnitude), _FRAMES_AT_ONCE):
+            frames = slice(start, start + _FRAMES_AT_ONCE)
+            shares = masks[:, frames].reshape(len(masks), -1)
+            heard = magnitude[frames].ravel()
+            energy = np.square(heard)
+            self._margin += float(_margin(shares) @ heard)
+            self._magnitude += float(heard.sum(dtype=np.float64))
+            self._there += shares @ energy
+            self._taken += np.square(shares) @ energy
 
     def per_source(self) -> tuple[float, ...]:
         """0 to 1 for each source; 0 for one that has nothing."""
@@ -101,7 +129,7 @@ def _margin(masks: Masks) -> Masks:
 
 def _similarity(embeddings: Vectors, centroids: Vectors) -> Masks:
     frames, bands, dim = embeddings.shape
-    return np.ascontiguousarray((centroids @ embeddings.reshape(-1, dim).T).reshape(-1, frames, bands))
+    return np.ascontiguousarray((embeddings.reshape(-1, dim) @ centroids.T).T).reshape(-1, frames, bands)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +197,11 @@ class Regridder:
         # Rounded so that a grid that coincides is copied, not blurred by the last bit of a division.
         self._top = int(np.searchsorted(bands, bands[-1] - _TOP_HZ))
         with_beyond = np.append(bands, 2 * bands[-1] - bands[-2])
-        self._bin_at = np.round(np.interp(grid.bin_hz(), with_beyond, np.arange(len(with_beyond))), 6)
+        bin_at = np.round(np.interp(grid.bin_hz(), with_beyond, np.arange(len(with_beyond))), 6)
+        # Bins from the first on that are a band each, and from the last on that lie beyond all bands.
+        self._same = int(np.argmin(np.append(bin_at[: len(bands)] == np.arange(len(bin_at))[: len(bands)], False)))
+        self._beyond = len(bin_at) - int(np.argmin(np.append(bin_at[::-1] == len(bands), False)))
+        self._bins, self._between_at = len(bin_at), bin_at[self._same : self._beyond]
         seconds = grid.frame_seconds(2)
         at = (seconds * own.sample_rate + own.window / 2) / own.hop - 1.0
         self._first_at, self._step = float(at[0]), float(at[1] - at[0])
@@ -203,7 +235,12 @@ class Regridder:
     def _at(self, masks: Masks, frame_at: NDArray[np.float64]) -> Masks:
         masks = _interpolate(masks, np.round(frame_at, 6), axis=1)
         beyond = masks[..., self._top :].mean(-1, keepdims=True)
-        return _interpolate(np.concatenate((masks, beyond), axis=-1), self._bin_at, axis=2)
+        shares = np.empty((*masks.shape[:2], self._bins), np.float32)
+        shares[..., : self._same] = masks[..., : self._same]
+        shares[..., self._beyond :] = beyond
+        everything = np.concatenate((masks, beyond), axis=-1)
+        shares[..., self._same : self._beyond] = _interpolate(everything, self._between_at, axis=2)
+        return shares
 
 
 def _interpolate(values: Masks, at: NDArray[np.float64], axis: int) -> Masks:

@@ -24,8 +24,8 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
 
-_SYNTHESIS_BYTES = 32 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take."""
+_SYNTHESIS_BYTES = 4 * 1024 * 1024
+"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
 
 class Listening:
@@ -128,9 +128,8 @@ class Masking:
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
         regridder = masks.Regridder(self._config, grid)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
-        mixture = _MixtureSpectrum(self._recording, grid)
+        mixture = _Mixture(self._recording, grid)
         sources = len(centroids)
-        energy = np.zeros(sources)
         track = EnergyTrack(self._recording.sample_rate)
         clarity = masks.Clarity(sources)
         written = 0
@@ -138,8 +137,12 @@ class Masking:
         def synthesise(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
             nonlocal written
             with self._clock.stage("synthesise"):
-                stems = synthesiser.push(shares[:, None] * spectrum)[..., : mixture.samples - written]
-                energy[:] += np.square(stems[:sources], dtype=np.float64).sum((1, 2))
+                others = synthesiser.push(shares[:, None] * spectrum)
+                whole = mixture.samples(others.shape[-1])
+                stems = np.empty((len(others) + 1, *whole.shape), np.float32)
+                stems[:-1] = others[..., : whole.shape[-1]]
+                # What the others leave, which is what its masks would give.
+                np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
                 track.push(stems[:sources])
             written += stems.shape[-1]
             if stems.shape[-1]:
@@ -154,13 +157,14 @@ class Masking:
         for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
                 with self._clock.stage("mask"):
-                    shares = regridder.push(run[:, start : start + step])
+                    shares = regridder.push(run[:-1, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
                 synthesise(shares[:, : spectrum.shape[1]], spectrum)
         while (spectrum := mixture.take(step)).shape[1]:
             synthesise(regridder.hold(spectrum.shape[1]), spectrum)
         progress(1.0)
+        energy = track.totals(sources)
         order = np.argsort(-energy, kind="stable").tolist()
         total = float(energy.sum())
         stretches, confidence = track.stretches(), clarity.per_source()
@@ -184,26 +188,49 @@ class Masking:
             yield segment.start, shares
 
 
-class _MixtureSpectrum:
-    """The recording's own spectrum, frame by frame as it is asked for."""
+class _Mixture:
+    """The recording itself, as it is asked for: frames of its spectrum, and samples once their frames were taken."""
 
     def __init__(self, recording: Recording, grid: masks.Grid) -> None:
         self._blocks = recording.blocks()
+        self._hop = grid.hop
         self._analyser = stft.Analyser(grid.window, grid.hop)
-        self._ready = np.zeros((recording.channels, 0, grid.window // 2 + 1), np.complex64)
-        self._ended = False
-        self.samples = 0
+        self._nothing = np.zeros((recording.channels, 0), np.float32)
+        self._block = self._nothing
+        self._heard: list[Samples] = []
+        self._rest: stft.Spectrum | None = None
 
     def take(self, frames: int) -> stft.Spectrum:
         """(channels, frames, bins): the next `frames` frames, fewer only at the end."""
-        while self._ready.shape[1] < frames and not self._ended:
-            block = next(self._blocks, None)
-            if block is None:
-                self._ended = True
-                more = self._analyser.finish()
-            else:
-                self.samples += block.shape[-1]
-                more = self._analyser.push(block)
-            self._ready = np.concatenate((self._ready, more), axis=1)
-        taken, self._ready = self._ready[:, :frames], self._ready[:, frames:]
-        return taken
+        found = []
+        if self._rest is None:
+            piece = self._next(frames * self._hop)
+            self._heard.append(piece)
+            found.append(self._analyser.push(piece))
+            if piece.shape[-1] < frames * self._hop:
+                self._rest = self._analyser.finish()
+        if self._rest is not None:
+            missing = frames - sum(part.shape[1] for part in found)
+            found.append(self._rest[:, :missing])
+            self._rest = self._rest[:, missing:]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def samples(self, count: int) -> Samples:
+        """(channels, samples): the next `count` samples, fewer only at the end."""
+        waiting = np.concatenate(self._heard, axis=-1) if self._heard else self._nothing
+        self._heard = [waiting[:, count:]]
+        return waiting[:, :count]
+
+    def _next(self, count: int) -> Samples:
+        """(channels, samples) of the recording, fewer than `count` only at its end."""
+        parts = []
+        while count:
+            if not self._block.shape[-1]:
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                self._block = block
+            part, self._block = self._block[:, :count], self._block[:, count:]
+            parts.append(part)
+            count -= part.shape[-1]
+        return np.concatenate(parts, axis=-1) if parts else self._nothing

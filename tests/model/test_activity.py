@@ -57,6 +57,16 @@ def test_level_does_not_matter():
     assert stretches_of(bursts(*times)) == stretches_of(1e-4 * bursts(*times))
 
 
+@pytest.mark.parametrize("pieces", [1, 7, 500])
+def test_totals_are_the_energy_of_all_samples(pieces):
+    stems = np.random.default_rng(0).standard_normal((2, 3, 5003)).astype(np.float32)
+    track = EnergyTrack(RATE)
+    assert track.totals(2).tolist() == [0.0, 0.0]
+    for piece in np.array_split(stems, pieces, axis=-1):
+        track.push(piece)
+    np.testing.assert_allclose(track.totals(2), np.square(stems, dtype=np.float64).sum((1, 2)))
+
+
 def test_silence_has_no_stretches():
     assert stretches_of(np.zeros((2, RATE), np.float32), np.zeros((2, RATE), np.float32)) == ((), ())
     assert EnergyTrack(RATE).stretches() == ()

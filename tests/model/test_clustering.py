@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model import clustering
 from model.clustering import EmbeddingSample, cluster
 from model.embedded import OnHost
 
@@ -151,3 +152,26 @@ def test_excerpts_are_few_and_evenly_spread_and_say_which_frame_each_bin_is_of()
     for excerpt in excerpts:
         assert len(excerpt.frames) == len(excerpt.weights) == 1000
         np.testing.assert_array_equal(excerpt.frames, excerpt.embeddings[:, 1])
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 4])
+def test_the_fast_iteration_is_the_obvious_one(num_sources):
+    """Also where two centroids are the same: the first of them takes the points, the other stays where it is."""
+    embeddings, weights, _ = plant(3, spread=0.5)
+    starts = embeddings[[0, 7, 7, 3]][:num_sources]
+    centroids, reached = starts, -np.inf
+    while (now := objective(embeddings, weights, centroids)) - reached >= 1e-6:
+        labels, reached = (embeddings @ centroids.T).argmax(1), now
+        sums = [(weights[labels == s, None] * embeddings[labels == s]).sum(0) for s in range(num_sources)]
+        centroids = np.stack([unit(s) if s.any() else c for s, c in zip(sums, centroids, strict=True)])
+    found = clustering._lloyd(embeddings, weights, starts, 1000)
+    np.testing.assert_allclose(found.centroids, centroids, atol=1e-5)
+    assert found.objective == pytest.approx(reached, abs=1e-6)
+
+
+def test_drawing_is_numpys_choice():
+    chances = np.random.default_rng(0).random(50)
+    chances[::3] = 0.0
+    chances /= chances.sum()
+    ours, numpys = np.random.default_rng(1), np.random.default_rng(1)
+    assert [clustering._draw(chances, ours) for _ in range(200)] == [numpys.choice(50, p=chances) for _ in range(200)]

@@ -50,6 +50,17 @@ def test_soft_masks_follow_the_equation():
         assert shares[1, frame, band] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("sharpness", [0.0, 5.0, 1e4])
+@pytest.mark.parametrize("num_sources", [1, 2, 3])
+def test_soft_masks_are_the_softmax_of_all_cosines(sharpness, num_sources):
+    """However many frames there are, and however sharp they are."""
+    embeddings, centroids = unit_vectors(300, 7, 4), unit_vectors(num_sources, 4)
+    exponents = sharpness * np.moveaxis(embeddings.astype(np.float64) @ centroids.T.astype(np.float64), -1, 0)
+    shares = np.exp(exponents - exponents.max(0))
+    found = masks.soft_masks(embeddings, centroids, sharpness)
+    np.testing.assert_allclose(found, shares / shares.sum(0), atol=2e-6 + 1e-7 * sharpness)
+
+
 def test_hard_masks_take_the_nearest_centroid():
     centroids = np.eye(3, dtype=np.float32)
     shares = masks.hard_masks(centroids[[[2, 0], [1, 1]]], centroids)
@@ -161,6 +172,16 @@ def test_clarity_is_whole_where_masks_are_pure_and_nothing_where_they_know_nothi
     ignorant.push(np.full((num_sources, 3, 5), 1.0 / num_sources, np.float32), magnitude)
     assert pure.per_source() == pytest.approx((1.0,) * num_sources)
     assert ignorant.per_source() == pytest.approx((float(num_sources == 1),) * num_sources, abs=1e-3)
+
+
+def test_clarity_sums_over_all_frames():
+    shares, magnitude = some_masks(3, 300), np.random.default_rng(0).random((300, CONFIG.bands), np.float32)
+    clarity = masks.Clarity(3)
+    clarity.push(shares, magnitude)
+    margin = np.average(1.5 * shares.max(0) - 0.5, weights=magnitude)
+    energy = shares * np.square(magnitude)
+    purity = (energy * shares).sum((1, 2)) / energy.sum((1, 2))
+    assert clarity.per_source() == pytest.approx(np.sqrt(margin * (1.5 * purity - 0.5)), rel=1e-4)
 
 
 def test_clarity_of_silence_is_nothing():

@@ -11,10 +11,11 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import Separator, metrics, stft
+from model import Separator, masks, metrics, segments, stft
 from model.config import ModelConfig
 from model.errors import AudioError, ParameterError, UnmingleError
-from model.segments import SegmentLayout
+from model.recording import ArrayRecording
+from model.segments import SegmentLayout, blend
 
 # Every bin with an embedding of its own: the separator can then do exactly what the ideal binary mask does.
 EVERY_BIN = ModelConfig(high_group=1, embedding_dim=8)
@@ -134,6 +135,25 @@ def test_a_source_is_the_same_stem_in_every_segment(example, oracle):
     separator = Separator(oracle(case.sources, EVERY_BIN, layout), layout)
     stems = separator.separate(case.mixture, 16_000, mask_kind="hard").stems
     assert improvement(stems, case).mean() > improvement(ideal_binary_mask(case), case).mean() - 0.1
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("residual", [False, True])
+def test_every_stem_is_what_its_masks_give(separator, example, rate, residual, monkeypatch):
+    """The last one, too, which is what the others leave of the mixture; and however small the steps are."""
+    mixture = soxr.resample(example("three_speakers").mixture, 16_000, rate)
+    whole = np.stack((mixture, 0.5 * mixture))
+    made = []
+    monkeypatch.setattr(segments, "blend", lambda masked: made.extend(blend(masked)) or made)
+    monkeypatch.setattr("model.passes._SYNTHESIS_BYTES", 10**6)
+    parts = []
+    separator.separate_recording(ArrayRecording(whole, rate), parts.append, 3, residual=residual)
+    config = separator.embedder.config
+    grid = masks.Grid.at_rate(rate, config)
+    spectrum = stft.analyse(whole, grid.window, grid.hop)
+    shares = masks.regrid(np.concatenate(made, axis=1), config, grid, spectrum.shape[1])
+    expected = stft.synthesise(shares[:, None] * spectrum, len(mixture), grid.window, grid.hop)
+    np.testing.assert_allclose(np.concatenate(parts, axis=-1), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("mask_kind", ["soft", "hard"])
