@@ -32,7 +32,7 @@ def main() -> None:
     """Print one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", type=Path, default=Path("examples/list.csv"), help="list of mixtures")
-    parser.add_argument("--model", type=Path, help="fast, best, or an ONNX file")
+    parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
     parser.add_argument("--limit", type=int, default=30)
     asked = parser.parse_args()
     separator = Separator.load(asked.model)

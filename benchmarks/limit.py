@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +25,7 @@ from onnx import TensorProto, helper
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.measuring import in_turn, machine, median_ratio, report
-from model.bundled import DEFAULT_SIZE, model_file
+from model.bundled import bundled_model
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.segments import SegmentLayout
@@ -39,12 +38,7 @@ ROWS, INNER, COLUMNS = 1024, 1024, 4096
 def main() -> None:
     """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model",
-        type=partial(model_file, device="cpu"),
-        default=DEFAULT_SIZE,
-        help=f"fast, best, or an ONNX file (default: {DEFAULT_SIZE})",
-    )
+    parser.add_argument("--model", type=Path, default=bundled_model(), help="an ONNX file (default: the bundled one)")
     parser.add_argument("--float32", type=Path, help="the same model in float32, to be measured beside it")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, usable_cores()}))

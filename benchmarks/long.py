@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder with metadata.csv and recordings")
     parser.add_argument("--splits", nargs="+", default=["valid_closed", "test"])
-    parser.add_argument("--model", type=Path, help="fast, best, or an ONNX file")
+    parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
     parser.add_argument("--seconds", type=float, default=600.0, help="length of each recording (default 600)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the rows as JSON")

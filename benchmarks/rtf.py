@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 5.0, 10.0, 60.0], help="lengths")
     parser.add_argument("--rates", type=int, nargs="+", default=[16_000, 48_000], help="sample rates in Hz")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--model", type=Path, help="fast, best, or an ONNX file")
+    parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
     parser.add_argument("--peers", action="store_true", help="run separators of other projects, too")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()

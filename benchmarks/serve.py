@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a recording")
     parser.add_argument("--long-seconds", type=float, default=600.0, help="of the long one that a short one is beside")
     parser.add_argument("--rounds", type=int, default=9, help="of the comparison with a direct call")
-    parser.add_argument("--model", type=Path, help="fast, best, or an ONNX file")
+    parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
     about = machine()

@@ -30,7 +30,7 @@ def main() -> None:
     """Separate the mixture and draw what happened."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixture", type=Path, default=HERE.parent / "examples/two_speakers/mixture.flac")
-    parser.add_argument("--model", type=Path, help="fast, best, or an ONNX file")
+    parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
     parser.add_argument("--num-sources", type=int, default=2)
     parser.add_argument("--output", type=Path, default=HERE / "images/two_speakers.png")
     options = parser.parse_args()

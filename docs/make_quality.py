@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -24,7 +23,7 @@ from benchmarks.quality.listening import choose, write_examples
 from benchmarks.quality.measuring import measure_all
 from benchmarks.quality.pictures import pictures
 from benchmarks.quality.tables import tables
-from model.bundled import DEFAULT_SIZE, model_file
+from model.bundled import bundled_model
 from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.separator import Separator
@@ -38,12 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="corpus with the lists of the model card")
-    parser.add_argument(
-        "--model",
-        type=partial(model_file, device="cpu"),
-        default=DEFAULT_SIZE,
-        help=f"fast, best, or an ONNX file (default: {DEFAULT_SIZE})",
-    )
+    parser.add_argument("--model", type=Path, default=bundled_model(), help="an ONNX file (default: the bundled one)")
     parser.add_argument("--subset", type=int, default=50, help="mixtures per condition (default: 50)")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: one per core)")
     parser.add_argument("--page", type=Path, default=PAGE, help="page to write into (default: docs/quality.md)")

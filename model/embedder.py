@@ -111,7 +111,7 @@ class OnnxEmbedder:
         except OSError as error:
             raise ModelError(
                 f"The model {path} cannot be read ({error.strerror}); "
-                "expected fast, best, or an ONNX file that training/train.py wrote."
+                "expected an ONNX file that training/train.py wrote."
             ) from error
 
         threads = threads or usable_cores()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import counting
-from model.bundled import Device, model_file
+from model.bundled import Device, bundled_model
 from model.embedder import Embedder, OnnxEmbedder
 from model.errors import ParameterError
 from model.passes import Listening, Masking, MaskKind, Progress, Sink
@@ -37,13 +37,13 @@ class Separator:
         """Load a model.
 
         Args:
-            path: an ONNX file; or "fast" or "best", which come with the package; None is the default of those.
+            path: an ONNX file; None is the one that comes with the package.
             device: where the network runs.
 
         Raises:
             ModelError: the file is missing, damaged, or not one of ours.
         """
-        return cls(OnnxEmbedder(model_file(path, device), device))
+        return cls(OnnxEmbedder(Path(path) if path else bundled_model(device), device))
 
     def separate(
         self,

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from model.bundled import model_file
+from model.bundled import bundled_model
 from model.embedder import Embedder, OnnxEmbedder
 from model.errors import UnmingleError
 from model.onnx_session import GPU_FRAMES_AT_ONCE
@@ -62,7 +62,7 @@ def load_separator(settings: Settings) -> Separator:
     Raises:
         ModelError: it cannot be used.
     """
-    path = model_file(settings.model, settings.device)
+    path = settings.model or bundled_model(settings.device)
 
     def load() -> OnnxEmbedder:
         return OnnxEmbedder(path, settings.device, settings.threads, settings.gpu_memory_bytes)

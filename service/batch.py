@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from tqdm import tqdm
 
-from model.bundled import model_file
+from model.bundled import bundled_model
 from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.passes import Progress
@@ -41,7 +41,7 @@ def separate_files(
     Raises:
         ModelError: the model cannot be used.
     """
-    embedder = OnnxEmbedder(model_file(model, device), device)
+    embedder = OnnxEmbedder(model or bundled_model(device), device)
     separator, entry = Separator(embedder), ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
     failures: list[Failure] = []
     written: set[str] = set()

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from model.bundled import DEFAULT_SIZE
 from model.errors import UnmingleError
 from service.version import version
 
-MODEL_HELP = f"fast, best, or an ONNX file (default: {DEFAULT_SIZE})"
+MODEL_HELP = "an ONNX file (default: the bundled one)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         separate.add_argument(
             f"--{bound}-sources", type=_whole(1, 8), default=default, metavar="N", help=f"bound of auto ({default})"
         )
-    separate.add_argument("--model", type=Path, metavar="MODEL", help=MODEL_HELP)
+    separate.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
     separate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     separate.add_argument(
         "--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="same seed, same stems (default 0)"
@@ -79,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=_whole(0, 65535), help="port to listen on (default 8000)")
-    serve.add_argument("--model", type=Path, metavar="MODEL", help=MODEL_HELP)
+    serve.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
     serve.set_defaults(run=_serve)
 
     settings = commands.add_parser(

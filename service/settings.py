@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.bundled import DEFAULT_SIZE
 from model.errors import UnmingleError
 
 PREFIX = "UNMINGLE_"
@@ -31,9 +30,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    model: Path | None = Field(
-        default=None, description=f"Model to serve: fast, best, or an ONNX file; by default {DEFAULT_SIZE}."
-    )
+    model: Path | None = Field(default=None, description="ONNX file of the model to serve; by default the bundled one.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the network runs.")
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the network; by default all cores this process may use."

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="session")
 def bundled_model() -> Path:
     """An ONNX file that comes with the project: the one that takes the least of everybody's time."""
-    return file_of("fast")
+    return file_of()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Teach a finished model to count: `python training/calibrate.py --model FILE --data CORPUS`.
+"""Teach a finished model to count: `python training/calibrate.py --model FILE [--also FILE...] --data CORPUS`.
 
 Makes mixtures of 1, 2 and 3 validation speakers, fits a multinomial logistic regression from the evidence of
 model/counting.py to their number, and writes its weights into the model file's metadata. Only speakers that the network
@@ -31,10 +31,10 @@ from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.export import describe
 from model.recording import ArrayRecording
-from training.acoustics import in_a_room
 from training.corpus import find_recordings, load_corpus
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig, MixtureSampler
+from training.surroundings import Surroundings, surround
 
 SPLIT = "valid"
 SECONDS = (3.0, 5.0, 8.0)
@@ -42,9 +42,8 @@ PENALTY = 0.002
 SPEED_RANGE = 0.12
 """Voices are played up to this much faster or slower: there are few of them, and these count as more."""
 FOLDS = 4
-ROOM_SHARE = 1 / 3
-ROOM_RT60_S = (0.15, 0.7)
-"""Some mixtures are heard in a room, each source in one of its own: an echo is not somebody else."""
+SURROUNDINGS = Surroundings(room_chance=1 / 3, noise_chance=1 / 4)
+"""An echo is not somebody else, nor is noise."""
 MOST = 3
 """Sources in a mixture."""
 PRIOR = (0.25, 0.5, 0.25)
@@ -57,11 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Calibrate a model file in place; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="ONNX file, changed in place")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="files of the same model that learn the same")
     parser.add_argument("--data", type=Path, required=True, help="corpus whose validation speakers are used")
     parser.add_argument("--mixtures", type=int, default=300, help="of each number of sources (default 300)")
     asked = parser.parse_args(argv)
     try:
         embedder = OnnxEmbedder(asked.model, "cpu")
+        for file in asked.also:
+            if OnnxEmbedder(file, "cpu").config != embedder.config:
+                raise TrainingError(f"{file} is not the same model as {asked.model}: publish both from one checkpoint.")
         observed, counts, folds = observe(embedder, asked.data, asked.mixtures)
         # Each group of speakers in turn says how well the others teach; the weights that are kept come from all.
         right = np.zeros(len(counts), bool)
@@ -74,10 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         each = ", ".join(f"{right[counts == n].mean():.0%} of {n}" for n in range(1, MOST + 1))
         print(f"{len(counts)} mixtures; with other speakers held out, {right.mean():.1%} are counted right ({each})")
         config = dataclasses.replace(embedder.config, count_weights=fit(observed, counts))
-        temporary = asked.model.with_suffix(".onnx.partial")
-        shutil.copyfile(asked.model, temporary)
-        describe(temporary, config.to_json())
-        os.replace(temporary, asked.model)
+        for file in (asked.model, *asked.also):
+            temporary = file.with_suffix(".onnx.partial")
+            shutil.copyfile(file, temporary)
+            describe(temporary, config.to_json())
+            os.replace(temporary, file)
     except UnmingleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -116,11 +120,9 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> tuple[Evidence
     for index in tqdm(range(MOST * mixtures)):
         sampler = samplers[index % len(samplers)]
         samples = round(SECONDS[index // len(samplers) % len(SECONDS)] * config.sample_rate)
-        sources = sampler.sources(sampler.draw(1, samples), samples)[0].numpy()
-        if rng.random() < ROOM_SHARE:
-            rt60_s = rng.uniform(*ROOM_RT60_S)
-            sources = np.stack([in_a_room(source, config.sample_rate, rt60_s, rng) for source in sources])
-        mixture = sources.sum(0)
+        sources = sampler.sources(sampler.draw(1, samples), samples)
+        sources, noise = surround(sources, SURROUNDINGS, 1, config.sample_rate, generator)
+        mixture = (sources.sum(1) + noise)[0].numpy()
         pieces = segments.heard_magnitude(ArrayRecording(mixture, config.sample_rate), config)
         magnitude = np.concatenate(list(pieces))
         embeddings = embedder.embed(features.log_magnitude(magnitude, config.floor_db)[None])[0]

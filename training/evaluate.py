@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import onnxruntime
 from tqdm import tqdm
 
 from model import counting
-from model.bundled import DEFAULT_SIZE, model_file
+from model.bundled import bundled_model
 from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.threads import usable_cores
@@ -57,12 +56,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Separate the mixtures of a list and measure how much better their sources are heard.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--model",
-        type=partial(model_file, device="cpu"),
-        default=DEFAULT_SIZE,
-        help=f"fast, best, or an ONNX file (default: {DEFAULT_SIZE})",
-    )
+    parser.add_argument("--model", type=Path, default=bundled_model(), help="an ONNX file (default: the bundled one)")
     parser.add_argument("--list", type=Path, default=EXAMPLES, help="CSV file (default: examples/list.csv)")
     parser.add_argument(
         "--out", type=Path, help="folder for the report (default: runs/evaluation/MODEL-LIST, with -auto)"

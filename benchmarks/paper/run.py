@@ -174,7 +174,7 @@ def test_untrained(name: str, about: Experiment, lists: Lists, out: Path) -> Non
     if name == "cuts-embeddings":
         method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(train_config, out / MAIN.name)))
     elif name.startswith("bundled"):
-        embedder = OnnxEmbedder(bundled_model("fast"), device="cpu", threads=1)
+        embedder = OnnxEmbedder(bundled_model(), device="cpu", threads=1)
         config = embedder.config
         method = (methods.cuts_of_embeddings if name == "bundled-cuts" else methods.deep_clustering)(embedder)
     figures = {}

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import gpu
 from benchmarks.limit import multiply_adds_per_s
 from benchmarks.measuring import in_turn
-from model.bundled import model_file
+from model.bundled import bundled_model
 from model.config import ModelConfig
 from model.embedder import OnnxEmbedder
 from model.network import make_network
@@ -100,9 +100,7 @@ def no_gpu_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name, value in (little | instead | {"DEVICE": "cpu", "PROCESSES": 2, "THREADS_EACH": 1}).items():
         monkeypatch.setattr(gpu, name, value)
     out = tmp_path / "gpu.json"
-    monkeypatch.setattr(
-        sys, "argv", ["gpu.py", "--float32", str(model_file("fast", "cpu")), "--rounds=1", f"--out={out}"]
-    )
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--float32", str(bundled_model()), "--rounds=1", f"--out={out}"])
     return out
 
 

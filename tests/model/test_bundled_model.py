@@ -1,45 +1,42 @@
-"""The models that come with the project are fit to ship, and separate voices they have never heard."""
+"""The model that comes with the project is fit to ship, and separates voices that it has never heard."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model import Separator, metrics
-from model.bundled import DEFAULT_SIZE, SIZES, WEIGHTS, bundled_model, model_file
+from model.bundled import WEIGHTS
+from model.embedder import OnnxEmbedder
 
 LIMIT_BYTES = 32_000_000
 
 
-@pytest.fixture(scope="module", params=SIZES)
-def separator(request):
-    return Separator.load(request.param, device="cpu")
+@pytest.fixture(scope="module")
+def separator():
+    return Separator.load(device="cpu")
 
 
-def test_they_are_small_enough_for_a_repository():
-    files = list(WEIGHTS.glob("*.onnx"))
-    assert {f"{size}.onnx" for size in SIZES} <= {file.name for file in files}
-    assert all(file.stat().st_size < LIMIT_BYTES for file in files)
+def test_it_is_small_enough_for_a_repository():
+    sizes = {file.name: file.stat().st_size for file in WEIGHTS.glob("*.onnx")}
+    assert set(sizes) == {"unmingle.onnx", "unmingle-float16.onnx"}
+    assert max(sizes.values()) < LIMIT_BYTES
 
 
-def test_a_size_or_a_file_says_which_model_is_meant(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert [model_file(size, "cpu") for size in SIZES] == [bundled_model(size) for size in SIZES]
-    assert model_file(None, "cpu") == bundled_model(DEFAULT_SIZE)
-    assert model_file(Path("mine.onnx"), "cpu") == Path("mine.onnx")
-
-
-def test_it_has_a_name_and_hears_16_khz(separator):
+def test_it_has_a_name_hears_16_khz_and_can_count(separator):
     config = separator.embedder.config
     assert config.name != "unnamed"
     assert config.sample_rate == 16_000
+    assert len(config.count_weights) == 3
 
 
-def test_they_have_names_and_bytes_of_their_own():
-    found = [Separator.load(size, device="cpu").embedder for size in SIZES]
-    assert len({embedder.config.name for embedder in found}) == len({e.model_hash for e in found}) == len(SIZES)
+def test_for_gpus_it_is_the_same_model(separator):
+    half = OnnxEmbedder(WEIGHTS / "unmingle-float16.onnx", "cpu")
+    assert half.precision == "float16"
+    assert half.config == separator.embedder.config
+    heard = np.random.default_rng(0).normal(-2.0, 1.5, (1, 200, half.config.bands)).astype(np.float32)
+    cosine = (half.embed(heard) * separator.embedder.embed(heard)).sum(-1)
+    assert cosine.mean() > 0.999
 
 
 @pytest.mark.parametrize("name,at_least_db", [("two_speakers", 4.0), ("three_speakers", 1.0)])
@@ -49,11 +46,11 @@ def test_it_separates_real_speech(separator, example, name, at_least_db):
     assert metrics.si_sdr_improvement_db(stems, case.sources, case.mixture).mean() > at_least_db
 
 
-def test_what_is_embedded_beside_changes_nothing(separator):
+def test_what_is_embedded_beside_changes_nothing_bit_for_bit(separator):
     """Or the stems of one request would depend on those that happen to be there, too."""
     rng = np.random.default_rng(0)
     shape = (200, separator.embedder.config.bands)
     heard = np.stack([rng.normal(-2.0, scale, shape) for scale in (1.5, 0.0, 10.0)]).astype(np.float32)
     together = separator.embedder.embed(heard)
     for index, found in enumerate(together):
-        assert np.abs(separator.embedder.embed(heard[index : index + 1])[0] - found).max() < 1e-5
+        assert separator.embedder.embed(heard[index : index + 1])[0].tobytes() == found.tobytes()

@@ -46,7 +46,9 @@ def _environment() -> dict[str, str]:
 
 def test_model_page_and_notices_are_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"model/weights/best.onnx", "model/weights/fast.onnx", "model/graphs/masks.onnx"} <= set(names)
+    assert {"model/weights/unmingle.onnx", "model/weights/unmingle-float16.onnx", "model/graphs/masks.onnx"} <= set(
+        names
+    )
     assert any(name.endswith("licenses/NOTICE") for name in names)
     here = {path.relative_to(ROOT).as_posix() for path in (ROOT / "service" / "page").rglob("*") if path.is_file()}
     assert here <= set(names)
