@@ -18,13 +18,13 @@ from torch import nn
 from model.anchored import anchored
 from model.config import ModelConfig
 from model.embedder import CONFIG_KEY, PRECISION_KEY, Precision
-from model.network import EmbeddingNet, make_network
+from model.network import DualPathNet, EmbeddingNet, make_network
 from model.onnx_session import INPUT, OUTPUT
 
 OPSET = 17
 
-IN_8_BITS = {"blstm": ["LSTM", "MatMul"], "dual_path": ["LSTM"]}
-"""Layers that are worth it: the matrix products of a dual_path network are small beside its recurrence."""
+IN_FLOATS = ["/split/MatMul", "/head/MatMul"]
+"""Of a dual_path network, what has weights for every patch: ONNX Runtime has no 8-bit product for those."""
 
 
 def export(network: EmbeddingNet, path: Path) -> None:
@@ -57,7 +57,8 @@ def export_int8(network: EmbeddingNet, path: Path) -> None:
             quantize_dynamic(
                 whole,
                 temporary,
-                op_types_to_quantize=IN_8_BITS[network.config.trunk],
+                op_types_to_quantize=["LSTM", "MatMul"],
+                nodes_to_exclude=IN_FLOATS if isinstance(network, DualPathNet) else [],
                 per_channel=True,
                 reduce_range=True,
                 weight_type=QuantType.QInt8,
