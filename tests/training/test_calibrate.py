@@ -52,6 +52,25 @@ def test_a_model_that_was_taught_counts_what_it_is_given(untaught, tmp_path, cap
     np.testing.assert_allclose(found.stems.sum(0), mixture, atol=1e-5)
 
 
+def test_other_files_of_the_same_model_learn_the_same(untaught, tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(untaught.read_bytes())
+    asked = ["--model", str(untaught), "--also", str(other), "--data", str(corpus(tmp_path, 6)), "--mixtures", "6"]
+    assert calibrate.main(asked) == 0
+    assert OnnxEmbedder(other).config == OnnxEmbedder(untaught).config
+    assert OnnxEmbedder(other).config.count_weights
+
+
+def test_another_model_learns_nothing(untaught, tmp_path, capsys):
+    other = tmp_path / "other.onnx"
+    export(make_network(ModelConfig(name="other", hidden=8, embedding_dim=6)), other)
+    before = untaught.read_bytes(), other.read_bytes()
+    asked = ["--model", str(untaught), "--also", str(other), "--data", str(corpus(tmp_path, 6)), "--mixtures", "6"]
+    assert calibrate.main(asked) == 1
+    assert "is not the same model as" in capsys.readouterr().err
+    assert (untaught.read_bytes(), other.read_bytes()) == before
+
+
 def test_too_few_speakers_cannot_teach(untaught, tmp_path, capsys):
     before = untaught.read_bytes()
     assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 5)), "--mixtures", "12"]) == 1
