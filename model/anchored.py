@@ -25,7 +25,8 @@ from model.network import BlstmNet, DualPathNet, EmbeddingNet, ResidualLstm
 FEATURE_RANGE = 8.0
 """In standard deviations; speech, music and noise stay within 5, a single click in silence just reaches 7."""
 NORMED_RANGE = 5.0
-"""Of what a LayerNorm gives, before its own factors: one number may reach the root of how many there are; none does."""
+"""Of what a LayerNorm gives, before its own factors: less than one number in a thousand is beyond it, and with a wider
+range all others would have coarser steps."""
 
 _ANCHORS = 2
 _OPEN = 30.0

@@ -15,7 +15,7 @@ from service.schemas import (
     StretchEntry,
 )
 
-_MODEL = ModelEntry(name="unmingle-4", hash="f5bc6193bf30")
+_MODEL = ModelEntry(name="unmingle-5", hash="39ac6f382b92")
 _JOB_ID = "mJ0Qd4T6yZ3o1c8fVx2b9A"
 
 MANIFEST = ManifestWithAudio(
