@@ -98,9 +98,11 @@ class SideBySide:
             alone = self._calls == 0
             self._calls += 1
         try:
-            if alone:
-                return run(self._on_all, features) if len(features) == 1 else self._on_a_core_each(features)
-            return run(self._on_one, features)
+            if alone and len(features) > 1:
+                return self._on_a_core_each(features)
+            embeddings = np.empty((*features.shape, self._dim), np.float32)
+            _run_into(self._on_all if alone else self._on_one, features, embeddings)
+            return embeddings
         finally:
             with self._lock:
                 self._calls -= 1
@@ -108,18 +110,21 @@ class SideBySide:
     def _on_a_core_each(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         embeddings = np.empty((*features.shape, self._dim), np.float32)
         first, *others = zip(features[:, None], embeddings[:, None], strict=True)
-        running = [self._helpers.submit(self._run_into, *other) for other in others]
+        running = [self._helpers.submit(_run_into, self._on_one, *other) for other in others]
         try:
-            self._run_into(*first)
+            _run_into(self._on_one, *first)
         finally:
             wait(running)  # they write into what would be gone
         for other in running:
             other.result()
         return embeddings
 
-    def _run_into(self, features: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
-        """On one thread, and into memory that is there: another hundred megabytes for a copy would be felt."""
-        binding = self._on_one.io_binding()
-        binding.bind_cpu_input(INPUT, features)
-        binding.bind_output(OUTPUT, "cpu", 0, np.float32, embeddings.shape, embeddings.ctypes.data)
-        self._on_one.run_with_iobinding(binding)
+
+def _run_into(
+    session: onnxruntime.InferenceSession, features: NDArray[np.float32], embeddings: NDArray[np.float32]
+) -> None:
+    """As `run`, but into memory that is there: another hundred megabytes for a copy would be felt."""
+    binding = session.io_binding()
+    binding.bind_cpu_input(INPUT, features)
+    binding.bind_output(OUTPUT, "cpu", 0, np.float32, embeddings.shape, embeddings.ctypes.data)
+    session.run_with_iobinding(binding)
