@@ -60,6 +60,45 @@ def cluster(
     return _lloyd(points, mass, best.centroids, iterations)
 
 
+def local_centroids(
+    centroids: Vectors,
+    embedded: Embedded,
+    weights: Vectors,
+    rng: np.random.Generator,
+    *,
+    prior: float = 0.3,
+    iterations: int = 2,
+    sample: int = 2048,
+) -> Vectors:
+    """Centroids of one segment, near those of the whole recording: a voice is not quite the same all the time.
+
+    k-means from the whole recording's centroids on, with each of them as one more point of its own cluster. Whoever
+    says nothing in the segment keeps the centroid of the recording, and all keep their place in the order.
+
+    Args:
+        centroids: (sources, dim) of the whole recording, unit norm.
+        embedded: (frames, bands, dim) of the segment.
+        weights: (frames, bands), not negative.
+        rng: decides which bins are looked at.
+        prior: what all centroids together weigh beside the segment's bins.
+
+    Returns:
+        (sources, dim), unit norm; the same centroids where no bin has weight.
+    """
+    chosen, mass = _choose(weights.ravel(), sample, rng)
+    if len(chosen) == 0:
+        return centroids
+    points = embedded.at(chosen)
+    across, weighted = np.ascontiguousarray(points.T), points * (mass / mass.sum(dtype=np.float64))[:, None]
+    global_part = centroids * np.float32(prior / len(centroids))
+    found = centroids
+    for _ in range(iterations):
+        similarity = found @ across
+        sums = (similarity == similarity.max(0)).astype(np.float32) @ weighted + global_part
+        found = (sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), 1e-8)).astype(np.float32)
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
     """Some bins of one segment, drawn in proportion to weight.

@@ -29,7 +29,11 @@ _SYNTHESIS_BYTES = 4 * 1024 * 1024
 
 
 class Listening:
-    """The first pass; also gives the second one the embeddings, from memory or anew."""
+    """The first pass; also gives the second one the embeddings, from memory or anew.
+
+    Attributes:
+        segments: how many were listened to so far.
+    """
 
     def __init__(
         self, recording: Recording, embedder: Embedder, layout: segments.SegmentLayout, clock: StageClock
@@ -39,6 +43,7 @@ class Listening:
         self._layout = layout
         self._clock = clock
         self._sample = clustering.EmbeddingSample()
+        self.segments = 0
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
@@ -59,6 +64,7 @@ class Listening:
                 self._sample.add(embedded, weights, rng)
             with self._clock.stage("keep"):
                 self._keeping.add(segment, embedded)
+            self.segments += 1
             del embedded  # what is not kept shall be gone before there is more
             tell(0)
 
@@ -178,10 +184,16 @@ class Masking:
     ) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
         for segment, embedded in self._listening.embedded(still_wanted):
+            own = centroids
+            if self._listening.segments > 1:
+                with self._clock.stage("cluster"):
+                    weights = features.clustering_weights(segment.magnitude)
+                    rng = np.random.default_rng(segment.start)
+                    own = clustering.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
-                soft = embedded.soft_masks(centroids, self._config.mask_sharpness)
+                soft = embedded.soft_masks(own, self._config.mask_sharpness)
                 clarity.push(soft, segment.magnitude)
-                shares = soft if self._mask_kind == "soft" else embedded.hard_masks(centroids)
+                shares = soft if self._mask_kind == "soft" else embedded.hard_masks(own)
                 if self._residual:
                     shares = masks.with_residual(shares, masks.claim(soft))
             del embedded

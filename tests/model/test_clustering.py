@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model import clustering
-from model.clustering import EmbeddingSample, cluster
+from model.clustering import EmbeddingSample, cluster, local_centroids
 from model.embedded import OnHost
 
 
@@ -175,3 +175,43 @@ def test_drawing_is_numpys_choice():
     chances /= chances.sum()
     ours, numpys = np.random.default_rng(1), np.random.default_rng(1)
     assert [clustering._draw(chances, ours) for _ in range(200)] == [numpys.choice(50, p=chances) for _ in range(200)]
+
+
+def turned(vectors, degrees):
+    """Unit vectors, each turned towards the next axis: a voice that has changed a little."""
+    angle = np.deg2rad(degrees)
+    return (np.cos(angle) * vectors + np.sin(angle) * np.roll(vectors, 1, axis=-1)).astype(np.float32)
+
+
+def around(centroid, bins, seed):
+    """(bins, dim) unit vectors near a centroid."""
+    return unit(centroid + 0.2 * np.random.default_rng(seed).standard_normal((bins, len(centroid))))
+
+
+def local(centroids, points, weights=None):
+    if weights is None:
+        weights = np.ones((1, len(points)), np.float32)
+    return local_centroids(centroids, OnHost(points[None]), weights, np.random.default_rng(0))
+
+
+def test_centroids_of_a_segment_follow_those_who_speak_in_it():
+    recording = np.eye(8, dtype=np.float32)[[0, 3]]
+    segment = turned(recording, 25.0)
+    points = np.concatenate([around(segment[0], 900, 1), around(segment[1], 600, 2)])
+    found = local(recording, points)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, atol=1e-5)
+    assert (np.diag(found @ segment.T) > 0.98).all()
+    assert (np.diag(recording @ segment.T) < 0.92).all()
+
+
+def test_who_says_nothing_in_a_segment_keeps_the_centroid():
+    recording = np.eye(8, dtype=np.float32)[[0, 3, 6]]
+    found = local(recording, around(turned(recording, 25.0)[1], 1000, 3))
+    assert (np.diag(found @ recording.T)[[0, 2]] > 0.999).all()
+    assert found[1] @ turned(recording, 25.0)[1] > 0.98
+
+
+def test_a_silent_segment_has_the_centroids_of_the_recording():
+    recording = np.eye(8, dtype=np.float32)[[0, 3]]
+    points = around(recording[0], 50, 4)
+    assert np.array_equal(local(recording, points, np.zeros((1, 50), np.float32)), recording)
