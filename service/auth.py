@@ -94,7 +94,8 @@ def _entry(item: str) -> tuple[str, str]:
     return name, digest.lower()
 
 
-def _caller(request: Request, _: Annotated[object, Depends(_BEARER)]) -> str:
+async def _caller(request: Request, _: Annotated[object, Depends(_BEARER)]) -> str:
+    # A coroutine for the reason that service.state._service is one.
     keys: ApiKeys = request.app.state.keys
     name = keys.caller(request.headers.get("authorization"))
     keys.spend(name)

@@ -121,7 +121,8 @@ class ServiceState:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, True))
 
 
-def _service(request: Request) -> ServiceState:
+async def _service(request: Request) -> ServiceState:
+    # Not because it waits for anything: FastAPI has a thread do what is no coroutine, for every request.
     return cast(ServiceState, request.app.state.service)
 
 

@@ -47,8 +47,8 @@ async def separate(
         accepted.headers["Preference-Applied"] = "respond-async"
         return accepted
     kind = negotiate(accepted_types(request), query.stem)
+    service.engine.admit(caller)  # before what takes a thread: who is refused should cost as little as can be
     await service.check_takes_work()
-    service.engine.admit(caller)
     settings = service.settings
     async with AsyncExitStack() as answer:
         async with receive(request, query, service, caller, settings.max_upload_bytes, answer) as received:
