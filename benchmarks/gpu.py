@@ -122,6 +122,7 @@ def agrees(tables: dict[str, list[Row]]) -> bool:
         row["largest difference"] for row in rows if "largest difference" in row and row["model"] == "float32"
     ]
     masks = [row["masks differ by"] for row in rows if "masks differ by" in row]
+    # A row holds texts, too, but not under these names.
     return all(d <= PARITY for d in embeddings) and all(d <= MASK_PARITY for d in masks)  # type: ignore[operator]
 
 

@@ -38,6 +38,7 @@ _FULL = 20.0
 def anchored(network: EmbeddingNet) -> EmbeddingNet:
     """The same network with anchors; the same embeddings to float32 rounding within the ranges. For export only."""
     net = copy.deepcopy(network).eval()
+    # Each layer is replaced by one that is called alike; torch's types know classes only.
     if isinstance(net, BlstmNet):
         net.lstm = AnchoredLstm(net.lstm, FEATURE_RANGE)  # type: ignore[assignment]
         net.head = _reading_cells(net.head, net.config.hidden)

@@ -98,17 +98,17 @@ class SideBySide:
             alone = self._calls == 0
             self._calls += 1
         try:
-            if alone and len(features) > 1:
-                return self._on_a_core_each(features)
             embeddings = np.empty((*features.shape, self._dim), np.float32)
-            _run_into(self._on_all if alone else self._on_one, features, embeddings)
+            if alone and len(features) > 1:
+                self._on_a_core_each(features, embeddings)
+            else:
+                _run_into(self._on_all if alone else self._on_one, features, embeddings)
             return embeddings
         finally:
             with self._lock:
                 self._calls -= 1
 
-    def _on_a_core_each(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        embeddings = np.empty((*features.shape, self._dim), np.float32)
+    def _on_a_core_each(self, features: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
         first, *others = zip(features[:, None], embeddings[:, None], strict=True)
         running = [self._helpers.submit(_run_into, self._on_one, *other) for other in others]
         try:
@@ -117,7 +117,6 @@ class SideBySide:
             wait(running)  # they write into what would be gone
         for other in running:
             other.result()
-        return embeddings
 
 
 def _run_into(

@@ -6,6 +6,7 @@ Axes: (frame, band) for magnitudes, (source, frame, band) for masks.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -66,7 +67,7 @@ def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock
         step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
         for start in range(0, heard.shape[-1], step):
             piece = heard[:, start : start + step]
-            yield bands(lambda piece=piece: analyser.push(piece))  # type: ignore[misc]
+            yield bands(functools.partial(analyser.push, piece))
     if resampler is not None:
         with clock.stage("resample"):
             nothing = np.zeros((0, recording.channels), np.float32)

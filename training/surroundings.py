@@ -10,7 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from training.acoustics import ROOM_M3
+from training.acoustics import CRITICAL_M
 from training.errors import TrainingError
 
 RT60_S = (0.1, 0.7)
@@ -91,7 +91,7 @@ def _echo(
     shape = (len(sources) // pieces, sources.shape[1], len(time))
     tail = torch.randn(shape, device=device, generator=rng).repeat_interleave(pieces, 0)
     tail = tail * 10.0 ** (slope * time) * (time >= 0.005)
-    critical_m = 0.057 * (ROOM_M3 / rt60_s.to(device)).sqrt().unsqueeze(-1)
+    critical_m = CRITICAL_M / rt60_s.to(device).sqrt().unsqueeze(-1)
     loudness = (distance_m.to(device) / critical_m).unsqueeze(-1)
     tail = tail * (loudness / tail.square().sum(-1, keepdim=True).sqrt())
     size = samples + len(time)

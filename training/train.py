@@ -212,7 +212,8 @@ def step(
     sources = sampler.sources(sampler.draw(config.batch, samples), samples)
     rate, pieces = config.network.sample_rate, config.mixtures.pieces
     sources, noise = surround(sources, config.surroundings, pieces, rate, sampler.generator)
-    batch = make_batch(sources, config.network, config.weighting, noise=noise)
+    may_be_noisy = config.surroundings.noise_chance > 0  # or the spectra of nothing would be computed
+    batch = make_batch(sources, config.network, config.weighting, noise=noise if may_be_noisy else None)
     with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
         embeddings = state.network(batch.features)
     # Outside autocast: Gram matrices want float32.

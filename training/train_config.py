@@ -100,7 +100,7 @@ class TrainConfig:
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
             network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
-            surroundings = Surroundings(**fields.pop("surroundings"))
+            surroundings = Surroundings(**fields.pop("surroundings", {}))  # runs from before there were any
             return cls(**fields, mixtures=MixtureConfig(**mixtures), surroundings=surroundings, network=network)
         except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
             raise TrainingError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from model.config import ModelConfig
 from training.errors import TrainingError
 from training.mixtures import make_batch, samples_for, spectra
 from training.surroundings import NOISE_DB, RT60_S, Surroundings, surround
+from training.train_config import TrainConfig
 
 RATE = 16_000
 IN_ROOMS = Surroundings(room_chance=1.0)
@@ -111,3 +114,9 @@ def test_noise_is_heard_in_the_mixture_and_wanted_in_no_stem():
 def test_chances_are_chances(wrong):
     with pytest.raises(TrainingError, match="from 0 to 1"):
         Surroundings(**wrong)
+
+
+def test_runs_from_before_there_were_any_are_still_known():
+    saved = json.loads(TrainConfig(seed=7).to_json())
+    del saved["surroundings"]
+    assert TrainConfig.from_json(json.dumps(saved)) == TrainConfig(seed=7)
