@@ -63,6 +63,9 @@ class ModelConfig:
     """Consecutive frames that the network reads and answers in one recurrent step."""
     mask_sharpness: float = 5.0
     """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
+    background_sharpness: float = 0.0
+    """How sharply the first axis of the embeddings tells the background from sources (model/background.py); 0 in a
+    model that was not taught to."""
     count_weights: tuple[tuple[float, ...], ...] = ()
     """How model.counting tells the number of sources; empty in a model that was not taught to."""
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from model.config import ModelConfig
+from training.augment.conditions import Conditions
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig
-from training.surroundings import Surroundings
 from training.train_config import SMALL_NETWORK, TrainConfig
 
-Part = TrainConfig | MixtureConfig | Surroundings | ModelConfig
+Part = TrainConfig | MixtureConfig | Conditions | ModelConfig
 
 MAY_CHANGE = ("data", "device", "threads")
 """What a resumed run may be given anew, because machines differ in it."""
@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run, by name or folder")
     _add_fields(parser.add_argument_group("training"), TrainConfig())
     _add_fields(parser.add_argument_group("mixtures", "explained in training/mixtures.py"), MixtureConfig())
-    _add_fields(parser.add_argument_group("surroundings", "explained in training/surroundings.py"), Surroundings())
+    _add_fields(parser.add_argument_group("conditions", "explained in training/augment/conditions.py"), Conditions())
     _add_fields(parser.add_argument_group("network", "explained in model/config.py"), SMALL_NETWORK)
     given = vars(parser.parse_args(argv))
     return Arguments(given.pop("runs"), given.pop("resume"), given)
@@ -83,7 +83,7 @@ def new_config(given: dict[str, Any], start: ModelConfig) -> TrainConfig:
     return TrainConfig(
         **_those_of(TrainConfig, given),
         mixtures=MixtureConfig(**_those_of(MixtureConfig, given)),
-        surroundings=Surroundings(**_those_of(Surroundings, given)),
+        conditions=Conditions(**_those_of(Conditions, given)),
         network=dataclasses.replace(start, **_those_of(ModelConfig, given)),
     )
 
@@ -94,7 +94,7 @@ def resumed_config(given: dict[str, Any], saved: TrainConfig) -> TrainConfig:
     Raises:
         TrainingError: an option was given that would change the run.
     """
-    parts = (saved, saved.mixtures, saved.surroundings, saved.network)
+    parts = (saved, saved.mixtures, saved.conditions, saved.network)
     had = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
     changed = [
         f"--{name.replace('_', '-')} is {value}, was {had[name]}"

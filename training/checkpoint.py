@@ -148,7 +148,11 @@ def _weights(network: EmbeddingNet) -> dict[str, Any]:
 def _check_same_network(path: Path, saved: dict[str, Any], wanted: ModelConfig) -> None:
     had, want = dataclasses.asdict(ModelConfig.from_json(saved["network_config"])), dataclasses.asdict(wanted)
     # Neither the name nor what is made of the embeddings touches the network's weights.
-    different = [k for k in want if want[k] != had[k] and k not in ("name", "mask_sharpness", "count_weights")]
+    different = [
+        k
+        for k in want
+        if want[k] != had[k] and k not in ("name", "mask_sharpness", "background_sharpness", "count_weights")
+    ]
     if different:
         listed = ", ".join(f"{k} {had[k]} (wanted {want[k]})" for k in different)
         raise TrainingError(

@@ -34,6 +34,7 @@ class Recording:
     speaker: str
     split: str
     is_speech: bool = True
+    dataset: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Corpus:
         speaker: (recordings,) int64, index into `speakers`.
         speakers: names, in sorted order.
         is_speech: (speakers,) bool.
+        dataset: (speakers,) int64, which dataset each is from.
         sample_rate: Hz.
     """
 
@@ -57,6 +59,7 @@ class Corpus:
     speaker: Tensor
     speakers: tuple[str, ...]
     is_speech: Tensor
+    dataset: Tensor
     sample_rate: int
 
     def to(self, device: torch.device | str) -> Corpus:
@@ -89,13 +92,29 @@ def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
     return found
 
 
+def find_backgrounds(root: Path) -> list[Recording]:
+    """List the noises and pieces of music of a corpus: the rows of its background.csv, none where there is no such file.
+
+    Each recording counts as a speaker of its own, so that blends are of different ones.
+    """
+    table = root / "background.csv"
+    return (
+        [dataclasses.replace(r, speaker=str(r.path), is_speech=True) for r in _from_table(table)]
+        if table.is_file()
+        else []
+    )
+
+
 def _from_table(table: Path) -> list[Recording]:
     with table.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     missing = {"path", "split", "speaker"} - set(rows[0] if rows else ())
     if missing:
         raise TrainingError(f"{table} has no column {', '.join(sorted(missing))}: {_EXPECTED}")
-    return [Recording(table.parent / r["path"], r["speaker"], r["split"], r.get("language") != "-") for r in rows]
+    return [
+        Recording(table.parent / r["path"], r["speaker"], r["split"], r.get("language") != "-", r.get("dataset", ""))
+        for r in rows
+    ]
 
 
 def _from_folders(root: Path) -> list[Recording]:
@@ -129,6 +148,8 @@ def load_corpus(recordings: Iterable[Recording], sample_rate: int) -> Corpus:
         decoded = list(pool.map(lambda r: _decode(r.path, sample_rate), files))
     lengths = np.array([len(d) for d in decoded], np.int64)
     speech = {r.speaker: r.is_speech for r in files}
+    origin = {r.speaker: r.dataset for r in files}
+    datasets = sorted(set(origin.values()))
     return Corpus(
         samples=torch.from_numpy(np.concatenate(decoded)),
         starts=torch.from_numpy(np.cumsum(lengths) - lengths),
@@ -137,6 +158,7 @@ def load_corpus(recordings: Iterable[Recording], sample_rate: int) -> Corpus:
         speaker=torch.tensor([index[r.speaker] for r in files]),
         speakers=tuple(speakers),
         is_speech=torch.tensor([speech[s] for s in speakers]),
+        dataset=torch.tensor([datasets.index(origin[s]) for s in speakers]),
         sample_rate=sample_rate,
     )
 

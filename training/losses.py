@@ -54,7 +54,14 @@ def whitened_kmeans(V: Tensor, Y: Tensor, w: Tensor) -> Tensor:
 
 
 def attractor_mask(
-    V: Tensor, Y: Tensor, w: Tensor, target: Tensor, mixture: Tensor, sharpness: float, steps: int = 0
+    V: Tensor,
+    Y: Tensor,
+    w: Tensor,
+    target: Tensor,
+    mixture: Tensor,
+    sharpness: float,
+    steps: int = 0,
+    background: Tensor | None = None,
 ) -> Tensor:
     """L1 between masked mixture and phase-sensitive sources, the mean over the batch: trains the soft masks themselves.
 
@@ -69,12 +76,18 @@ def attractor_mask(
         mixture: (batch, frame, bin) magnitudes |X|.
         sharpness: as ModelConfig.mask_sharpness.
         steps: of k-means, from the ideal centroids on.
+        background: (batch, frame, bin) chance that the bin is the background's, as the separator takes it: it lowers
+            the bin's weight in k-means, and is the mask of the last column of Y and of the target, which then is no
+            cluster. Without it, all columns are clusters.
     """
     # Sources before bins, (batch, source, bins): what runs over sources is then done for many bins at once.
     V = V.float()
+    if background is not None:
+        Y, w = Y[..., :-1], w * (1.0 - background.detach())
     mass = w.float().flatten(1).unsqueeze(1)
     members = Y.float().flatten(1, 2).transpose(1, 2) * mass
-    absent = (members.sum(2) == 0).unsqueeze(2)
+    absent = members.sum(2) == 0
+    absent = (absent & ~absent.all(1, keepdim=True)).unsqueeze(2)
     # Who belongs to whom has no gradient. All of it that there is comes through the last centroids.
     with torch.no_grad():
         for _ in range(steps):
@@ -83,10 +96,32 @@ def attractor_mask(
             # A centroid that lost all its members stays where it is.
             members = torch.where(moved.sum(2, keepdim=True) > 0, moved, members)
     masks = (sharpness * _similarity(V, members, absent)).softmax(1)
+    if background is not None:
+        behind = background.flatten(1).unsqueeze(1)
+        masks = torch.cat((masks * (1.0 - behind), behind), 1)
     heard = mixture.flatten(1)
     wanted = target.flatten(1, 2).transpose(1, 2)
     error = (masks * heard.unsqueeze(1) - wanted).abs().sum((1, 2))
     return (error / heard.sum(1).clamp_min(1e-8)).mean()
+
+
+def background_logit(V: Tensor, sharpness: float) -> Tensor:
+    """(batch, frame, bin): logit of the chance that a bin is the background's, as model.background takes it."""
+    return sharpness * V[..., 0].float()
+
+
+def background_entropy(V: Tensor, Y: Tensor, w: Tensor, sharpness: float) -> Tensor:
+    """Weighted binary cross-entropy of "the background is the loudest here", the mean over the batch.
+
+    The background has a direction of its own, the first axis of the embedding space: it has to be told from sources
+    that were never heard, and without knowing how many there are, so it cannot be one more cluster.
+
+    Args:
+        Y: its last column is the background's.
+    """
+    logit = background_logit(V, sharpness)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, Y[..., -1].float(), w.float(), reduction="sum")
+    return loss / len(V)
 
 
 def _similarity(V: Tensor, members: Tensor, absent: Tensor) -> Tensor:

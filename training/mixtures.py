@@ -11,11 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model import features
 from model.config import ModelConfig
 from training.corpus import Corpus
 from training.errors import TrainingError
 
 Weighting = Literal["magnitude", "equal"]
+
+QUIET_DB = 15.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class MixtureConfig:
     """Chance of 1, 2, 3... sources."""
     level_range_db: float = 5.0
     """Sources differ by at most this much: each gets a gain uniform in +- half of it."""
+    quiet_chance: float = 0.0
+    """Chance that they differ by up to QUIET_DB instead: some voices are much farther away than others."""
     sound_chance: float = 0.1
     """Chance that one source is not speech, where the corpus has such sounds."""
     speed_range: float = 0.0
@@ -41,7 +46,12 @@ class MixtureConfig:
             )
         if self.pieces < 1:
             raise TrainingError(f"pieces is {self.pieces}; expected 1 or more.")
-        if self.level_range_db < 0 or not 0 <= self.sound_chance <= 1 or not 0 <= self.speed_range < 0.5:
+        if (
+            self.level_range_db < 0
+            or not 0 <= self.sound_chance <= 1
+            or not 0 <= self.quiet_chance <= 1
+            or not 0 <= self.speed_range < 0.5
+        ):
             raise TrainingError(
                 "Expected level_range_db of 0 or more, sound_chance from 0 to 1 and speed_range from 0 to below 0.5; "
                 f"got {self.level_range_db}, {self.sound_chance} and {self.speed_range}."
@@ -83,9 +93,7 @@ class MixtureSampler:
         self._in_order = torch.argsort(corpus.speaker, stable=True)
         self._count = torch.bincount(corpus.speaker, minlength=speakers)
         self._first = self._count.cumsum(0) - self._count
-        seconds = torch.zeros(speakers, dtype=torch.float64).index_add_(0, corpus.speaker, corpus.lengths.double())
-        # Between uniform over speakers (every voice counts) and over hours (every second counts).
-        weight = seconds.sqrt().float()
+        weight = _speaker_weights(corpus)
         self._speech_weight = weight * corpus.is_speech
         self._sound_weight = weight * ~corpus.is_speech
 
@@ -104,7 +112,8 @@ class MixtureSampler:
             is_sound = (torch.rand(mixtures, generator=g) < c.sound_chance) & (counts > 1)
             who[:, 0] = torch.where(is_sound, sound, who[:, 0])
         speed = 1.0 + c.speed_range * (2.0 * torch.rand(mixtures, most, generator=g) - 1.0)
-        level_db = c.level_range_db * (torch.rand(mixtures, most, generator=g) - 0.5)
+        range_db = torch.where(torch.rand(mixtures, 1, generator=g) < c.quiet_chance, QUIET_DB, c.level_range_db)
+        level_db = range_db * (torch.rand(mixtures, most, generator=g) - 0.5)
         counts, who, speed, level_db = (x.repeat_interleave(c.pieces, 0) for x in (counts, who, speed, level_db))
         nth = (torch.rand(batch, most, generator=g) * self._count[who]).long().minimum(self._count[who] - 1)
         recording = self._in_order[self._first[who] + nth]
@@ -135,15 +144,29 @@ class MixtureSampler:
         return (left + (position - whole) * (right - left)) * (gain * (at <= last))
 
 
+def _speaker_weights(corpus: Corpus) -> Tensor:
+    """(speakers,) chance of each speaker, not normalised.
+
+    Within a dataset, between uniform over speakers (every voice counts) and over hours (every second counts). Datasets
+    are weighed by hours to the power of 3/4, so that one that calls every utterance a speaker does not outweigh others.
+    """
+    seconds = torch.zeros(len(corpus.speakers), dtype=torch.float64)
+    seconds.index_add_(0, corpus.speaker, corpus.lengths.double())
+    datasets = int(corpus.dataset.max()) + 1
+    hours = torch.zeros(datasets, dtype=torch.float64).index_add_(0, corpus.dataset, seconds)
+    spread = torch.zeros(datasets, dtype=torch.float64).index_add_(0, corpus.dataset, seconds.sqrt())
+    return (seconds.sqrt() * (hours**0.75 / spread)[corpus.dataset]).float()
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """What one training step needs.
 
     Attributes:
         features: (batch, frame, band).
-        memberships: (batch, frame, band, source) one-hot; the loudest source of each band.
+        memberships: (batch, frame, band, source + 1) one-hot; the loudest of the sources and, last, the background.
         weights: (batch, frame, band), sum 1 over each item.
-        targets: (batch, frame, band, source) truncated phase-sensitive magnitudes.
+        targets: (batch, frame, band, source + 1) truncated phase-sensitive magnitudes.
         magnitudes: (batch, frame, band) of the mixture.
     """
 
@@ -162,6 +185,37 @@ class Batch:
             join(self.targets, pieces),
             join(self.magnitudes, pieces),
         )
+
+    def loudest(self, share: float) -> tuple[Batch, Tensor]:
+        """The bands that weigh most, and where they are: losses over all bands spend their time where nothing is heard.
+
+        Args:
+            share: of the bands to keep.
+
+        Returns:
+            A batch with (batch, frame, kept) in place of (batch, frame, band), in which the order of frames and bands
+            means nothing, without features; and (batch, frame * kept) indices for `pick`.
+        """
+        frames, bands = self.weights.shape[1:]
+        kept = frames * max(1, round(share * bands))
+        index = self.weights.flatten(1).topk(kept).indices.sort().values
+        weights = pick(self.weights, index, frames)
+        weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
+        batch = Batch(
+            self.features,
+            pick(self.memberships, index, frames),
+            weights,
+            pick(self.targets, index, frames),
+            pick(self.magnitudes, index, frames),
+        )
+        return batch, index
+
+
+def pick(x: Tensor, index: Tensor, frames: int) -> Tensor:
+    """(batch, frame, band, ...) -> (batch, frame, kept, ...): the bands of an index that `Batch.loudest` gave."""
+    flat = x.flatten(1, 2)
+    where = index.reshape(*index.shape, *(1,) * (flat.dim() - 2)).expand(-1, -1, *flat.shape[2:])
+    return flat.gather(1, where).reshape(x.shape[0], frames, -1, *x.shape[3:])
 
 
 def join(x: Tensor, pieces: int) -> Tensor:
@@ -191,9 +245,17 @@ def band_sums(x: Tensor, config: ModelConfig) -> Tensor:
     return torch.cat((x[..., :low], high), -1)
 
 
+def limits(magnitude: Tensor) -> Tensor:
+    """model.features.limits in torch: (batch, frame, band) -> (batch, frame, 1)."""
+    energy = magnitude.square().sum(-1, keepdim=True)
+    frames = energy.shape[-2]
+    most = energy.kthvalue(features.loud_rank(frames) + 1, dim=-2, keepdim=True).values
+    return (most / energy.clamp_min(1e-20)).clamp_max(1.0).sqrt()
+
+
 def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
     """model.features.log_magnitude in torch."""
-    rms = magnitude.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
+    rms = (magnitude * limits(magnitude)).square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
     return torch.log(magnitude / rms + 10.0 ** (floor_db / 20.0))
 
 
@@ -202,7 +264,8 @@ def make_batch(
     config: ModelConfig,
     weighting: Weighting = "magnitude",
     active_db: float = -40.0,
-    noise: Tensor | None = None,
+    background: Tensor | None = None,
+    mixture: Tensor | None = None,
 ) -> Batch:
     """(batch, source, samples) -> features and targets, on the same device.
 
@@ -213,19 +276,21 @@ def make_batch(
     Args:
         weighting: active bands weigh their magnitude, or all the same (the paper's objective).
         active_db: bands further below the loudest of their item than this weigh nothing.
-        noise: (batch, samples), heard in the mixture but no source.
+        background: (batch, samples), heard in the mixture but no source; silence where it is left out.
+        mixture: (batch, samples), where it is more than the sum of sources and background.
     """
-    separate = spectra(sources, config)
-    mixture = separate.sum(1)
-    if noise is not None:
-        mixture = mixture + spectra(noise, config)
+    if background is None:
+        background = torch.zeros_like(sources[:, 0])
+    separate = spectra(torch.cat((sources, background.unsqueeze(1)), 1), config)
+    heard = separate.sum(1) if mixture is None else spectra(mixture, config)
     power = band_sums(_product(separate, separate), config)
-    magnitude = band_sums(_product(mixture, mixture), config).sqrt()
-    shared = band_sums(_product(separate, mixture.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
+    magnitude = band_sums(_product(heard, heard), config).sqrt()
+    shared = band_sums(_product(separate, heard.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
     targets = shared.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
-    memberships = torch.nn.functional.one_hot(power.max(1).indices, sources.shape[1]).float()
-    active = magnitude >= magnitude.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
-    weights = magnitude * active if weighting == "magnitude" else active.float()
+    memberships = torch.nn.functional.one_hot(power.max(1).indices, separate.shape[1]).float()
+    limited = magnitude * limits(magnitude)
+    active = limited >= limited.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
+    weights = limited * active if weighting == "magnitude" else active.float()
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
     return Batch(log_magnitude(magnitude, config.floor_db), memberships, weights, targets.movedim(1, -1), magnitude)
 

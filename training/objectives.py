@@ -6,24 +6,40 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from model.config import ModelConfig
 from training import losses
 from training.errors import TrainingError
 from training.mixtures import Batch
 
-Term = Callable[[Tensor, Batch, float], Tensor]
+Term = Callable[[Tensor, Batch, ModelConfig], Tensor]
 Objective = Sequence[tuple[float, Term]]
 """A sum: factors and terms."""
 
 TERMS: Mapping[str, Term] = {
     "affinity": lambda v, b, _: losses.affinity(v, b.memberships, b.weights),
     "whitened_kmeans": lambda v, b, _: losses.whitened_kmeans(v, b.memberships, b.weights),
-    "attractor": lambda v, b, sharpness: losses.attractor_mask(
-        v, b.memberships, b.weights, b.targets, b.magnitudes, sharpness
-    ),
-    "kmeans_mask": lambda v, b, sharpness: losses.attractor_mask(
-        v, b.memberships, b.weights, b.targets, b.magnitudes, sharpness, steps=3
+    "attractor": lambda v, b, config: _masks(v, b, config, steps=0),
+    "kmeans_mask": lambda v, b, config: _masks(v, b, config, steps=3),
+    "background": lambda v, b, config: losses.background_entropy(
+        v, b.memberships, b.weights, config.background_sharpness
     ),
 }
+
+
+def _masks(embeddings: Tensor, batch: Batch, config: ModelConfig, steps: int) -> Tensor:
+    behind = None
+    if config.background_sharpness:
+        behind = losses.background_logit(embeddings, config.background_sharpness).sigmoid()
+    return losses.attractor_mask(
+        embeddings,
+        batch.memberships,
+        batch.weights,
+        batch.targets,
+        batch.magnitudes,
+        config.mask_sharpness,
+        steps,
+        behind,
+    )
 
 
 def parse_objective(text: str) -> Objective:
@@ -45,14 +61,14 @@ def parse_objective(text: str) -> Objective:
     return terms
 
 
-def evaluate(terms: Objective, embeddings: Tensor, batch: Batch, sharpness: float) -> Tensor:
+def evaluate(terms: Objective, embeddings: Tensor, batch: Batch, config: ModelConfig) -> Tensor:
     """The objective's value for a batch, a scalar in float32.
 
     Args:
         embeddings: (batch, frame, band, dim), unit norm.
-        sharpness: as ModelConfig.mask_sharpness.
+        config: of the network.
     """
-    values = [factor * term(embeddings, batch, sharpness) for factor, term in terms]
+    values = [factor * term(embeddings, batch, config) for factor, term in terms]
     total = values[0]
     for value in values[1:]:
         total = total + value

@@ -19,6 +19,7 @@ if __package__ in (None, ""):  # run as a script from a checkout: let it find th
 # takes ten times as long with the default. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -26,21 +27,27 @@ from model.errors import UnmingleError
 from model.export import export
 from model.network import make_network
 from training import arguments, checkpoint, machine
+from training.augment.rooms import make_rooms
+from training.augment.scene import Surroundings, make_scene
 from training.checkpoint import BEST, LATEST, State
-from training.corpus import find_recordings, load_corpus
+from training.corpus import Corpus, find_backgrounds, find_recordings, load_corpus
 from training.errors import TrainingError
 from training.interruption import Interruption, heed_interruptions
-from training.mixtures import MixtureSampler, join, make_batch, samples_for
+from training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, pick, samples_for
 from training.objectives import Objective, evaluate, parse_objective
 from training.optimisation import GradientClipper, learning_rate, standardise
 from training.run_log import RunLog
-from training.surroundings import surround
 from training.train_config import SMALL_NETWORK, TrainConfig
 from training.validation import Validation
 
 CONFIG, MODEL = "config.json", "model.onnx"
 CHECKPOINT_EVERY_S = 60.0
 STANDARDISE_ON = 64
+ROOM_PLACES = 6
+BLENDS = (0.6, 0.4)
+"""Chance that a recorded background is one recording, or two at once."""
+BABBLE = (0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25)
+"""Chance of each number of voices in babble."""
 VALIDATION_SHARE = 0.2
 """Of a run that ends by the clock, so that a slow machine trains rather than measures."""
 
@@ -104,7 +111,9 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
         f"{corpus.hours:.2f} hours of {len(corpus.speakers)} speakers to train on, {len(held_out.speakers)} speakers "
         "held out for validation"
     )
-    sampler = MixtureSampler(corpus.to(device), config.mixtures, torch.Generator().manual_seed(config.seed))
+    corpus = corpus.to(device)
+    sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
+    surroundings = make_surroundings(config, corpus, sampler.generator)
     with heed_interruptions() as interruption:
         state = begin(config, sampler, device)
         if resume:
@@ -119,7 +128,7 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
         precision = machine.choose_precision(config.precision, device)
         weights = sum(p.numel() for p in state.network.parameters())
         print(f"{weights / 1e6:.1f} million weights in training on {device}, in {precision}".replace("torch.", ""))
-        run_steps(folder, config, state, sampler, precision, validation, log, interruption)
+        run_steps(folder, config, state, sampler, surroundings, precision, validation, log, interruption)
         log.close()
     export_best(folder, config, state)
     if interruption:
@@ -134,6 +143,23 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
     network = make_network(config.network, config.dropout).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
     return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
+
+
+def make_surroundings(config: TrainConfig, corpus: Corpus, generator: torch.Generator) -> Surroundings:
+    """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device."""
+    conditions, rate, device = config.conditions, corpus.sample_rate, corpus.samples.device
+    rooms = noises = babble = None
+    if conditions.room_chance:
+        places = max(ROOM_PLACES, len(config.mixtures.num_sources))
+        rooms = make_rooms(config.rooms, places, rate, np.random.default_rng(config.seed)).to(device)
+    if conditions.noise_chance:
+        found = find_backgrounds(Path(config.data))
+        if found:
+            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1)
+            noises = MixtureSampler(load_corpus(found, rate).to(device), blends, generator)
+        if int(corpus.is_speech.sum()) >= len(BABBLE):
+            babble = MixtureSampler(corpus, MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1), generator)
+    return Surroundings(rooms, noises, babble)
 
 
 def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:
@@ -152,6 +178,7 @@ def run_steps(
     config: TrainConfig,
     state: State,
     sampler: MixtureSampler,
+    surroundings: Surroundings,
     precision: torch.dtype,
     validation: Validation,
     log: RunLog,
@@ -173,7 +200,7 @@ def run_steps(
     found_db = float("nan")
     state.network.train()
     while state.progress(config) < 1.0 and not interruption:
-        record = step(config, state, sampler, precision, objective)
+        record = step(config, state, sampler, surroundings, precision, objective)
         state.elapsed_s = used_before + time.monotonic() - began
         log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
         progress = min(1.0, state.progress(config))
@@ -205,19 +232,27 @@ def run_steps(
 
 
 def step(
-    config: TrainConfig, state: State, sampler: MixtureSampler, precision: torch.dtype, objective: Objective
+    config: TrainConfig,
+    state: State,
+    sampler: MixtureSampler,
+    surroundings: Surroundings,
+    precision: torch.dtype,
+    objective: Objective,
 ) -> dict[str, float]:
     """Mixtures -> embeddings -> loss -> one step of the optimiser; what is worth logging of it."""
     samples = samples_for(config.frames, config.network)
     sources = sampler.sources(sampler.draw(config.batch, samples), samples)
     rate, pieces = config.network.sample_rate, config.mixtures.pieces
-    sources, noise = surround(sources, config.surroundings, pieces, rate, sampler.generator)
-    may_be_noisy = config.surroundings.noise_chance > 0  # or the spectra of nothing would be computed
-    batch = make_batch(sources, config.network, config.weighting, noise=noise if may_be_noisy else None)
+    scene = make_scene(sources, config.conditions, surroundings, pieces, rate, sampler.generator)
+    batch = make_batch(
+        scene.sources, config.network, config.weighting, background=scene.background, mixture=scene.mixture
+    )
     with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
         embeddings = state.network(batch.features)
     # Outside autocast: Gram matrices want float32.
-    loss = evaluate(objective, join(embeddings, pieces), batch.joined(pieces), config.network.mask_sharpness)
+    heard, index = batch.joined(pieces).loudest(config.loss_share)
+    chosen = pick(join(embeddings, pieces), index, heard.weights.shape[1])
+    loss = evaluate(objective, chosen, heard, config.network)
     state.optimiser.zero_grad()
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's
     state.scaler.unscale_(state.optimiser)

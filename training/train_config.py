@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from model.config import ModelConfig
 from model.errors import ModelError
+from training.augment.conditions import Conditions
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig, Weighting
 from training.objectives import parse_objective
-from training.surroundings import Surroundings
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "training"
 
@@ -21,7 +21,7 @@ SMALL_NETWORK = ModelConfig(layers=2, hidden=128, embedding_dim=10)
 """Learns something to be heard in five minutes on two cores; what we ship is larger."""
 
 DEFAULT_MIXTURES = MixtureConfig()
-DEFAULT_SURROUNDINGS = Surroundings()
+DEFAULT_CONDITIONS = Conditions()
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -48,6 +48,8 @@ class TrainConfig:
     batch: int = _option(8, "mixtures per step")
     learning_rate: float = _option(3e-3, "of Adam, at its highest; 1e-3 suits larger networks")
     clip_percentile: float = _option(10.0, "clip gradients at this percentile of the norms so far; 100 is never")
+    loss_share: float = _option(0.5, "part of the bands, the loudest, that the objective is computed on")
+    rooms: int = _option(200, "how many rooms to make, where some mixtures are heard in rooms")
     dropout: float = _option(0.0, "chance to drop a cell's output, after each layer")
     seed: int = _option(0, "decides weights, mixtures and dropout")
     device: Device = _option("auto", "auto is cuda where there is one")
@@ -56,7 +58,7 @@ class TrainConfig:
     validations: int = _option(6, "how often to measure SI-SDRi, spread evenly over the run")
     validation_mixtures: int = _option(16, "how many mixtures to measure it on, always the same ones")
     mixtures: MixtureConfig = DEFAULT_MIXTURES
-    surroundings: Surroundings = DEFAULT_SURROUNDINGS
+    conditions: Conditions = DEFAULT_CONDITIONS
     network: ModelConfig = SMALL_NETWORK
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class TrainConfig:
             problems.append("minutes and learning_rate must be above 0")
         if not 0 <= self.clip_percentile <= 100 or not 0 <= self.dropout < 1:
             problems.append("clip_percentile must be 0 to 100, dropout 0 to below 1")
+        if not 0 < self.loss_share <= 1 or self.rooms < 1:
+            problems.append("loss_share must be above 0 and at most 1, rooms at least 1")
         if self.validation_mixtures < 1:
             problems.append("validation_mixtures must be at least 1")
         if problems:
@@ -100,8 +104,9 @@ class TrainConfig:
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
             network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
-            surroundings = Surroundings(**fields.pop("surroundings", {}))  # runs from before there were any
-            return cls(**fields, mixtures=MixtureConfig(**mixtures), surroundings=surroundings, network=network)
+            # Runs from before there were any, or by their earlier name.
+            conditions = Conditions(**fields.pop("conditions", fields.pop("surroundings", {})))
+            return cls(**fields, mixtures=MixtureConfig(**mixtures), conditions=conditions, network=network)
         except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
             raise TrainingError(
                 f"This is not the configuration of a run that this version of the trainer knows: {error}. "
