@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from model.errors import ModelError
+from unmingle.model.errors import ModelError
 
 Trunk = Literal["blstm", "dual_path"]
 
@@ -64,7 +64,7 @@ class ModelConfig:
     mask_sharpness: float = 5.0
     """Soft masks are softmax(sharpness * cosine(embedding, centroid))."""
     count_weights: tuple[tuple[float, ...], ...] = ()
-    """How model.counting tells the number of sources; empty in a model that was not taught to."""
+    """How unmingle.model.clustering.counting tells the number of sources; empty in a model that was not taught to."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.threads import usable_cores
-from training.errors import TrainingError
+from unmingle.model.threads import usable_cores
+from unmingle.training.errors import TrainingError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 

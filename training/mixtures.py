@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
-from training.corpus import Corpus
-from training.errors import TrainingError
+from unmingle.model.config import ModelConfig
+from unmingle.training.corpus import Corpus
+from unmingle.training.errors import TrainingError
 
 Weighting = Literal["magnitude", "equal"]
 
@@ -175,7 +175,7 @@ def samples_for(frames: int, config: ModelConfig) -> int:
 
 
 def spectra(signals: Tensor, config: ModelConfig) -> Tensor:
-    """STFT without padding, as model.stft computes it inside a signal.
+    """STFT without padding, as unmingle.model.signal.stft computes it inside a signal.
 
     (..., samples) -> (..., frames, bins) complex64.
     """
@@ -192,7 +192,7 @@ def band_sums(x: Tensor, config: ModelConfig) -> Tensor:
 
 
 def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
-    """model.features.log_magnitude in torch."""
+    """unmingle.model.signal.features.log_magnitude in torch."""
     rms = magnitude.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
     return torch.log(magnitude / rms + 10.0 ** (floor_db / 20.0))
 
@@ -206,9 +206,9 @@ def make_batch(
 ) -> Batch:
     """(batch, source, samples) -> features and targets, on the same device.
 
-    Features are those of model/features.py. A band's target is |X| m, with m the real mask that brings the mixture X
-    nearest to the source S over the band's bins, Re<S, X> / |X|^2, truncated to 0..1: for a band of one bin, the
-    truncated phase-sensitive mask of Erdogan et al. (ICASSP 2015).
+    Features are those of model/signal/features.py. A band's target is |X| m, with m the real mask that brings the
+    mixture X nearest to the source S over the band's bins, Re<S, X> / |X|^2, truncated to 0..1: for a band of one bin,
+    the truncated phase-sensitive mask of Erdogan et al. (ICASSP 2015).
 
     Args:
         weighting: active bands weigh their magnitude, or all the same (the paper's objective).

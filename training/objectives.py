@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from training import losses
-from training.errors import TrainingError
-from training.mixtures import Batch
+from unmingle.training import losses
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import Batch
 
 Term = Callable[[Tensor, Batch, float], Tensor]
 Objective = Sequence[tuple[float, Term]]

@@ -10,8 +10,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from training.acoustics import CRITICAL_M
-from training.errors import TrainingError
+from unmingle.training.acoustics import CRITICAL_M
+from unmingle.training.errors import TrainingError
 
 RT60_S = (0.1, 0.7)
 DISTANCE_M = (0.3, 1.2)

@@ -29,7 +29,7 @@ class RunningServer:
     """One `unmingle serve` process."""
 
     def __init__(
-        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "service.cli")
+        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "unmingle")
     ) -> None:
         self.directory, self.command = directory, command
         self.port = free_port()
