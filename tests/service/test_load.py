@@ -12,9 +12,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import torch
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, unpack
+from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, problem_of, unpack
 from unmingle.model.config import ModelConfig
 from unmingle.model.network.export import export_int8
 from unmingle.model.network.trunk import make_network

@@ -9,10 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from tests.service.test_bad_uploads import problem_of
-from tests.service.test_jobs import kept, submit
-
-from tests.service.harness import RunningServer, StartServer, children_of, noise, post, read
+from tests.service.harness import RunningServer, StartServer, children_of, noise, post, problem_of, read
+from tests.service.jobs.test_jobs import kept, submit
 from unmingle.service.http.auth import hashed
 
 GIVE_UP_S = 60.0

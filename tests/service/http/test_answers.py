@@ -12,9 +12,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import RunningServer, encoded, post, unpack
+from tests.service.harness import RunningServer, encoded, post, problem_of, unpack
 
 
 def ask(server: RunningServer, accept: str, content: bytes, **parameters: object) -> httpx.Response:

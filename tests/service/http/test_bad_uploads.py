@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import os
 
-import httpx
 import numpy as np
 import pytest
 
-from tests.service.harness import RunningServer, StartServer, encoded, post
+from tests.service.harness import RunningServer, StartServer, encoded, post, problem_of
 from tests.service.hostile import wav
-from unmingle.service import problems
 
 RATE = 16_000
 TONE = (0.3 * np.sin(np.arange(RATE) * 0.1)).astype(np.float32)
-
-
-def problem_of(response: httpx.Response, status: int, code: str) -> dict:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert (body["status"], body["code"]) == (status, code)
-    assert body["type"] == problems.TYPE_PREFIX + code
-    assert body["detail"] and body["title"]
-    assert body["request_id"] == response.headers["x-request-id"]
-    return body
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.service.test_bad_uploads import problem_of
-from tests.service.test_cli import unmingle
 
-from tests.service.harness import RunningServer, post, unpack
+from tests.service.cli.test_command import unmingle
+from tests.service.harness import RunningServer, post, problem_of, unpack
 
 
 def test_a_recording_of_one_voice_is_one_stem(server: RunningServer, two_speakers: Path) -> None:

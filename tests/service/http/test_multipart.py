@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import RunningServer, encoded
+from tests.service.harness import RunningServer, encoded, problem_of
 from tests.service.hostile import SEEDS, wav
 from tests.service.test_load import connect
 

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import ROOT, RunningServer, StartServer
+from tests.service.harness import ROOT, RunningServer, StartServer, problem_of
 from unmingle.service import schemas
 from unmingle.service.http.auth import hashed
 

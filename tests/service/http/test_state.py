@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import ROOT, RunningServer, StartServer, noise, post
+from tests.service.harness import ROOT, RunningServer, StartServer, noise, post, problem_of
 from tests.service.test_load import connect, request_bytes
 from unmingle.model.separator import Separator
 from unmingle.service.http.auth import hashed

@@ -12,9 +12,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.service.test_bad_uploads import problem_of
 
-from tests.service.harness import RunningServer, StartServer, encoded, noise, post
+from tests.service.harness import RunningServer, StartServer, encoded, noise, post, problem_of
 from unmingle.service.http.auth import hashed
 
 
