@@ -12,6 +12,7 @@ RUN python3 -m venv /opt/build \
     && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r docker/requirements-build.txt \
     && python3 -m venv --without-pip /opt/unmingle
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY unmingle unmingle
 COPY model model
 COPY service service
 RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \

@@ -14,11 +14,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from benchmarks.measuring import ROOT
-from model.bundled import Device
-from model.embedder import Embedder, OnnxEmbedder
-from model.onnx_session import GPU_FRAMES_AT_ONCE
-from model.separator import Separator
-from service.micro_batch import MicroBatcher
+from unmingle.model.embedding.device import Device
+from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
+from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE
+from unmingle.model.separator import Separator
+from unmingle.service.scheduling.micro_batch import MicroBatcher
 
 
 def voices(seconds: float, rate: int) -> NDArray[np.float32]:
@@ -29,7 +29,7 @@ def voices(seconds: float, rate: int) -> NDArray[np.float32]:
 
 
 def batcher(embedder: Embedder) -> MicroBatcher:
-    """As a server has it for a GPU (service.app)."""
+    """As a server has it for a GPU (unmingle.service.app)."""
     return MicroBatcher(embedder, GPU_FRAMES_AT_ONCE)
 
 

@@ -1,4 +1,4 @@
-"""What decoding uploads costs: `python benchmarks/decode.py [FILE] [--uploads 20] [--rounds 5] [--out FILE]`
+"""What decoding uploads costs: `python -m benchmarks.decode [FILE] [--uploads 20] [--rounds 5] [--out FILE]`
 
 One after the other, in turn: by a fork server that is kept, as in a server, and by one that is started for each upload.
 CPU time is that of all processes but this one. Starts are in the figures: one in each round, or one for each upload.
@@ -9,16 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
 
 from benchmarks.measuring import in_turn, machine, median_ratio, report
-from service.decoder import DecodeLimits, Decoder
+from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 
 LIMITS = DecodeLimits(max_seconds=3600, max_bytes=2**30, memory_bytes=2**30, timeout_s=600)
 

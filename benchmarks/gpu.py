@@ -1,4 +1,4 @@
-"""Everything that has to be measured on a GPU, in one go: `python benchmarks/gpu.py --float32 FILE [--float16 FILE]`
+"""Everything that has to be measured on a GPU, in one go: `python -m benchmarks.gpu --float32 FILE [--float16 FILE]`
 
 Parity with the CPU, a minute from samples to samples by stages, many recordings at once, throughput by batch size,
 memory. FILE are models that training/publish.py wrote; the bundled one in 8 bits is for CPUs. Figures are printed as
@@ -18,22 +18,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli/command.py
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
 
 from benchmarks.at_once import batcher, by_processes, by_threads, voices
 from benchmarks.measuring import in_turn, machine, report
-from model.bundled import Device
-from model.embedded import OnHost
-from model.embedder import Embedder, OnnxEmbedder
-from model.errors import UnmingleError
-from model.runtime_check import cuda_trouble
-from model.segments import SegmentLayout
-from model.separator import Separator
+from unmingle.model.embedding.device import Device
+from unmingle.model.embedding.embedded import OnHost
+from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
+from unmingle.model.embedding.runtime_check import cuda_trouble
+from unmingle.model.errors import UnmingleError
+from unmingle.model.separator import Separator
+from unmingle.model.signal.segments import SegmentLayout
 
 DEVICE: Device = "cuda"
 PARITY, MASK_PARITY = 1e-3, 1e-5

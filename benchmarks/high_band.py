@@ -1,4 +1,4 @@
-"""What becomes of the band that the network does not hear? `python benchmarks/high_band.py --list L`
+"""What becomes of the band that the network does not hear? `python -m benchmarks.high_band --list L`
 
 The corpus ends at 8 kHz, so its mixtures are given an artificial high band, source by source: what is in 4 to 8 kHz
 is repeated in 8 to 12 and in 12 to 16 kHz, 6 and 12 dB weaker, as in spectral band replication. Measured is SI-SDR
@@ -8,7 +8,6 @@ above 8 kHz alone: with masks carried up, and with doing nothing (every stem get
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ import soxr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from model import Separator, stft
-from model.metrics import best_permutation, si_sdr_db
-from training.evaluation.mixture_list import load_sources, read_list
+from unmingle import Separator
+from unmingle.model.metrics import best_permutation, si_sdr_db
+from unmingle.model.signal import stft
+from unmingle.training.evaluation.mixture_list import load_sources, read_list
 
 Samples = NDArray[np.floating]
 

@@ -1,4 +1,4 @@
-"""How close is the network to what this machine can do? `python benchmarks/limit.py [--out FILE]`
+"""How close is the network to what this machine can do? `python -m benchmarks.limit [--out FILE]`
 
 Counts the network's multiply-adds per second of audio, measures how fast ONNX Runtime multiplies large matrices here at
 the same precision and on the same threads, in turn with the network, and divides: no implementation of this network
@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli/command.py
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 from benchmarks.measuring import in_turn, machine, median_ratio, report
-from model.bundled import bundled_model
-from model.config import ModelConfig
-from model.embedder import OnnxEmbedder
-from model.segments import SegmentLayout
-from model.threads import usable_cores
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.signal.segments import SegmentLayout
+from unmingle.model.threads import usable_cores
+from unmingle.model.weights.bundled import bundled_model
 
 ROWS, INNER, COLUMNS = 1024, 1024, 4096
 """Of the matrices: large enough for the full rate, small enough for a cache."""

@@ -1,4 +1,4 @@
-"""Does a source stay the same stem through a long recording? `python benchmarks/long.py --corpus DIR`
+"""Does a source stay the same stem through a long recording? `python -m benchmarks.long --corpus DIR`
 
 Per recording: in how many of the seconds in which two or more speak the stems are in the right order; SI-SDRi beside
 that of separating each 10 s piece alone and ordering its stems with the truth; accuracy of who speaks when.
@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 from benchmarks.long_recordings import RATE, Conversation, conversations
-from model import Separator
-from model.activity import Stretch
-from model.metrics import best_permutation, si_sdr_db
+from unmingle import Separator
+from unmingle.model.metrics import best_permutation, si_sdr_db
+from unmingle.model.signal.activity import Stretch
 
 PIECE_S = 10.0
 FRAME_S = 0.1

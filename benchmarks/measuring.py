@@ -17,7 +17,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from model.threads import usable_cores
+from unmingle.model.threads import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 

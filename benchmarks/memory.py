@@ -1,4 +1,4 @@
-"""Does memory grow with the recording? `python benchmarks/memory.py --minutes 30 180`
+"""Does memory grow with the recording? `python -m benchmarks.memory --minutes 30 180`
 
 Makes 48 kHz stereo recordings of the given lengths from the examples, runs `unmingle separate` on each in a process
 of its own, and prints that process's peak resident memory and real-time factor. Needs disk: 180 minutes take 2 GB,
@@ -52,7 +52,7 @@ def write(path: Path, minutes: float) -> None:
 
 def separate(recording: Path, output: Path) -> tuple[float, float]:
     """Peak RSS in bytes and wall seconds of `unmingle separate`."""
-    command = [sys.executable, "-m", "service.cli", "separate", str(recording), "-o", str(output)]
+    command = [sys.executable, "-m", "unmingle", "separate", str(recording), "-o", str(output)]
     start = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)

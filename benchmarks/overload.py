@@ -1,4 +1,4 @@
-"""What happens to a server that is offered more than it can do? `python benchmarks/overload.py`
+"""What happens to a server that is offered more than it can do? `python -m benchmarks.overload`
 
 Starts `unmingle serve` with default settings, finds its best throughput with as many requests at a time as do it most
 good, then offers a multiple of that for a minute, at even intervals and whatever comes back. Prints a table and writes
@@ -53,7 +53,7 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")}
         environment |= {"PYTHONPATH": str(ROOT), "UNMINGLE_DATA_DIR": str(directory / "data")}
         environment |= {"UNMINGLE_LOG_LEVEL": "warning", "UNMINGLE_REQUEST_TIMEOUT_S": str(DEADLINE_S)}
-        command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", "unmingle", "serve", "--port", str(self.port)]
         self.process = subprocess.Popen(command, env=environment, cwd=directory)
 
     def resident_bytes(self) -> int:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import MagicMock
 
-from model.threads import usable_cores
+from unmingle.model.threads import usable_cores
 
 RATE = 8_000
 HOW_TO = "pip install --no-deps asteroid==0.7.0 asteroid-filterbanks==0.4.0 speechbrain==1.1.2, and what they ask for."

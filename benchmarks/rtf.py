@@ -1,4 +1,4 @@
-"""How long does separating take, and what with? `python benchmarks/rtf.py [--peers] [--out FILE]`
+"""How long does separating take, and what with? `python -m benchmarks.rtf [--peers] [--out FILE]`
 
 From the bytes of a recording to the bytes of a ZIP with its stems, by length and rate, each case in a process of its
 own: real-time factor (processing seconds per second of audio), its stages, CPU seconds, and peak memory. With --peers
@@ -11,23 +11,20 @@ import argparse
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli/command.py
 
 from benchmarks import peers
 from benchmarks.measuring import in_turn, machine, median_ratio, report, write_recording
-from model.separator import Separator
-from service import package, stems
-from service.audio_io import FileRecording
-from service.schemas import ModelEntry, SeparateParameters
+from unmingle.model.separator import Separator
+from unmingle.service.decoding.recordings import FileRecording
+from unmingle.service.output import package, stems
+from unmingle.service.schemas import ModelEntry, SeparateParameters
 
 STAGES = {
     "decode": ("decode", "read"),

@@ -1,4 +1,4 @@
-"""A running server under load: `python benchmarks/serve.py [--clients 1 4 16 64] [--out FILE]`
+"""A running server under load: `python -m benchmarks.serve [--clients 1 4 16 64] [--out FILE]`
 
 Starts a server of its own and sends it recordings of a few seconds from so many clients at once, each sending the next
 one as soon as it has its answer: throughput, latency, time in the queue, segments per call of the network. In the same
@@ -23,18 +23,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli.py
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli/command.py
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
 
 from benchmarks.measuring import in_turn, machine, median_ratio, report, write_recording
-from model.separator import Separator
-from service import package, stems
-from service.audio_io import FileRecording
-from service.schemas import ModelEntry, SeparateParameters
+from unmingle.model.separator import Separator
+from unmingle.service.decoding.recordings import FileRecording
+from unmingle.service.output import package, stems
+from unmingle.service.schemas import ModelEntry, SeparateParameters
 
 IDLE_S = 3.0
 BOUNDARY = "unmingle-benchmark"
@@ -58,7 +57,7 @@ class Server:
         }
         start = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port)], cwd=ROOT, env=environment
+            [sys.executable, "-m", "unmingle", "serve", "--port", str(self.port)], cwd=ROOT, env=environment
         )
         while not self._is_ready():
             if self._process.poll() is not None:

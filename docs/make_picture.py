@@ -18,7 +18,8 @@ import soundfile
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from model import Separator, stft
+from unmingle import Separator
+from unmingle.model.signal import stft
 
 HERE = Path(__file__).parent
 RANGE_DB = 50.0

@@ -37,7 +37,7 @@ def main() -> None:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "UNMINGLE_DATA_DIR": folder, "PYTHONPATH": str(HERE.parent)}
-        command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
+        command = [sys.executable, "-m", "unmingle", "serve", "--port", str(port)]
         server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
             wait_until_ready(server, f"http://127.0.0.1:{port}/readyz")

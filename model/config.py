@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from model.errors import ModelError
+from unmingle.model.errors import ModelError
 
 Trunk = Literal["blstm", "dual_path"]
 
@@ -67,7 +67,7 @@ class ModelConfig:
     """How sharply the first axis of the embeddings tells the background from sources (model/background.py); 0 in a
     model that was not taught to."""
     count_weights: tuple[tuple[float, ...], ...] = ()
-    """How model.counting tells the number of sources; empty in a model that was not taught to."""
+    """How unmingle.model.clustering.counting tells the number of sources; empty in a model that was not taught to."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]

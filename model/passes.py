@@ -10,13 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from model import clustering, counting, features, masks, segments, stft
-from model.activity import EnergyTrack
-from model.embedded import Embedded
-from model.embedder import Embedder, embed_each
-from model.keeping import Keeping
-from model.recording import Recording, Samples
-from model.separation import Outcome, StageClock, StemReport
+from unmingle.model.clustering import counting, kmeans
+from unmingle.model.embedding.embedded import Embedded
+from unmingle.model.embedding.embedder import Embedder, embed_each
+from unmingle.model.embedding.keeping import Keeping
+from unmingle.model.recording import Recording, Samples
+from unmingle.model.results import Outcome, StemReport
+from unmingle.model.signal import features, masks, segments, stft
+from unmingle.model.signal.activity import EnergyTrack
+from unmingle.model.stage_clock import StageClock
 
 MaskKind = Literal["soft", "hard"]
 Progress = Callable[[float], None]
@@ -42,7 +44,7 @@ class Listening:
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
-        self._sample = clustering.EmbeddingSample()
+        self._sample = kmeans.EmbeddingSample()
         self.segments = 0
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
@@ -77,10 +79,10 @@ class Listening:
             chances = counting.probabilities(observed, self._embedder.config.count_weights)[fewest - 1 : most]
         return fewest + int(chances.argmax()), float(chances.max() / chances.sum())
 
-    def centroids(self, num_sources: int, rng: np.random.Generator) -> clustering.Vectors:
+    def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""
         with self._clock.stage("cluster"):
-            return clustering.cluster(*self._sample.all(), num_sources, rng).centroids
+            return kmeans.cluster(*self._sample.all(), num_sources, rng).centroids
 
     def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
@@ -129,7 +131,7 @@ class Masking:
         self._mask_kind = mask_kind
         self._residual = residual
 
-    def run(self, centroids: clustering.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
+    def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
         regridder = masks.Regridder(self._config, grid)
@@ -180,7 +182,7 @@ class Masking:
         return Outcome(tuple(order), reports, count_chance, written, self._clock.seconds)
 
     def _masked(
-        self, centroids: clustering.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
+        self, centroids: kmeans.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
     ) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
         for segment, embedded in self._listening.embedded(still_wanted):
@@ -189,7 +191,7 @@ class Masking:
                 with self._clock.stage("cluster"):
                     weights = features.clustering_weights(segment.magnitude)
                     rng = np.random.default_rng(segment.start)
-                    own = clustering.local_centroids(centroids, embedded, weights, rng)
+                    own = kmeans.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
                 soft = embedded.soft_masks(own, self._config.mask_sharpness)
                 clarity.push(soft, segment.magnitude)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import AudioError
+from unmingle.model.errors import AudioError
 
 Samples = NDArray[np.float32]
 

@@ -8,14 +8,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model import counting
-from model.bundled import Device, bundled_model
-from model.embedder import Embedder, OnnxEmbedder
-from model.errors import ParameterError
-from model.passes import Listening, Masking, MaskKind, Progress, Sink
-from model.recording import ArrayRecording, Recording, Samples
-from model.segments import SegmentLayout
-from model.separation import Outcome, Separation, StageClock
+from unmingle.model.clustering import counting
+from unmingle.model.embedding.device import Device
+from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
+from unmingle.model.errors import ParameterError
+from unmingle.model.passes import Listening, Masking, MaskKind, Progress, Sink
+from unmingle.model.recording import ArrayRecording, Recording, Samples
+from unmingle.model.results import Outcome, Separation
+from unmingle.model.signal.segments import SegmentLayout
+from unmingle.model.stage_clock import StageClock
+from unmingle.model.weights.bundled import bundled_model
 
 NumSources = int | Literal["auto"]
 

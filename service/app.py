@@ -20,32 +20,34 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from model.bundled import bundled_model
-from model.embedder import Embedder, OnnxEmbedder
-from model.errors import UnmingleError
-from model.onnx_session import GPU_FRAMES_AT_ONCE
-from model.runtime_check import CUDA
-from model.separator import Separator
-from service import problems
-from service.admission import EngineLimits
-from service.auth import ApiKeys
-from service.decoder import DecodeLimits, Decoder
-from service.engine import Engine
-from service.job_admission import JobLimits
-from service.jobs import Jobs
-from service.metrics import Metrics
-from service.micro_batch import MOST_FRAMES, MicroBatcher
-from service.places import Places
-from service.priority import call_standing_back
-from service.problems import Problem
-from service.routes import documentation, health, page, separate
-from service.routes import jobs as jobs_routes
-from service.schemas import ModelEntry
-from service.separation import Pipeline
-from service.settings import Settings
-from service.state import ServiceState
-from service.telemetry import RequestFrame
-from service.version import version
+from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
+from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE
+from unmingle.model.embedding.runtime_check import CUDA
+from unmingle.model.errors import UnmingleError
+from unmingle.model.separator import Separator
+from unmingle.model.weights.bundled import bundled_model
+from unmingle.service import problems
+from unmingle.service.decoding.decoder import DecodeLimits, Decoder
+from unmingle.service.http import documentation
+from unmingle.service.http.auth import ApiKeys
+from unmingle.service.http.metrics import Metrics
+from unmingle.service.http.routes import health, separate
+from unmingle.service.http.routes import jobs as jobs_routes
+from unmingle.service.http.state import ServiceState
+from unmingle.service.http.telemetry import RequestFrame
+from unmingle.service.jobs.admission import JobLimits
+from unmingle.service.jobs.jobs import Jobs
+from unmingle.service.page import routes as page
+from unmingle.service.pipeline import Pipeline
+from unmingle.service.problems import Problem
+from unmingle.service.scheduling.admission import EngineLimits
+from unmingle.service.scheduling.engine import Engine
+from unmingle.service.scheduling.micro_batch import MOST_FRAMES, MicroBatcher
+from unmingle.service.scheduling.priority import call_standing_back
+from unmingle.service.scheduling.request_slots import RequestSlots
+from unmingle.service.schemas import ModelEntry
+from unmingle.service.settings import Settings
+from unmingle.service.version import version
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +137,12 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
             f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
             "damaged?"
         ) from error
-    places = Places(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
+    request_slots = RequestSlots(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
     state = ServiceState(
         settings=settings,
         pipeline=Pipeline(decoder, Engine(separator, limits, metrics.begun), model, metrics.separated),
         jobs=jobs,
-        places=places,
+        request_slots=request_slots,
         embedder=embedder,
         metrics=metrics,
         spool=spool,
@@ -195,8 +197,8 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         )
     app.add_middleware(RequestFrame, metrics=metrics, client_timeout_s=settings.client_timeout_s)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
-    metrics.watch_room(places, settings.data_dir)
-    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: places.closed)
+    metrics.watch_room(request_slots, settings.data_dir)
+    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: request_slots.closed)
     metrics.watch_network(batcher.batch_sizes, fallback=state.fallback is not None)
     return app
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
-from model.errors import AudioError, InputError, LimitError, ParameterError
+from unmingle.model.errors import AudioError, InputError, LimitError, ParameterError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:unmingle:problem:"

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.passes import MaskKind
-from model.separator import MAX_SOURCES, UNCOUNTED
+from unmingle.model.passes import MaskKind
+from unmingle.model.separator import MAX_SOURCES, UNCOUNTED
 
 Format = Literal["wav", "flac", "ogg"]
 Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"]

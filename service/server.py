@@ -13,13 +13,13 @@ from typing import Any
 
 import uvicorn
 
-from service import logs
-from service.app import create_app
-from service.engine import Engine
-from service.settings import read_settings, unknown_in_environment
-from service.state import ServiceState
+from unmingle.service import logs
+from unmingle.service.app import create_app
+from unmingle.service.http.state import ServiceState
+from unmingle.service.scheduling.engine import Engine
+from unmingle.service.settings import read_settings, unknown_in_environment
 
-log = logging.getLogger("service.server")
+log = logging.getLogger("unmingle.service.server")
 
 
 class DrainingServer(uvicorn.Server):
@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
         if self._stop_at is None:
-            self._service.places.closed = True
+            self._service.request_slots.closed = True
             self._background.drain()
             self._stop_at = time.monotonic() + self._service.settings.grace_s
         else:
@@ -56,7 +56,8 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
-            idle = not (self._service.places.taken or self._service.engine.waiting or self._service.engine.running)
+            slots, engine = self._service.request_slots, self._service.engine
+            idle = not (slots.taken or engine.waiting or engine.running)
             self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
         if counter % 10 == 0:
             self._close_silent_connections()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.errors import UnmingleError
+from unmingle.model.errors import UnmingleError
 
 PREFIX = "UNMINGLE_"
 

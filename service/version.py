@@ -16,7 +16,7 @@ def version() -> str:
     except metadata.PackageNotFoundError:
         pass
     try:
-        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+        project = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text())
         return f"{project['project']['version']}+checkout"
     except (OSError, KeyError, tomllib.TOMLDecodeError):
         return "unknown"

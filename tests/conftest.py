@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model.bundled import bundled_model as file_of
-from model.separator import Separator
+from unmingle.model.separator import Separator
+from unmingle.model.weights.bundled import bundled_model as file_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from model.config import ModelConfig
-from training.augment.conditions import Conditions
-from training.errors import TrainingError
-from training.mixtures import MixtureConfig
-from training.train_config import SMALL_NETWORK, TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.training.augment.conditions import Conditions
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import MixtureConfig
+from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
 
 Part = TrainConfig | MixtureConfig | Conditions | ModelConfig
 

@@ -1,8 +1,9 @@
 """Teach a finished model to count: `python training/calibrate.py --model FILE [--also FILE...] --data CORPUS`.
 
 Makes mixtures of 1, 2 and 3 validation speakers, fits a multinomial logistic regression from the evidence of
-model/counting.py to their number, and writes its weights into the model file's metadata. Only speakers that the network
-never heard are used: it keeps the voices it knows further apart than those of strangers, who are what users have.
+model/clustering/counting.py to their number, and writes its weights into the model file's metadata. Only speakers that
+the network never heard are used: it keeps the voices it knows further apart than those of strangers, who are what users
+have.
 """
 
 from __future__ import annotations
@@ -15,26 +16,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from tqdm import tqdm
+from unmingle.training.surroundings import Surroundings, surround
 
-from model import counting, features, segments
-from model.clustering import EmbeddingSample
-from model.embedded import OnHost
-from model.embedder import OnnxEmbedder
-from model.errors import UnmingleError
-from model.export import describe
-from model.recording import ArrayRecording
-from training.corpus import find_recordings, load_corpus
-from training.errors import TrainingError
-from training.mixtures import MixtureConfig, MixtureSampler
-from training.surroundings import Surroundings, surround
+from unmingle.model.clustering import counting
+from unmingle.model.clustering.kmeans import EmbeddingSample
+from unmingle.model.embedding.embedded import OnHost
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.errors import UnmingleError
+from unmingle.model.network.export import describe
+from unmingle.model.recording import ArrayRecording
+from unmingle.model.signal import features, segments
+from unmingle.training.corpus import find_recordings, load_corpus
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
 SPLIT = "valid"
 SECONDS = (3.0, 5.0, 8.0)

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from model.config import ModelConfig
-from model.network import EmbeddingNet
-from training.errors import TrainingError
-from training.optimisation import GradientClipper
-from training.train_config import TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.model.network.trunk import EmbeddingNet
+from unmingle.training.errors import TrainingError
+from unmingle.training.optimisation import GradientClipper
+from unmingle.training.train_config import TrainConfig
 
 LATEST, BEST = "checkpoint.pt", "best.pt"
 

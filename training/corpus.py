@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.threads import usable_cores
-from training.errors import TrainingError
+from unmingle.model.threads import usable_cores
+from unmingle.training.errors import TrainingError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
@@ -93,7 +93,7 @@ def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
 
 
 def find_backgrounds(root: Path) -> list[Recording]:
-    """List the noises and pieces of music of a corpus: the rows of its background.csv, none where there is no such file.
+    """List the noises and pieces of music of a corpus: the rows of its background.csv, if there is one.
 
     Each recording counts as a speaker of its own, so that blends are of different ones.
     """

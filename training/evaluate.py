@@ -12,22 +12,19 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import onnxruntime
 from tqdm import tqdm
 
-from model import counting
-from model.bundled import bundled_model
-from model.embedder import OnnxEmbedder
-from model.errors import UnmingleError
-from model.threads import usable_cores
-from training.evaluation.errors import EvaluationError
-from training.evaluation.mixture_list import read_list
-from training.evaluation.scoring import HowMany
-from training.evaluation.speed import measure_speed
-from training.evaluation.workers import score_all
+from unmingle.model.clustering import counting
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.errors import UnmingleError
+from unmingle.model.threads import usable_cores
+from unmingle.model.weights.bundled import bundled_model
+from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.mixture_list import read_list
+from unmingle.training.evaluation.scoring import HowMany
+from unmingle.training.evaluation.speed import measure_speed
+from unmingle.training.evaluation.workers import score_all
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "list.csv"
 LIBRARIES = ("mir_eval", "pystoi", "numpy", "scipy")
@@ -103,9 +100,9 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     speed = measure_speed(listed, model, how_many)
 
     # Only now: the processes import this file too, and have no use for what draws and writes.
-    from training.evaluation import plots
-    from training.evaluation.markdown import to_markdown
-    from training.evaluation.report import Report, Subject, to_csv, to_json
+    from unmingle.training.evaluation import plots
+    from unmingle.training.evaluation.markdown import to_markdown
+    from unmingle.training.evaluation.report import Report, Subject, to_csv, to_json
 
     versions = {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
     subject = Subject(_shown(model), embedder.model_hash, _shown(list_path), len(listed), how_many, versions)

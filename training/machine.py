@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from model.threads import usable_cores
-from training.errors import TrainingError
-from training.train_config import Device, Precision
+from unmingle.model.threads import usable_cores
+from unmingle.training.errors import TrainingError
+from unmingle.training.train_config import Device, Precision
 
 
 def choose_device(wanted: Device) -> torch.device:

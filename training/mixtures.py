@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model import features
-from model.config import ModelConfig
-from training.corpus import Corpus
-from training.errors import TrainingError
+from unmingle.model.config import ModelConfig
+from unmingle.model.signal import features
+from unmingle.training.corpus import Corpus
+from unmingle.training.errors import TrainingError
 
 Weighting = Literal["magnitude", "equal"]
 

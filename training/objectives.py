@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from model.config import ModelConfig
-from training import losses
-from training.errors import TrainingError
-from training.mixtures import Batch
+from unmingle.model.config import ModelConfig
+from unmingle.training import losses
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import Batch
 
 Term = Callable[[Tensor, Batch, ModelConfig], Tensor]
 Objective = Sequence[tuple[float, Term]]

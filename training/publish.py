@@ -12,13 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from model.errors import UnmingleError
-from model.export import export, export_float16, export_int8
-from model.network import make_network
-from training import checkpoint
+from unmingle.model.errors import UnmingleError
+from unmingle.model.network.export import export, export_float16, export_int8
+from unmingle.model.network.trunk import make_network
+from unmingle.training import checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> int:

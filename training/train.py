@@ -12,9 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 # Threads that wait for each other must not burn the cores that others need: on a busy machine, a step on two threads
 # takes ten times as long with the default. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -23,22 +20,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from model.errors import UnmingleError
-from model.export import export
-from model.network import make_network
-from training import arguments, checkpoint, machine
-from training.augment.rooms import make_rooms
-from training.augment.scene import Surroundings, make_scene
-from training.checkpoint import BEST, LATEST, State
-from training.corpus import Corpus, find_backgrounds, find_recordings, load_corpus
-from training.errors import TrainingError
-from training.interruption import Interruption, heed_interruptions
-from training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, pick, samples_for
-from training.objectives import Objective, evaluate, parse_objective
-from training.optimisation import GradientClipper, learning_rate, standardise
-from training.run_log import RunLog
-from training.train_config import SMALL_NETWORK, TrainConfig
-from training.validation import Validation
+from unmingle.model.errors import UnmingleError
+from unmingle.model.network.export import export
+from unmingle.model.network.trunk import make_network
+from unmingle.training import arguments, checkpoint, machine
+from unmingle.training.augment.rooms import make_rooms
+from unmingle.training.augment.scene import Surroundings, make_scene
+from unmingle.training.checkpoint import BEST, LATEST, State
+from unmingle.training.corpus import Corpus, find_backgrounds, find_recordings, load_corpus
+from unmingle.training.errors import TrainingError
+from unmingle.training.interruption import Interruption, heed_interruptions
+from unmingle.training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, pick, samples_for
+from unmingle.training.objectives import Objective, evaluate, parse_objective
+from unmingle.training.optimisation import GradientClipper, learning_rate, standardise
+from unmingle.training.run_log import RunLog
+from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
+from unmingle.training.validation import Validation
 
 CONFIG, MODEL = "config.json", "model.onnx"
 CHECKPOINT_EVERY_S = 60.0

@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from model.config import ModelConfig
-from model.errors import ModelError
-from training.augment.conditions import Conditions
-from training.errors import TrainingError
-from training.mixtures import MixtureConfig, Weighting
-from training.objectives import parse_objective
+from unmingle.model.config import ModelConfig
+from unmingle.model.errors import ModelError
+from unmingle.training.augment.conditions import Conditions
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import MixtureConfig, Weighting
+from unmingle.training.objectives import parse_objective
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "training"
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.config import ModelConfig
-from model.embedder import pad_frames
-from model.metrics import si_sdr_improvement_db
-from model.network import EmbeddingNet
-from model.separator import Separator
-from training.corpus import Corpus
-from training.mixtures import MixtureConfig, MixtureSampler
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import pad_frames
+from unmingle.model.metrics import si_sdr_improvement_db
+from unmingle.model.network.trunk import EmbeddingNet
+from unmingle.model.separator import Separator
+from unmingle.training.corpus import Corpus
+from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
 SECONDS = 4.0
 SEED = 20160325
@@ -20,7 +20,7 @@ SEED = 20160325
 
 
 class TorchEmbedder:
-    """A network in training behind the interface of model.embedder.Embedder, so that the Separator can use it."""
+    """A network in training behind the interface `Embedder`, so that the Separator can use it."""
 
     segments_at_once = 1
 

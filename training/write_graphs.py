@@ -13,10 +13,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-if __package__ in (None, ""):  # run as a script from a checkout: let it find the packages beside this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from model.device_graphs import CENTROIDS, CHOSEN, EMBEDDINGS, FOLDER, MASKS, POINTS, SIMILARITY
+from unmingle.model.embedding.device_graphs import CENTROIDS, CHOSEN, EMBEDDINGS, FOLDER, MASKS, POINTS, SIMILARITY
 
 OPSET, IR_VERSION = 17, 8
 """Old enough for every ONNX Runtime that pyproject.toml admits."""

@@ -14,7 +14,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from training.mixtures import Batch
+from unmingle.training.mixtures import Batch
 
 SHARPNESS = 10.0
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from training.errors import TrainingError
+from unmingle.training.errors import TrainingError
 
 SETTINGS = "settings.json"
 

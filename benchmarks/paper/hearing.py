@@ -1,7 +1,7 @@
 """A mixture of a list as the networks of the table hear it, with its truth, and back to stems.
 
 Axes: (source, sample) for signals, (source, frame, bin) for spectra, (source, frame, band) for masks: bands are what a
-network hears (model.config), in the table's own networks the bins themselves.
+network hears (unmingle.model.config), in the table's own networks the bins themselves.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from model import features, stft
-from model.config import ModelConfig
-from model.embedder import Embedder
-from model.masks import Masks, labels_to_masks
-from model.metrics import best_permutation, si_sdr_improvement_db
-from training.evaluation.mixture_list import ListedMixture, load_sources
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import Embedder
+from unmingle.model.metrics import best_permutation, si_sdr_improvement_db
+from unmingle.model.signal import features, stft
+from unmingle.model.signal.masks import Masks, labels_to_masks
+from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
 
 Masker = Callable[[slice], Masks]
 """Masks (source, frame, band) of a stretch of frames, in any order of the sources."""

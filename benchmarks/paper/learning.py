@@ -11,13 +11,13 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.paper.rows import Row
-from model.network import EmbeddingNet, make_network
-from training import checkpoint, train
-from training.checkpoint import LATEST, State
-from training.corpus import Corpus
-from training.interruption import Interruption
-from training.mixtures import MixtureSampler
-from training.train_config import TrainConfig
+from unmingle.model.network.trunk import EmbeddingNet, make_network
+from unmingle.training import checkpoint, train
+from unmingle.training.checkpoint import LATEST, State
+from unmingle.training.corpus import Corpus
+from unmingle.training.interruption import Interruption
+from unmingle.training.mixtures import MixtureSampler
+from unmingle.training.train_config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from benchmarks.paper.hearing import Heard, Masker, outputs
 from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
 from benchmarks.paper.rows import Kind
 from benchmarks.paper.two_heads import EmbeddingHead
-from model import clustering, features, masks
-from model.embedder import Embedder
+from unmingle.model.clustering import kmeans
+from unmingle.model.embedding.embedder import Embedder
+from unmingle.model.signal import features, masks
 
 Method = Callable[[Heard], Masker]
 
@@ -40,7 +41,7 @@ def deep_clustering(embedder: Embedder) -> Method:
         def mask(part: slice) -> masks.Masks:
             points = embeddings[part]
             weights = features.clustering_weights(heard.magnitude[part])
-            found = clustering.cluster(
+            found = kmeans.cluster(
                 points.reshape(-1, points.shape[-1]), weights.ravel(), len(heard.sources), np.random.default_rng(SEED)
             )
             return masks.hard_masks(points, found.centroids)
@@ -72,7 +73,7 @@ def cuts_of_embeddings(embedder: Embedder) -> Method:
     return lambda heard: _cuts(heard, outputs(embedder, heard), CUT_WIDTH)
 
 
-def _cuts(heard: Heard, points: clustering.Vectors, width: float) -> Masker:
+def _cuts(heard: Heard, points: kmeans.Vectors, width: float) -> Masker:
     sources = len(heard.sources)
 
     def mask(part: slice) -> masks.Masks:

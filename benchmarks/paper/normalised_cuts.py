@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model import clustering
+from unmingle.model.clustering import kmeans
 
 LANDMARKS = 300
 PATCH = (3, 7)
@@ -73,7 +73,7 @@ def normalised_cuts(
     space = np.concatenate((A @ turned, B.T @ turned))
     space /= np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
     space = space.astype(np.float32)
-    found = clustering.cluster(space, degree.astype(np.float32), num_sources, rng)
+    found = kmeans.cluster(space, degree.astype(np.float32), num_sources, rng)
     labels = np.empty(len(points), np.int64)
     labels[order] = (space @ found.centroids.T).argmax(-1)
     return labels

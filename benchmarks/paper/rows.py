@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any, Literal
 
 from benchmarks.paper import direct, two_heads
-from model.config import ModelConfig
-from training.mixtures import MixtureConfig, Weighting
-from training.objectives import Objective, parse_objective
-from training.train_config import TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.training.mixtures import MixtureConfig, Weighting
+from unmingle.training.objectives import Objective, parse_objective
+from unmingle.training.train_config import TrainConfig
 
 SAMPLE_RATE = 8_000
 FRAMES = 100

@@ -1,4 +1,4 @@
-"""The paper's table on a corpus of your own: `python benchmarks/paper/run.py --data CORPUS`; see README.md beside it.
+"""The paper's table on a corpus of your own: `python -m benchmarks.paper.run --data CORPUS`; see README.md beside it.
 
 Every row's network is trained for the same hours of mixtures and then tested. Rows that are done are not done again,
 and one that was stopped goes on where it was.
@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
-
 # As in training/train.py: threads that wait must not burn the cores that others need. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -25,14 +23,14 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.methods import Method
 from benchmarks.paper.rows import FRAMES, MAIN, ROWS, SAMPLE_RATE, Row
 from benchmarks.paper.scoring import Figures, score, score_ideal
-from model.bundled import bundled_model
-from model.embedder import OnnxEmbedder
-from model.errors import UnmingleError
-from training.corpus import Corpus, find_recordings, load_corpus
-from training.evaluation.errors import EvaluationError
-from training.evaluation.mixture_list import ListedMixture, read_list
-from training.interruption import heed_interruptions
-from training.validation import TorchEmbedder
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.errors import UnmingleError
+from unmingle.model.weights.bundled import bundled_model
+from unmingle.training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
+from unmingle.training.interruption import heed_interruptions
+from unmingle.training.validation import TorchEmbedder
 
 Lists = Mapping[str, list[ListedMixture]]
 
@@ -64,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks/paper/run.py", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+        prog="python -m benchmarks.paper.run", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--data", type=Path, required=True, help="corpus, as for training/train.py")
     parser.add_argument(
@@ -194,7 +192,7 @@ def how_it_was_made(about: Experiment) -> dict[str, str]:
     limit = f" --limit {about.limit}" if about.limit else ""
     seed = f" --seed {about.seed}" if about.seed else ""
     return {
-        "command": f"`python benchmarks/paper/run.py --data CORPUS --hours {about.hours:g}{seed}{limit}`",
+        "command": f"`python -m benchmarks.paper.run --data CORPUS --hours {about.hours:g}{seed}{limit}`",
         "segments clustered alone": f"{FRAMES} frames: 1.6 s, of the bundled model 0.8 s",
         **experiment.machine(),
     }

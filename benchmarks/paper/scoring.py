@@ -11,8 +11,8 @@ from tqdm import tqdm
 from benchmarks.paper.hearing import Heard, hear
 from benchmarks.paper.methods import Method
 from benchmarks.paper.rows import FRAMES
-from model.config import ModelConfig
-from training.evaluation.mixture_list import ListedMixture
+from unmingle.model.config import ModelConfig
+from unmingle.training.evaluation.mixture_list import ListedMixture
 
 GLOBAL, LOCAL = "global", "local"
 Figures = dict[str, dict[str, float]]

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.paper import direct
-from model.config import ModelConfig
-from model.embedder import Embedder
-from training import losses
-from training.mixtures import Batch
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import Embedder
+from unmingle.training import losses
+from unmingle.training.mixtures import Batch
 
 MASKS = 2
 """As many as there are sources, fixed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.evaluation.mixture_list import ListedMixture, Part, read_list
+from unmingle.training.evaluation.mixture_list import ListedMixture, Part, read_list
 
 SEED = 2016
 

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.quality.measuring import Measured, make_scene, stems_of
-from model.separator import Separator
+from unmingle.model.separator import Separator
 
 PEAK = 0.7
 

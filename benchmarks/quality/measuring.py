@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.conditions import Case
 from benchmarks.quality.pitch import median_pitch_hz
-from model.embedder import OnnxEmbedder
-from model.metrics import si_sdr_db
-from model.separator import Separator
-from training.acoustics import at_snr, in_a_room
-from training.evaluation.errors import EvaluationError
-from training.evaluation.ideal_mask import separate_ideally
-from training.evaluation.measures import HIGHEST_DB, LOWEST_DB, assign, heard
-from training.evaluation.mixture_list import load_sources
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.metrics import si_sdr_db
+from unmingle.model.separator import Separator
+from unmingle.training.acoustics import at_snr, in_a_room
+from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.ideal_mask import separate_ideally
+from unmingle.training.evaluation.measures import HIGHEST_DB, LOWEST_DB, assign, heard
+from unmingle.training.evaluation.mixture_list import load_sources
 
 Samples = NDArray[np.float32]
 

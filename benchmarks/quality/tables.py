@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.quality.measuring import Measured
-from training.evaluation.summary import Spread
+from unmingle.training.evaluation.summary import Spread
 
 SEMITONES = (0.0, 2.0, 4.0, 8.0, np.inf)
 """Edges of how far apart two voices are."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.paper.rows import SAMPLE_RATE
-from training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.corpus import Corpus, find_recordings, load_corpus
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ROOT / "examples" / "training"

@@ -12,14 +12,14 @@ from benchmarks.paper.hearing import hear
 from benchmarks.paper.normalised_cuts import normalised_cuts
 from benchmarks.paper.rows import MAIN, Row
 from benchmarks.paper.scoring import by_pairing, score, score_ideal
-from model.config import ModelConfig
-from model.masks import labels_to_masks
 from tests.benchmarks.conftest import ROOT
-from training.errors import TrainingError
-from training.evaluation.mixture_list import read_list
-from training.interruption import Interruption
-from training.mixtures import Batch
-from training.objectives import parse_objective
+from unmingle.model.config import ModelConfig
+from unmingle.model.signal.masks import labels_to_masks
+from unmingle.training.errors import TrainingError
+from unmingle.training.evaluation.mixture_list import read_list
+from unmingle.training.interruption import Interruption
+from unmingle.training.mixtures import Batch
+from unmingle.training.objectives import parse_objective
 
 CONFIG = MAIN.config("nowhere", 1.0, 0).network
 EXAMPLES = read_list(ROOT / "examples" / "list.csv")

@@ -12,9 +12,9 @@ import pytest
 
 from tests.benchmarks.conftest import ROOT, TRAINING
 
-COMMAND = [sys.executable, str(ROOT / "benchmarks" / "paper" / "run.py"), "--data", str(TRAINING)]
+COMMAND = [sys.executable, "-m", "benchmarks.paper.run", "--data", str(TRAINING)]
 COMMAND += ["--lists", str(ROOT / "examples")]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def run(folder, *options):

@@ -1,4 +1,4 @@
-"""`docs/make_quality.py` on a small corpus made of the examples, as its users start it."""
+"""`python -m benchmarks.quality.page` on a small corpus made of the examples, as its users start it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import soundfile
 
 from tests.benchmarks.conftest import ROOT
 
-COMMAND = [sys.executable, str(ROOT / "docs" / "make_quality.py")]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+COMMAND = [sys.executable, "-m", "benchmarks.quality.page"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from benchmarks.quality.measuring import make_scene
 from benchmarks.quality.pitch import median_pitch_hz
 from benchmarks.quality.tables import semitones
 from tests.benchmarks.conftest import ROOT
-from training.acoustics import at_snr, in_a_room
-from training.evaluation.mixture_list import ListedMixture, Part, read_list
+from unmingle.training.acoustics import at_snr, in_a_room
+from unmingle.training.evaluation.mixture_list import ListedMixture, Part, read_list
 
 RATE = 16_000
 EXAMPLES = {mixture.id: mixture for mixture in read_list(ROOT / "examples" / "list.csv")}

@@ -12,19 +12,19 @@ import pytest
 from benchmarks import gpu
 from benchmarks.limit import multiply_adds_per_s
 from benchmarks.measuring import in_turn
-from model.bundled import bundled_model
-from model.config import ModelConfig
-from model.embedder import OnnxEmbedder
-from model.network import make_network
-from model.on_device import Bound
-from model.onnx_session import open_session
-from model.runtime_check import cuda_trouble
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.embedding.on_device import Bound
+from unmingle.model.embedding.onnx_session import open_session
+from unmingle.model.embedding.runtime_check import cuda_trouble
+from unmingle.model.network.trunk import make_network
+from unmingle.model.weights.bundled import bundled_model
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, "-m", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -57,7 +57,7 @@ def test_calls_take_turns_after_one_to_warm_up() -> None:
 
 def test_the_real_time_factor_is_measured_and_split(tmp_path: Path) -> None:
     out = tmp_path / "rtf.json"
-    done = run("benchmarks/rtf.py", "--seconds", 1, "--rates", 44_100, "--rounds", 1, "--out", out)
+    done = run("benchmarks.rtf", "--seconds", 1, "--rates", 44_100, "--rounds", 1, "--out", out)
     assert done.returncode == 0, done.stderr
     ((row,),) = json.loads(out.read_text())["tables"].values()
     assert row["RTF"] > 0
@@ -69,7 +69,7 @@ def test_the_real_time_factor_is_measured_and_split(tmp_path: Path) -> None:
 def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
     out = tmp_path / "serve.json"
     few = ("--clients", 2, "--requests", 4, "--seconds", 1, "--rounds", 1, "--long-seconds", 40)
-    done = run("benchmarks/serve.py", *few, "--out", out)
+    done = run("benchmarks.serve", *few, "--out", out)
     assert done.returncode == 0, done.stderr
     tables = json.loads(out.read_text())["tables"]
     (row,) = tables["Load, recordings of 1 s"]
@@ -80,7 +80,7 @@ def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
 def test_without_a_gpu_it_says_what_is_missing(tmp_path: Path) -> None:
-    done = run("benchmarks/gpu.py", "--float32", tmp_path / "any.onnx")
+    done = run("benchmarks.gpu", "--float32", tmp_path / "any.onnx")
     assert done.returncode == 2
     assert "nothing can be measured on a GPU here" in done.stderr
 

@@ -14,7 +14,7 @@ _FORBIDDEN = """
 import os, pathlib, shutil, sys
 found = [tool for tool in ("gcc", "cc", "g++", "make", "curl", "git") if shutil.which(tool)]
 site = pathlib.Path(next(path for path in sys.path if path.endswith("site-packages")))
-found += [str(site / name) for name in ("torch", "training", "tests", "pip", "setuptools", "triton")
+found += [str(site / name) for name in ("torch", "unmingle/training", "tests", "pip", "setuptools", "triton")
           if (site / name).exists()]
 for top in ("/opt", "/home", "/root", "/data", "/tmp", "/var/tmp", "/source", "/wheels", "/locks"):
   for parent, folders, files in os.walk(top):
@@ -80,7 +80,7 @@ def test_it_is_what_its_labels_and_its_own_word_say(stack: Stack) -> None:
     assert config["StopSignal"] == "SIGTERM"
     assert config["User"] == "10001:10001"
     assert list(config["Volumes"]) == ["/data"]
-    from service.version import version
+    from unmingle.service.version import version
 
     version_inside = docker("exec", stack.container, "unmingle", "--version").split()[-1]
     assert version_inside == version().removesuffix("+checkout")

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app
-from service.problems import KINDS
-from service.settings import Settings
 from tests.docker.stack import ROOT
+from unmingle.service.app import create_app
+from unmingle.service.problems import KINDS
+from unmingle.service.settings import Settings
 
 PROMETHEUS = ROOT / "docker" / "prometheus"
 DASHBOARD = json.loads((ROOT / "docker/grafana/dashboards/unmingle.json").read_text())

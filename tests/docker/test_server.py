@@ -49,7 +49,7 @@ def test_its_own_check_sees_it_get_well_and_sick_and_well_again(stack: Stack) ->
 
 def test_stems_are_those_of_the_same_call_outside_docker(stack: Stack, mixture: Path, tmp_path: Path) -> None:
     inside = _separate(stack, mixture)
-    command = [sys.executable, "-m", "service.cli", "separate", str(mixture), "-o", str(tmp_path), "--device", "cpu"]
+    command = [sys.executable, "-m", "unmingle", "separate", str(mixture), "-o", str(tmp_path), "--device", "cpu"]
     # Kernels that this machine's environment chooses for BLAS, and the container does not know of, round otherwise.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)

@@ -13,12 +13,12 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from model import features, stft
-from model.config import ModelConfig
-from model.embedder import OnnxEmbedder
-from model.export import export
-from model.network import EmbeddingNet, make_network
-from model.segments import SegmentLayout, cut
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.network.export import export
+from unmingle.model.network.trunk import EmbeddingNet, make_network
+from unmingle.model.signal import features, stft
+from unmingle.model.signal.segments import SegmentLayout, cut
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ModelConfig(name="small", layers=1, hidden=16, embedding_dim=6)

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from model.config import ModelConfig
-from model.errors import ModelError, UnmingleError
+from unmingle.model.config import ModelConfig
+from unmingle.model.errors import ModelError, UnmingleError
 
 
 def test_round_trip():

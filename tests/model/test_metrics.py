@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from model import metrics
+from unmingle.model import metrics
 
 
 def test_known_value():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.bundled import bundled_model
-from model.embedder import OnnxEmbedder
-from model.metrics import si_sdr_improvement_db
-from model.segments import SegmentLayout
-from model.separator import Separator
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.metrics import si_sdr_improvement_db
+from unmingle.model.separator import Separator
+from unmingle.model.signal.segments import SegmentLayout
+from unmingle.model.weights.bundled import bundled_model
 
 RATE = 16_000
 WHOLE = SegmentLayout(frames=10**6, overlap=0)

@@ -11,11 +11,13 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import Separator, masks, metrics, segments, stft
-from model.config import ModelConfig
-from model.errors import AudioError, ParameterError, UnmingleError
-from model.recording import ArrayRecording
-from model.segments import SegmentLayout, blend
+from unmingle import Separator
+from unmingle.model import metrics
+from unmingle.model.config import ModelConfig
+from unmingle.model.errors import AudioError, ParameterError, UnmingleError
+from unmingle.model.recording import ArrayRecording
+from unmingle.model.signal import masks, segments, stft
+from unmingle.model.signal.segments import SegmentLayout, blend
 
 # Every bin with an embedding of its own: the separator can then do exactly what the ideal binary mask does.
 EVERY_BIN = ModelConfig(high_group=1, embedding_dim=8)
@@ -145,7 +147,7 @@ def test_every_stem_is_what_its_masks_give(separator, example, rate, residual, m
     whole = np.stack((mixture, 0.5 * mixture))
     made = []
     monkeypatch.setattr(segments, "blend", lambda masked: made.extend(blend(masked)) or made)
-    monkeypatch.setattr("model.passes._SYNTHESIS_BYTES", 10**6)
+    monkeypatch.setattr("unmingle.model.passes._SYNTHESIS_BYTES", 10**6)
     parts = []
     separator.separate_recording(ArrayRecording(whole, rate), parts.append, 3, residual=residual)
     config = separator.embedder.config
@@ -191,7 +193,7 @@ def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, mon
     config = separator.embedder.config
     frames = len(mixture) / 16_000 * config.sample_rate / config.hop
     all_bytes = 4 * frames * config.bands * config.embedding_dim
-    monkeypatch.setattr("model.embedded.HOST_KEPT_BYTES", int(share * all_bytes))
+    monkeypatch.setattr("unmingle.model.embedding.embedded.HOST_KEPT_BYTES", int(share * all_bytes))
     again = separator.separate(mixture, 16_000).stems
     assert bool((again == kept).all()) == (share == 0)
     np.testing.assert_allclose(again, kept, atol=atol)
@@ -200,7 +202,7 @@ def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, mon
 @pytest.mark.parametrize("kept", [True, False])
 def test_progress_comes_often_however_much_there_is_to_do(separator, monkeypatch, kept):
     """Between two calls there is never more work than a second of 8 sources and 8 channels at 192 kHz is."""
-    monkeypatch.setattr("model.embedded.HOST_KEPT_BYTES", 10**9 if kept else 0)
+    monkeypatch.setattr("unmingle.model.embedding.embedded.HOST_KEPT_BYTES", 10**9 if kept else 0)
     told = []
     separator.separate(noise(8, 192_000 * 3), 192_000, 8, progress=told.append)
     assert told == sorted(told)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from model.threads import _cgroup_cores, usable_cores
+from unmingle.model.threads import _cgroup_cores, usable_cores
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.version import version
 from tests.service.harness import START_S, free_port
+from unmingle.service.version import version
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -46,11 +46,11 @@ def _environment() -> dict[str, str]:
 
 def test_model_page_and_notices_are_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"model/weights/unmingle.onnx", "model/weights/unmingle-float16.onnx", "model/graphs/masks.onnx"} <= set(
-        names
-    )
+    models = ("weights/unmingle.onnx", "weights/unmingle-float16.onnx", "graphs/masks.onnx")
+    assert {f"unmingle/model/{name}" for name in models} <= set(names)
     assert any(name.endswith("licenses/NOTICE") for name in names)
-    here = {path.relative_to(ROOT).as_posix() for path in (ROOT / "service" / "page").rglob("*") if path.is_file()}
+    page = ROOT / "unmingle" / "service" / "page"
+    here = {path.relative_to(ROOT).as_posix() for path in page.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert here <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "examples/", "docker/"))]
 
@@ -81,7 +81,7 @@ def test_it_serves(installed: Path, tmp_path: Path, two_speakers: Path) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
-    command = [sys.executable, "-m", "service.cli", "separate", str(two_speakers), "-o", str(tmp_path / "stems")]
+    command = [sys.executable, "-m", "unmingle", "separate", str(two_speakers), "-o", str(tmp_path / "stems")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as stems:
         for name in ("stem_1.wav", "stem_2.wav"):

@@ -20,17 +20,17 @@ from typing import Any
 FAULTS = Path(os.environ.pop("UNMINGLE_TEST_FAULTS"))
 
 STAGES = {
-    "receive": "service.upload:_Form.flush",
-    "decode": "service.decoder:Decoder._run_child",
-    "separate": "model.separator:Separator.separate_recording",
-    "embed": "model.embedder:OnnxEmbedder.embed",
-    "cluster": "model.clustering:EmbeddingSample.all",
-    "synthesise": "model.stft:Synthesiser.push",
-    "write": "service.stems:_StemWriter.write",
-    "pack": "service.package:pack",
-    "settle": "service.job_files:settle",
-    "claim": "service.job_store:JobStore.claim",
-    "finish": "service.job_store:JobStore.finish",
+    "receive": "unmingle.service.http.uploads:_Form.flush",
+    "decode": "unmingle.service.decoding.decoder:Decoder._run_child",
+    "separate": "unmingle.model.separator:Separator.separate_recording",
+    "embed": "unmingle.model.embedding.embedder:OnnxEmbedder.embed",
+    "cluster": "unmingle.model.clustering.kmeans:EmbeddingSample.all",
+    "synthesise": "unmingle.model.signal.stft:Synthesiser.push",
+    "write": "unmingle.service.output.stems:_StemWriter.write",
+    "pack": "unmingle.service.output.package:pack",
+    "settle": "unmingle.service.jobs.directories:settle",
+    "claim": "unmingle.service.jobs.store:JobStore.claim",
+    "finish": "unmingle.service.jobs.store:JobStore.finish",
 }
 
 _real_time = time.time
@@ -68,7 +68,7 @@ def main() -> int:
         owner = functools.reduce(getattr, owners, importlib.import_module(module))
         setattr(owner, name, made_to_fail(stage, getattr(owner, name)))
     time.time = lambda: _real_time() + faults().get("clock_s", 0)
-    from service.cli import main as unmingle
+    from unmingle.service.cli.command import main as unmingle
 
     return unmingle()
 

@@ -14,10 +14,10 @@ try:
 except ImportError:
     sys.exit(4)
 
-with atheris.instrument_imports(include=["service.audio_header"]):
-    from service import audio_header
-from service.problems import Problem
+with atheris.instrument_imports(include=["unmingle.service.decoding.audio_header"]):
+    from unmingle.service.decoding import audio_header
 from tests.service.hostile import SEEDS
+from unmingle.service.problems import Problem
 
 _HEAD_BYTES = 600
 

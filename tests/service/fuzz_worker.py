@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service import audio_header, decode_child
-from service.problems import Problem
+from unmingle.service.decoding import audio_header
+from unmingle.service.decoding.child import decode_confined
+from unmingle.service.problems import Problem
 
 MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S = 60.0, 50_000_000, 2**30, 20
 HANG_S = 30.0
@@ -56,7 +57,7 @@ def _decode(upload: Path, target: Path, report: int) -> int:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders chat there
         source, samples = os.open(upload, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        decode_child.decode_confined(source, samples, report, (MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S))
+        decode_confined(source, samples, report, (MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S))
     except BaseException:
         return 3
     return 0

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from unmingle.service import problems
+
 ROOT = Path(__file__).parent.parent.parent
 START_S = 60.0
 
@@ -29,7 +31,7 @@ class RunningServer:
     """One `unmingle serve` process."""
 
     def __init__(
-        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "service.cli")
+        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "unmingle")
     ) -> None:
         self.directory, self.command = directory, command
         self.port = free_port()
@@ -166,3 +168,15 @@ def encoded(samples: np.ndarray, rate: int, format: str = "WAV", subtype: str = 
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=format, subtype=subtype)
     return buffer.getvalue()
+
+
+def problem_of(response: httpx.Response, status: int, code: str) -> dict:
+    """The body of a problem, which is well-formed and of this kind."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == problems.TYPE_PREFIX + code
+    assert body["detail"] and body["title"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body

@@ -17,9 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.harness import ROOT, RunningServer, StartServer, noise, post
-from tests.service.test_bad_uploads import problem_of
-from tests.service.test_jobs import kept, submit, wait
+from tests.service.harness import ROOT, RunningServer, StartServer, noise, post, problem_of
+from tests.service.jobs.test_jobs import kept, submit, wait
 from tests.service.test_load import connect, idle, request_bytes, separating
 
 

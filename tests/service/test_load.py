@@ -13,11 +13,10 @@ import httpx
 import numpy as np
 import torch
 
-from model.config import ModelConfig
-from model.export import export_int8
-from model.network import make_network
-from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, unpack
-from tests.service.test_bad_uploads import problem_of
+from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, problem_of, unpack
+from unmingle.model.config import ModelConfig
+from unmingle.model.network.export import export_int8
+from unmingle.model.network.trunk import make_network
 
 
 def separating(body: dict) -> bool:
@@ -57,7 +56,7 @@ def test_a_full_server_refuses_at_once_and_says_when_to_come_back(start_server: 
 
 
 def test_a_key_gets_no_more_than_its_share(start_server: StartServer) -> None:
-    from service.auth import hashed
+    from unmingle.service.http.auth import hashed
 
     server = start_server(UNMINGLE_API_KEYS=f"alice={hashed('a')},bob={hashed('b')}", UNMINGLE_KEY_RECORDINGS="1")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.corpus import Corpus, find_recordings, load_corpus
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_RATE = 16_000

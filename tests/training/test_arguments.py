@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from model.config import ModelConfig
-from training.arguments import new_config, parse, resumed_config
-from training.errors import TrainingError
-from training.mixtures import MixtureConfig
-from training.objectives import parse_objective
-from training.train_config import SMALL_NETWORK, TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.training.arguments import new_config, parse, resumed_config
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import MixtureConfig
+from unmingle.training.objectives import parse_objective
+from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
 
 
 def config_of(*argv):

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import torch
 
-from model import counting
-from model.config import ModelConfig
-from model.embedder import OnnxEmbedder
-from model.export import export
-from model.network import make_network
-from model.separator import Separator
-from training import calibrate
+from unmingle.model.clustering import counting
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.network.export import export
+from unmingle.model.network.trunk import make_network
+from unmingle.model.separator import Separator
+from unmingle.training import calibrate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from model.config import ModelConfig
-from model.network import make_network
-from training import checkpoint
-from training.checkpoint import State
-from training.errors import TrainingError
-from training.optimisation import GradientClipper
-from training.train_config import TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.model.network.trunk import make_network
+from unmingle.training import checkpoint
+from unmingle.training.checkpoint import State
+from unmingle.training.errors import TrainingError
+from unmingle.training.optimisation import GradientClipper
+from unmingle.training.train_config import TrainConfig
 
 NETWORK = ModelConfig(hidden=8, layers=1, embedding_dim=4)
 CONFIG = TrainConfig(network=NETWORK)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.corpus import find_recordings, load_corpus
-from training.errors import TrainingError
-from training.train_config import TrainConfig
+from unmingle.training.corpus import find_recordings, load_corpus
+from unmingle.training.errors import TrainingError
+from unmingle.training.train_config import TrainConfig
 
 RATE = 16_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from model.config import ModelConfig
-from model.network import make_network
-from training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, samples_for
-from training.objectives import TERMS, evaluate, parse_objective
+from unmingle.model.config import ModelConfig
+from unmingle.model.network.trunk import make_network
+from unmingle.training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, samples_for
+from unmingle.training.objectives import TERMS, evaluate, parse_objective
 
 PIECES = 2
 

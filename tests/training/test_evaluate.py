@@ -17,18 +17,18 @@ import pytest
 import soundfile
 from scipy.stats import spearmanr
 
-from model import counting
-from model.config import ModelConfig
-from model.counting import Weights
-from model.embedder import OnnxEmbedder
-from model.export import describe
-from training.evaluate import main
-from training.evaluation.certainty import count, trust
-from training.evaluation.ideal_mask import separate_ideally
-from training.evaluation.measures import LOWEST_DB, NO_STEM, Figures, assign, heard, measure
-from training.evaluation.mixture_list import ListedMixture, Part
-from training.evaluation.scoring import SOFT, ScoredMixture
-from training.evaluation.summary import Spread
+from unmingle.model.clustering import counting
+from unmingle.model.clustering.counting import Weights
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.network.export import describe
+from unmingle.training.evaluate import main
+from unmingle.training.evaluation.certainty import count, trust
+from unmingle.training.evaluation.ideal_mask import separate_ideally
+from unmingle.training.evaluation.measures import LOWEST_DB, NO_STEM, Figures, assign, heard, measure
+from unmingle.training.evaluation.mixture_list import ListedMixture, Part
+from unmingle.training.evaluation.scoring import SOFT, ScoredMixture
+from unmingle.training.evaluation.summary import Spread
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

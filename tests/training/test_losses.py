@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from training import losses
+from unmingle.training import losses
 
 BATCH, FRAMES, BINS, DIM = 3, 7, 5, 6
 

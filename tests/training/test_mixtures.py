@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from model import features, stft
-from model.config import ModelConfig
-from training.corpus import find_recordings, load_corpus
-from training.errors import TrainingError
-from training.mixtures import Draw, MixtureConfig, MixtureSampler, make_batch, samples_for, spectra
+from unmingle.model.config import ModelConfig
+from unmingle.model.signal import features, stft
+from unmingle.training.corpus import find_recordings, load_corpus
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import Draw, MixtureConfig, MixtureSampler, make_batch, samples_for, spectra
 
 CONFIG = ModelConfig()
 SAMPLES = samples_for(60, CONFIG)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimisation import GradientClipper, learning_rate, standardise
+from unmingle.training.optimisation import GradientClipper, learning_rate, standardise
 
 
 def test_the_learning_rate_warms_up_stays_and_decays_to_a_small_part():

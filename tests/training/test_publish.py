@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model import Separator
-from model.config import ModelConfig
-from model.network import make_network
-from training import checkpoint, publish
+from unmingle import Separator
+from unmingle.model.config import ModelConfig
+from unmingle.model.network.trunk import make_network
+from unmingle.training import checkpoint, publish
 
 NETWORK = ModelConfig(hidden=64)
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from unmingle.training.surroundings import NOISE_DB, RT60_S, Surroundings, surround
 
-from model.config import ModelConfig
-from training.errors import TrainingError
-from training.mixtures import make_batch, samples_for, spectra
-from training.surroundings import NOISE_DB, RT60_S, Surroundings, surround
-from training.train_config import TrainConfig
+from unmingle.model.config import ModelConfig
+from unmingle.training.errors import TrainingError
+from unmingle.training.mixtures import make_batch, samples_for, spectra
+from unmingle.training.train_config import TrainConfig
 
 RATE = 16_000
 IN_ROOMS = Surroundings(room_chance=1.0)

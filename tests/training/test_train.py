@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import torch
 
-from model.embedder import OnnxEmbedder
-from model.separator import Separator
 from tests.training.conftest import ROOT, TINY, history, losses
-from training.train import main
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.separator import Separator
+from unmingle.training.train import main
 
 STEPS = 40
 REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1"

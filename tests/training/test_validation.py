@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ModelConfig
-from model.embedder import OnnxEmbedder
-from model.export import export
-from model.network import make_network
-from training.validation import TorchEmbedder, Validation
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.network.export import export
+from unmingle.model.network.trunk import make_network
+from unmingle.training.validation import TorchEmbedder, Validation
 
 CONFIG = ModelConfig(hidden=8, layers=2, embedding_dim=4, frames_per_step=4)
 

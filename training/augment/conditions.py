@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from training.errors import TrainingError
+from unmingle.training.errors import TrainingError
 
 
 @dataclasses.dataclass(frozen=True)

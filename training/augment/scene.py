@@ -11,12 +11,12 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from model import high_pass
-from training.augment import backgrounds, channels
-from training.augment.conditions import Conditions
-from training.augment.rooms import RoomBank, heard_in
-from training.augment.turns import take_turns
-from training.mixtures import MixtureSampler
+from unmingle.model.signal import high_pass
+from unmingle.training.augment import backgrounds, channels
+from unmingle.training.augment.conditions import Conditions
+from unmingle.training.augment.rooms import RoomBank, heard_in
+from unmingle.training.augment.turns import take_turns
+from unmingle.training.mixtures import MixtureSampler
 
 KINDS = {"recorded": 0.6, "coloured": 0.15, "hum": 0.05, "babble": 0.2}
 """Chance of each kind of background. Where there are no recordings, the others share their chance."""
@@ -188,8 +188,8 @@ def _distorted(mixture: Tensor, conditions: Conditions, draw: _Draw, sample_rate
         by_law = torch.where(law.unsqueeze(-1), channels.mu_law(mixture, peak), channels.a_law(mixture, peak))
         mixture = torch.where(coded.unsqueeze(-1), by_law, mixture)
     if codec.any():
-        from training.augment.codecs import CODECS  # PyAV is loaded by those who use it
-        from training.augment.codecs import coded as through
+        from unmingle.training.augment.codecs import CODECS  # PyAV is loaded by those who use it
+        from unmingle.training.augment.codecs import coded as through
 
         mixture = mixture.clone()
         which = torch.randint(len(CODECS), (len(mixture),), generator=draw.generator)

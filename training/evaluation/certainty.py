@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import spearmanr
 
-from training.evaluation.scoring import SOFT, ScoredMixture
+from unmingle.training.evaluation.scoring import SOFT, ScoredMixture
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the evaluation raises on purpose; the message is shown to the user as it stands."""
 
-from model.errors import UnmingleError
+from unmingle.model.errors import UnmingleError
 
 
 class EvaluationError(UnmingleError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model import masks, segments, stft
-from model.config import ModelConfig
-from model.recording import ArrayRecording
+from unmingle.model.config import ModelConfig
+from unmingle.model.recording import ArrayRecording
+from unmingle.model.signal import masks, segments, stft
 
 Samples = NDArray[np.float32]
 

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from training.evaluation.certainty import Counting, Trust
-from training.evaluation.measures import HIGHEST_DB, LOWEST_DB
-from training.evaluation.report import UNHARMED_DB, Report
-from training.evaluation.scoring import WAYS
-from training.evaluation.summary import METRICS, Row, Spread, summarise, summarise_alone
+from unmingle.training.evaluation.certainty import Counting, Trust
+from unmingle.training.evaluation.measures import HIGHEST_DB, LOWEST_DB
+from unmingle.training.evaluation.report import UNHARMED_DB, Report
+from unmingle.training.evaluation.scoring import WAYS
+from unmingle.training.evaluation.summary import METRICS, Row, Spread, summarise, summarise_alone
 
 _DECIMALS = {"si_sdr_db": 1, "sdr_db": 1, "stoi": 3}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pystoi
 from numpy.typing import NDArray
 
-from model.metrics import best_permutation, si_sdr_db
+from unmingle.model.metrics import best_permutation, si_sdr_db
 
 Samples = NDArray[np.floating]
 PerSource = NDArray[np.float64]

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.errors import EvaluationError
 
 GENDERS = {"F": "a woman", "M": "a man", "N": "a sound that is not speech"}
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.evaluation.scoring import IDEAL, MIXTURE, SOFT, WAYS, ScoredMixture
-from training.evaluation.summary import ALL, improvements, pairings
+from unmingle.training.evaluation.scoring import IDEAL, MIXTURE, SOFT, WAYS, ScoredMixture
+from unmingle.training.evaluation.summary import ALL, improvements, pairings
 
 _SIZE_INCHES = (7.0, 4.5)
 

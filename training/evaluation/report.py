@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.certainty import Counting, Trust, count, trust
-from training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, HowMany, ScoredMixture
-from training.evaluation.speed import Speed
-from training.evaluation.summary import METRICS, Row, improvements, levels, summarise, summarise_alone
+from unmingle.training.evaluation.certainty import Counting, Trust, count, trust
+from unmingle.training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, HowMany, ScoredMixture
+from unmingle.training.evaluation.speed import Speed
+from unmingle.training.evaluation.summary import METRICS, Row, improvements, levels, summarise, summarise_alone
 
 UNHARMED_DB = 30.0
 """A source alone whose stem is at least this close to it has not been harmed."""

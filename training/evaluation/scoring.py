@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from model.separator import NumSources, Separator
-from training.evaluation.ideal_mask import separate_ideally
-from training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
-from training.evaluation.mixture_list import ListedMixture, load_sources
+from unmingle.model.separator import NumSources, Separator
+from unmingle.training.evaluation.ideal_mask import separate_ideally
+from unmingle.training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
+from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
 
 MIXTURE, SOFT, HARD, IDEAL = "mixture", "soft", "hard", "ideal"
 WAYS = {

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.embedder import OnnxEmbedder
-from model.separator import Separator
-from model.threads import usable_cores
-from training.evaluation.mixture_list import ListedMixture, load_sources
-from training.evaluation.scoring import HowMany, wanted
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.separator import Separator
+from unmingle.model.threads import usable_cores
+from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
+from unmingle.training.evaluation.scoring import HowMany, wanted
 
 RECORDINGS = 10
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.scoring import HARD, MIXTURE, SOFT, WAYS, ScoredMixture
+from unmingle.training.evaluation.scoring import HARD, MIXTURE, SOFT, WAYS, ScoredMixture
 
 METRICS = ("si_sdr_db", "sdr_db", "stoi")
-"""Fields of training.evaluation.measures.Figures."""
+"""Fields of unmingle.training.evaluation.measures.Figures."""
 ALL = "all"
 
 

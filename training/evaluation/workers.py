@@ -11,11 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.embedder import OnnxEmbedder
-from model.separator import Separator
-from training.evaluation.errors import EvaluationError
-from training.evaluation.mixture_list import ListedMixture
-from training.evaluation.scoring import HowMany, ScoredMixture, score
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.separator import Separator
+from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.mixture_list import ListedMixture
+from unmingle.training.evaluation.scoring import HowMany, ScoredMixture, score
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

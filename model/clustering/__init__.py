@@ -1,0 +1,1 @@
+"""From embeddings to sources: k-means, and how many sources there are."""

@@ -1,0 +1,224 @@
+"""Weighted spherical k-means: embeddings -> centroids. Axes: (bin, dim) for embeddings, (source, dim) for centroids."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.embedding.embedded import Embedded
+
+Vectors = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clusters:
+    """What k-means found.
+
+    Attributes:
+        centroids: (sources, dim), unit norm.
+        objective: weighted mean cosine between an embedding and its centroid; 1 is perfect, larger is tighter.
+    """
+
+    centroids: Vectors
+    objective: float
+
+
+def cluster(
+    embeddings: Vectors,
+    weights: Vectors,
+    num_sources: int,
+    rng: np.random.Generator,
+    *,
+    starts: int = 6,
+    iterations: int = 30,
+    sample: int = 8192,
+) -> Clusters:
+    """Best of several seeded starts of weighted k-means on the unit sphere (Dhillon & Modha, 2001).
+
+    Only a bounded sample of bins places the centroids, drawn in proportion to weight; all bins are assigned later
+    with one matrix product, so the cost of clustering hardly grows with the recording. The starts compete on a
+    quarter of the sample, and the best of them is refined on all of it.
+
+    Args:
+        embeddings: (bins, dim), unit norm.
+        weights: (bins,), not negative; 0 leaves a bin out.
+        num_sources: how many centroids to place.
+        rng: decides the sample and the starts.
+
+    Returns:
+        Centroids, also where there are fewer distinct embeddings than sources (some then coincide) and where no
+        bin has weight (all are then zero vectors, which makes soft masks uniform).
+    """
+    points, mass = _sample(embeddings, weights, sample, rng)
+    if len(points) == 0:
+        return Clusters(np.zeros((num_sources, embeddings.shape[-1]), np.float32), 0.0)
+    few, few_mass = _sample(points, mass, sample // 4, rng)
+    runs = [_lloyd(few, few_mass, _spread_start(few, few_mass, num_sources, rng), iterations) for _ in range(starts)]
+    best = max(runs, key=lambda run: run.objective)
+    return _lloyd(points, mass, best.centroids, iterations)
+
+
+def local_centroids(
+    centroids: Vectors,
+    embedded: Embedded,
+    weights: Vectors,
+    rng: np.random.Generator,
+    *,
+    prior: float = 0.3,
+    iterations: int = 2,
+    sample: int = 2048,
+) -> Vectors:
+    """Centroids of one segment, near those of the whole recording: a voice is not quite the same all the time.
+
+    k-means from the whole recording's centroids on, with each of them as one more point of its own cluster. Whoever
+    says nothing in the segment keeps the centroid of the recording, and all keep their place in the order.
+
+    Args:
+        centroids: (sources, dim) of the whole recording, unit norm.
+        embedded: (frames, bands, dim) of the segment.
+        weights: (frames, bands), not negative.
+        rng: decides which bins are looked at.
+        prior: what all centroids together weigh beside the segment's bins.
+
+    Returns:
+        (sources, dim), unit norm; the same centroids where no bin has weight.
+    """
+    chosen, mass = _choose(weights.ravel(), sample, rng)
+    if len(chosen) == 0:
+        return centroids
+    points = embedded.at(chosen)
+    across, weighted = np.ascontiguousarray(points.T), points * (mass / mass.sum(dtype=np.float64))[:, None]
+    global_part = centroids * np.float32(prior / len(centroids))
+    found = centroids
+    for _ in range(iterations):
+        similarity = found @ across
+        sums = (similarity == similarity.max(0)).astype(np.float32) @ weighted + global_part
+        found = (sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), 1e-8)).astype(np.float32)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """Some bins of one segment, drawn in proportion to weight.
+
+    Attributes:
+        embeddings: (points, dim), unit norm.
+        weights: (points,), not negative.
+        frames: (points,) frame of the segment that each is from, in order.
+    """
+
+    embeddings: Vectors
+    weights: Vectors
+    frames: NDArray[np.int64]
+
+
+class EmbeddingSample:
+    """A bounded sample of the embeddings of a recording of any length, drawn in proportion to weight."""
+
+    def __init__(self, most: int = 65_536, per_segment: int = 8192, most_excerpts: int = 8) -> None:
+        self._most = most
+        self._per_segment = per_segment
+        self._points: list[Vectors] = []
+        self._mass: list[Vectors] = []
+        self._excerpts: list[Excerpt] = []
+        self._most_excerpts = most_excerpts
+        self._excerpt_size = per_segment
+        self._excerpt_every = 1
+        self._segments = 0
+
+    def add(self, embedded: Embedded, weights: Vectors, rng: np.random.Generator) -> None:
+        """Take in one segment: its embeddings and (frames, bands) weights."""
+        chosen, mass = _choose(weights.ravel(), self._excerpt_size, rng)
+        points = embedded.at(chosen)
+        if self._segments % self._excerpt_every == 0:
+            self._excerpts.append(Excerpt(points, mass, chosen // weights.shape[1]))
+            if len(self._excerpts) > self._most_excerpts:
+                # Every other one goes, so that those that stay are evenly spread over the recording.
+                self._excerpts = self._excerpts[::2]
+                self._excerpt_every *= 2
+        self._segments += 1
+        points, mass = _sample(points, mass, self._per_segment, rng)
+        self._points.append(points)
+        self._mass.append(mass)
+        if len(self) > self._most:
+            # Halve what every segment may contribute, the past ones too, so that early and late count the same.
+            self._per_segment //= 2
+            thinned = [_sample(p, m, self._per_segment, rng) for p, m in zip(self._points, self._mass, strict=True)]
+            self._points, self._mass = [p for p, _ in thinned], [m for _, m in thinned]
+
+    def __len__(self) -> int:
+        """How many bins were kept."""
+        return sum(map(len, self._mass))
+
+    def all(self) -> tuple[Vectors, Vectors]:
+        """(points, dim) embeddings and (points,) weights of what was kept."""
+        return np.concatenate(self._points), np.concatenate(self._mass)
+
+    def excerpts(self) -> list[Excerpt]:
+        """A few segments, spread over the recording, in as much detail as each was sampled at first."""
+        return list(self._excerpts)
+
+
+def _sample(embeddings: Vectors, weights: Vectors, most: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """At most `most` bins and their weights; the sum of the weights stays."""
+    chosen, mass = _choose(weights, most, rng)
+    return embeddings[chosen], mass
+
+
+def _choose(weights: Vectors, most: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Vectors]:
+    """Indices, in order, of at most `most` bins that count, and their weights (systematic resampling)."""
+    counted = np.flatnonzero(weights > 0)
+    if len(counted) <= most:
+        return counted, weights[counted]
+    total = np.cumsum(weights[counted], dtype=np.float64)
+    at = (rng.random() + np.arange(most)) * (total[-1] / most)
+    chosen = counted[np.searchsorted(total, at).clip(max=len(counted) - 1)]
+    return chosen, np.full(most, total[-1] / most, np.float32)
+
+
+def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:
+    """k-means++ seeding with 1 - cosine as the distance (Arthur & Vassilvitskii, 2007)."""
+    chosen = [points[_draw(mass / mass.sum(dtype=np.float64), rng)]]
+    distance = np.full(len(points), np.inf, np.float32)
+    for _ in range(num_sources - 1):
+        distance = np.minimum(distance, np.maximum(1.0 - points @ chosen[-1], 0.0))
+        chance = (distance * mass).astype(np.float64)
+        total = chance.sum()
+        # Where every point coincides with a centroid already, any point will do.
+        at = _draw(chance / total, rng) if total > 0 else rng.choice(len(points))
+        chosen.append(points[at])
+    return np.stack(chosen)
+
+
+def _draw(chances: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """What `rng.choice(len(chances), p=chances)` draws, without its checks, which take longer than drawing."""
+    reached = chances.cumsum()
+    return int(np.searchsorted(reached / reached[-1], rng.random(), side="right"))
+
+
+def _lloyd(points: Vectors, mass: Vectors, centroids: Vectors, iterations: int) -> Clusters:
+    objective = -np.inf
+    # Points side by side: NumPy is several times faster at a few long rows than at many short ones.
+    across = np.ascontiguousarray(points.T)
+    weighted, total = points * mass[:, None], float(mass.sum(dtype=np.float64))
+    members = np.empty((len(points), len(centroids)), np.float32)
+    for _ in range(iterations):
+        similarity = centroids @ across
+        largest = similarity.max(0)
+        reached = float(np.dot(largest, mass)) / total
+        if reached - objective < 1e-6:
+            break
+        objective = reached
+        nearest = similarity == largest
+        if np.count_nonzero(nearest) > len(points):  # of centroids equally near, the first
+            nearest &= nearest.cumsum(0) == 1
+        members[:] = nearest.T
+        sums = members.T @ weighted
+        norms = np.sqrt(np.square(sums).sum(-1, keepdims=True))
+        if norms.min() > 1e-8:
+            centroids = sums / norms
+        else:  # a centroid that lost all its members stays where it is
+            centroids = np.where(norms > 1e-8, sums / np.maximum(norms, np.float32(1e-8)), centroids)
+    return Clusters(centroids, objective)

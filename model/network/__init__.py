@@ -1,0 +1,1 @@
+"""The embedding network in torch and its export to ONNX; the only files here that import torch. For training only."""

@@ -1,0 +1,71 @@
+"""What comes of a separation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from unmingle.model.recording import Samples
+from unmingle.model.signal.activity import Stretch
+
+
+@dataclasses.dataclass(frozen=True)
+class StemReport:
+    """What is known of one stem.
+
+    Attributes:
+        energy_share: its part of the summed energy of the stems; 0 where all are silent.
+        confidence: 0 to 1: how pure it is likely to be; see unmingle.model.signal.masks.Clarity.
+        active: when it is heard.
+    """
+
+    energy_share: float
+    confidence: float
+    active: tuple[Stretch, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What is known of a separation besides the stems themselves, which went to a sink.
+
+    Attributes:
+        order: where in the sink's order the loudest stem is, then the next one... (a residual is not among them: it
+            is the sink's last).
+        stems: a report each, loudest first.
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
+        samples: length of every stem.
+        stage_seconds: wall time by stage.
+    """
+
+    order: tuple[int, ...]
+    stems: tuple[StemReport, ...]
+    count_chance: float | None
+    samples: int
+    stage_seconds: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """What came of a recording in memory.
+
+    Attributes:
+        stems: (sources, samples), or (sources, channels, samples) where the mixture had channels; the mixture's
+            length, rate and level, loudest first. With the residual, where asked for, they add up to the mixture.
+        residual: (samples,) or (channels, samples): what no source claims with confidence; None if not asked for.
+        sample_rate: Hz, the mixture's.
+        reports: what is known of each stem.
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
+        stage_seconds: wall time by stage.
+    """
+
+    stems: Samples
+    residual: Samples | None
+    sample_rate: int
+    reports: tuple[StemReport, ...]
+    count_chance: float | None
+    stage_seconds: Mapping[str, float]
+
+    @property
+    def energy_share(self) -> tuple[float, ...]:
+        """Per stem, its part of the summed energy of the stems."""
+        return tuple(report.energy_share for report in self.reports)

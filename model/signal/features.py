@@ -1,0 +1,93 @@
+"""What the network sees of a spectrum, and how much each part counts. Axes: (..., frame, bin or band)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.config import ModelConfig
+
+Magnitude = NDArray[np.float32]
+
+
+def band_magnitude(power: NDArray[np.float32], config: ModelConfig) -> Magnitude:
+    """Magnitude of each band: the root of the power of its bins.
+
+    Args:
+        power: (..., frames, bins), |X|^2, not negative.
+
+    Returns:
+        (..., frames, bands).
+    """
+    low, group = config.full_resolution_bins, config.high_group
+    bands = np.empty((*power.shape[:-1], config.bands), np.float32)
+    bands[..., :low] = power[..., :low]
+    high = bands[..., low:]
+    high[...] = power[..., low::group]
+    for place in range(1, group):  # NumPy is slow at the sums of many short rows
+        high += power[..., low + place :: group]
+    return np.sqrt(bands, out=bands)
+
+
+LOUD_SHARE = 0.03
+"""The loudest frames that a level must not depend on: a bang, a click, a cough into the microphone."""
+
+
+def loud_rank(frames: int) -> int:
+    """Rank, from 0 on and from soft to loud, of the frame that louder ones are limited to."""
+    return frames - 1 - int(LOUD_SHARE * frames)
+
+
+def limits(magnitude: Magnitude) -> Magnitude:
+    """Gain of each frame, 1 but for the loudest hundredths, which are limited to the loudest of the others.
+
+    Args:
+        magnitude: (..., frames, bands), not negative.
+
+    Returns:
+        (..., frames, 1).
+    """
+    energy = np.square(magnitude, dtype=np.float64).sum(-1, keepdims=True)
+    frames = energy.shape[-2]
+    if not frames:
+        return energy.astype(np.float32)
+    rank = loud_rank(frames)
+    most = np.partition(energy, rank, axis=-2)[..., rank : rank + 1, :]
+    gain = np.divide(most, energy, out=np.ones_like(energy), where=energy > most)
+    return np.asarray(np.sqrt(gain), np.float32)
+
+
+def log_magnitude(magnitude: Magnitude, floor_db: float) -> Magnitude:
+    """Log-magnitude features, the same whatever the recording's level.
+
+    ln(|X| / rms + floor): `rms` is over the frames and bands of one item, its loudest frames limited, so turning the
+    recording up or down changes nothing, and a bang hardly anything; the floor keeps silence finite. An item of zeros
+    gives the floor everywhere.
+
+    Args:
+        magnitude: (..., frames, bands), not negative.
+        floor_db: the floor in dB relative to the RMS magnitude, negative.
+    """
+    limited = np.square(magnitude * limits(magnitude), dtype=np.float64)
+    rms = np.sqrt(np.mean(limited, axis=(-2, -1), keepdims=True))
+    scale = np.divide(1.0, rms, out=np.zeros_like(rms), where=rms > 0).astype(np.float32)
+    return np.asarray(np.log(magnitude * scale + np.float32(10.0 ** (floor_db / 20.0))), np.float32)
+
+
+def clustering_weights(magnitude: Magnitude, active_db: float = -40.0) -> Magnitude:
+    """Weight of each band of each frame in clustering: its magnitude, or 0 where it is not active.
+
+    Active is what lies within `active_db` of the loudest (the paper's silence threshold). Weighting by magnitude
+    rather than treating all that is active alike lets the bins that carry the sound place the centroids. The loudest
+    frames are limited, as in `log_magnitude`.
+
+    Args:
+        magnitude: (frames, bands).
+        active_db: threshold in dB relative to the loudest, negative.
+    """
+    limited = magnitude * limits(magnitude)
+    peak = float(limited.max(initial=0.0))
+    if peak <= 0.0:
+        return np.zeros_like(magnitude)
+    loud_enough = limited >= peak * 10.0 ** (active_db / 20.0)
+    return np.where(loud_enough, limited / np.float32(peak), np.float32(0.0))

@@ -1,0 +1,151 @@
+"""A recording -> overlapping segments that the network can take one by one, and masks of segments -> one run of masks.
+
+Axes: (frame, band) for magnitudes, (source, frame, band) for masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from unmingle.model.config import ModelConfig
+from unmingle.model.recording import Recording
+from unmingle.model.signal import features, stft
+from unmingle.model.stage_clock import StageClock
+
+Magnitude = NDArray[np.float32]
+Masks = NDArray[np.float32]
+
+_FRAMES_AT_ONCE = 128
+"""Of one channel; what is worked on in pieces so small stays in the processor's cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentLayout:
+    """How long segments are and how far neighbours overlap, in frames of the network; see `cut` for the last one."""
+
+    frames: int = 1250
+    overlap: int = 125
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Consecutive frames of a recording, the first of them number `start`."""
+
+    start: int
+    magnitude: Magnitude
+
+
+def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock | None = None) -> Iterator[Magnitude]:
+    """What the network hears of a recording, piece by piece: band magnitudes of all channels together.
+
+    The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
+    """
+    clock = clock or StageClock()
+    analyser = stft.Analyser(config.window, config.hop)
+    resampler = None
+    if recording.sample_rate != config.sample_rate:
+        resampler = soxr.ResampleStream(recording.sample_rate, config.sample_rate, recording.channels, dtype="float32")
+
+    def bands(analysed: Callable[[], stft.Spectrum]) -> Magnitude:
+        with clock.stage("listen"):
+            spectrum = analysed()
+            power = np.square(spectrum.real)
+            power += np.square(spectrum.imag)
+            return features.band_magnitude(power[0] if len(power) == 1 else power.mean(0), config)
+
+    for block in clock.around("read", recording.blocks()):
+        heard = block
+        if resampler is not None:
+            with clock.stage("resample"):
+                heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
+        step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
+        for start in range(0, heard.shape[-1], step):
+            piece = heard[:, start : start + step]
+            yield bands(functools.partial(analyser.push, piece))
+    if resampler is not None:
+        with clock.stage("resample"):
+            nothing = np.zeros((0, recording.channels), np.float32)
+            rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
+            # Less than one sample of the network's still is a recording: it is heard as silence.
+            rest = rest if analyser.samples or rest.size else np.zeros((recording.channels, 1), np.float32)
+        yield bands(lambda: analyser.push(rest))
+    yield bands(analyser.finish)
+
+
+def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]:
+    """Cut a run of frames into segments of one length, but for the last one.
+
+    Where little is left over at the end, the last segment is up to half a step longer, since one more segment would
+    read most of it twice. Else there is one more, which reaches back as far as it must to be as long as the others. A
+    recording shorter than a segment is one shorter segment. No frames give no segments.
+    """
+    step = layout.frames - layout.overlap
+    start = 0
+    parts: list[Magnitude] = []
+    for piece in pieces:
+        parts.append(piece)
+        if sum(map(len, parts)) < layout.frames + step:
+            continue
+        waiting = np.concatenate(parts)
+        while len(waiting) >= layout.frames + step:
+            # One whole segment stays back, so that the last one can reach back into it.
+            yield Segment(start, waiting[: layout.frames])
+            waiting = waiting[step:]
+            start += step
+        parts = [waiting]
+    if not any(map(len, parts)):
+        return
+    waiting = np.concatenate(parts)
+    rest = len(waiting) - layout.frames
+    if rest <= step // 2:
+        yield Segment(start, waiting)
+        return
+    yield Segment(start, waiting[: layout.frames])
+    yield Segment(start + rest, waiting[rest:])
+
+
+def batches(segments: Iterable[Segment], most: int) -> Iterator[list[Segment]]:
+    """Neighbouring segments of equal length, at most `most` together."""
+    batch: list[Segment] = []
+    for segment in segments:
+        if batch and (len(batch) == most or len(batch[0].magnitude) != len(segment.magnitude)):
+            yield batch
+            batch = []
+        batch.append(segment)
+    if batch:
+        yield batch
+
+
+def blend(masked: Iterable[tuple[int, Masks]]) -> Iterator[Masks]:
+    """Masks of overlapping segments -> consecutive masks without a seam.
+
+    Where two segments overlap the masks fade linearly from one to the next, so their sum over sources stays 1, and
+    the frames near a segment's border, which the network knew least about, count least.
+
+    Args:
+        masked: (first frame, (sources, frames, bands)) in order; the masks are written over.
+
+    Yields:
+        (sources, frames, bands), which concatenate to the masks of all frames.
+    """
+    held: Masks | None = None
+    held_start = 0
+    for start, masks in masked:
+        if held is None:
+            held, held_start = masks, start
+            continue
+        if start > held_start:
+            yield held[:, : start - held_start]
+        fading = held[:, start - held_start :]
+        overlap = fading.shape[1]
+        rise = ((np.arange(overlap, dtype=np.float32) + 0.5) / np.float32(max(1, overlap)))[:, None]
+        masks[:, :overlap] = fading + rise * (masks[:, :overlap] - fading)
+        held, held_start = masks, start
+    if held is not None:
+        yield held

@@ -1,0 +1,1 @@
+"""From untrusted bytes to samples, in a confined process, within every limit on uploads."""

@@ -1,0 +1,94 @@
+"""The server's state: /health in detail, /livez and /readyz for orchestrators, /metrics, /models."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from unmingle.model.separator import MAX_SOURCES
+from unmingle.service.decoding import audio_header
+from unmingle.service.http import examples
+from unmingle.service.http.documentation import body, problem_responses, text
+from unmingle.service.http.state import Service
+from unmingle.service.problems import Problem
+from unmingle.service.schemas import Health, ModelDetail, ModelList, QueueState
+from unmingle.service.version import version
+
+router = APIRouter(tags=["state"])
+
+
+@router.get(
+    "/health",
+    responses={
+        200: body(examples.HEALTH, "Work is taken."),
+        503: body(examples.STARTING, "Not ready: starting, draining or failed.", model=Health),
+    },
+)
+async def health(service: Service, response: Response) -> Health:
+    """200 only when the model is loaded, has run once, and the engine takes work."""
+    engine = service.engine
+    state = service.condition
+    if state != "ok":
+        response.status_code = 503
+        response.headers.update(service.retry_after())
+    return Health(
+        status="draining" if state == "stopped" else state,
+        model=service.pipeline.model,
+        provider=service.provider,
+        fallback=service.fallback,
+        version=version(),
+        uptime_s=round(time.monotonic() - service.started, 3),
+        queue=QueueState(waiting=engine.waiting, running=engine.running, audio_seconds=round(engine.audio_seconds, 3)),
+    )
+
+
+@router.get("/livez", response_class=PlainTextResponse, responses={200: text("ok\n", "The process answers.")})
+async def livez() -> str:
+    """200 while the process answers at all; restart it when it does not."""
+    return "ok\n"
+
+
+@router.get(
+    "/readyz",
+    response_class=PlainTextResponse,
+    responses={200: text("ok\n", "Work is taken."), **problem_responses(503)},
+)
+def readyz(service: Service) -> str:
+    """200 while work is taken; send no requests when it is not."""
+    try:
+        service.check_ready()
+    except Problem as problem:
+        raise Problem("not_ready", problem.detail, extra=problem.extra, headers=problem.headers) from problem
+    return "ok\n"
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: text('# TYPE unmingle_ready gauge\nunmingle_ready{engine="requests"} 1.0\n', "Prometheus' text.")},
+)
+def metrics(service: Service) -> Response:
+    """Counters and gauges for Prometheus."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/models", responses={200: body(examples.MODELS, "All of them.")})
+async def models(service: Service) -> ModelList:
+    """The models that this server has, and what they take."""
+    config = service.embedder.config
+    entry = service.pipeline.model
+    return ModelList(
+        models=[
+            ModelDetail(
+                name=entry.name,
+                hash=entry.hash,
+                sample_rate=config.sample_rate,
+                max_sources=MAX_SOURCES,
+                max_channels=audio_header.MAX_CHANNELS,
+                default=True,
+            )
+        ]
+    )

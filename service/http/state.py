@@ -1,0 +1,129 @@
+"""What the handlers share: one per server, made by unmingle.service.app."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
+from unmingle.service.decoding.decoder import DecodeLimits
+from unmingle.service.http.metrics import Metrics
+from unmingle.service.jobs.jobs import Jobs
+from unmingle.service.pipeline import Pipeline
+from unmingle.service.problems import Problem
+from unmingle.service.scheduling.engine import Engine, State
+from unmingle.service.scheduling.request_slots import RequestSlots
+from unmingle.service.settings import Settings
+
+START_S = 5.0
+"""How long a server takes to start, about."""
+
+MIN_FREE_BYTES = 16 * 2**20
+"""Disk space that is left to what was accepted already, and to SQLite."""
+
+ADVICE = "Send it to /jobs instead, or cut it into parts."
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceState:
+    """Attributes:
+    settings: of this deployment.
+    pipeline: separates for those who wait.
+    embedder: the model in use.
+    jobs: for later.
+    request_slots: for requests that bring a recording.
+    metrics: what the server counts.
+    spool: directory of requests in flight.
+    started: time.monotonic() when the server was made.
+    """
+
+    settings: Settings
+    pipeline: Pipeline
+    embedder: Embedder
+    jobs: Jobs
+    request_slots: RequestSlots
+    metrics: Metrics
+    spool: Path
+    started: float
+
+    @property
+    def engine(self) -> Engine:
+        """The pipeline's."""
+        return self.pipeline.engine
+
+    @property
+    def condition(self) -> State:
+        """The engine's state, and draining from the moment on that no new work is taken."""
+        state = self.engine.state
+        return "draining" if state == "ok" and self.request_slots.closed else state
+
+    @property
+    def provider(self) -> str:
+        """Execution provider that the session uses."""
+        return self.embedder.provider if isinstance(self.embedder, OnnxEmbedder) else "none"
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the network runs on the CPU although device=auto would have taken a GPU."""
+        return self.embedder.fallback if isinstance(self.embedder, OnnxEmbedder) else None
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """Of an upload to /separate."""
+        s = self.settings
+        return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s, ADVICE)
+
+    def retry_after(self) -> dict[str, str]:
+        """The header for who meets a server that takes no work: until it, or its successor, will."""
+        if self.condition == "starting":  # as long again as it has taken already
+            wait = time.monotonic() - self.started
+        else:
+            wait = self.engine.audio_seconds * self.engine.real_time_factor + START_S
+        return {"Retry-After": str(max(1, math.ceil(wait)))}
+
+    def check_ready(self) -> None:
+        """Look whether work can be taken. Blocking.
+
+        Raises:
+            Problem: the engine takes none, or there is no disk space for any; with Retry-After.
+        """
+        if (state := self.condition) != "ok":
+            raise Problem("not_ready", f"The server is {state}. Try again later.", headers=self.retry_after())
+        if shutil.disk_usage(self.settings.data_dir).free < MIN_FREE_BYTES:
+            raise Problem(
+                "disk_full",
+                "The server's disk is full. Delete jobs that are done, or try again later.",
+                extra={"limit": MIN_FREE_BYTES, "unit": "bytes free"},
+                headers=self.retry_after(),
+            )
+
+    async def check_takes_work(self) -> None:
+        """`check_ready`, for the event loop."""
+        await asyncio.to_thread(self.check_ready)
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Path]:
+        """A directory of one's own under the spool, gone afterwards."""
+        directory = Path(tempfile.mkdtemp(dir=self.spool))
+        try:
+            yield directory
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, True))
+
+
+async def _service(request: Request) -> ServiceState:
+    # Not because it waits for anything: FastAPI has a thread do what is no coroutine, for every request.
+    return cast(ServiceState, request.app.state.service)
+
+
+Service = Annotated[ServiceState, Depends(_service)]

@@ -1,0 +1,269 @@
+"""Stems on disk -> one file to send: a ZIP, JSON with the stems in it, a multipart body, or a WAV."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from unmingle.model.errors import ParameterError
+from unmingle.service.output import encoding
+from unmingle.service.output.encoding import Samples
+from unmingle.service.output.stems import MANIFEST, StemSet, reports
+from unmingle.service.problems import Problem
+from unmingle.service.schemas import Format, Manifest, ResultParameters, Subtype
+
+Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mixed"]
+
+KINDS: tuple[Kind, ...] = ("application/zip", "application/json", "audio/wav", "multipart/mixed")
+"""What an answer can be, the default first."""
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's; archives should not depend on the time of day
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+    """The answer that is wanted.
+
+    Attributes:
+        kind: media type.
+        format: of the stems.
+        subtype: of the stems; None for the format's default.
+        stem: the only one wanted, from 1; None for all.
+    """
+
+    kind: Kind
+    format: Format = "wav"
+    subtype: Subtype | None = None
+    stem: int | None = None
+
+    @classmethod
+    def of(cls, kind: Kind, parameters: ResultParameters) -> Delivery:
+        """What a request asks for.
+
+        Raises:
+            ParameterError: its parameters do not go together.
+        """
+        encoding.check(parameters.format, parameters.subtype)
+        if kind == "audio/wav" and parameters.format != "wav":
+            raise ParameterError(f"format={parameters.format} does not fit Accept: audio/wav; expected format=wav.")
+        if parameters.stem is not None and kind != "audio/wav":
+            raise ParameterError(f"stem={parameters.stem} does not fit Accept: {kind}; expected Accept: audio/wav.")
+        return cls(kind, parameters.format, parameters.subtype, parameters.stem)
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A file to send.
+
+    Attributes:
+        path: the file.
+        media_type: of the answer.
+        filename: for the client's disk.
+        manifest: what is in it.
+    """
+
+    path: Path
+    media_type: str
+    filename: str
+    manifest: Manifest
+
+
+def negotiate(accept: str | None, stem: int | None = None) -> Kind:
+    """The answer that an Accept header asks for; where it leaves the choice, a WAV if one stem is asked for.
+
+    Raises:
+        Problem: it asks for nothing that we have.
+    """
+    best: tuple[float, int] = (0.0, 0)
+    chosen: Kind | None = None
+    for kind in KINDS if stem is None else ("audio/wav", *KINDS):
+        quality, precision = _quality(accept or "*/*", kind)
+        if quality > 0 and (quality, precision) > best:
+            best, chosen = (quality, precision), kind
+    if chosen is None:
+        raise Problem(
+            "not_acceptable", f"Accept is '{accept}'; expected one of {', '.join(KINDS)}.", extra={"available": KINDS}
+        )
+    return chosen
+
+
+def _quality(accept: str, kind: str) -> tuple[float, int]:
+    """(q, precision) of the most precise range in an Accept header that covers `kind`."""
+    found = (0.0, -1)
+    precisions = {"*/*": 0, kind.split("/", maxsplit=1)[0] + "/*": 1, kind: 2}
+    for item in accept.split(","):
+        media_range, *options = (part.strip().lower() for part in item.split(";"))
+        precision = precisions.get(media_range, -1)
+        if precision <= found[1]:
+            continue
+        quality = 1.0
+        for option in options:
+            name, _, value = option.partition("=")
+            if name.strip() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        found = (quality, precision)
+    return found
+
+
+def pack(
+    stems: StemSet,
+    delivery: Delivery,
+    directory: Path,
+    max_json_bytes: int,
+    still_wanted: encoding.StillWanted = encoding.wanted_anyway,
+) -> Package:
+    """Make the file to send in `directory`, which is empty and stays until the file is sent.
+
+    Raises:
+        ParameterError: the stems cannot be had so.
+        Problem: too large for JSON.
+    """
+    manifest = stems.manifest
+    subtype = encoding.check(delivery.format, delivery.subtype, manifest.sample_rate)
+    if delivery.stem is not None and delivery.stem > manifest.num_sources:
+        raise ParameterError(f"stem={delivery.stem}, but there are {manifest.num_sources}.")
+    if delivery.kind == "audio/wav":
+        return _one_wav(stems, delivery.stem, subtype, directory)
+    converted = convert(stems, delivery.format, subtype, directory, still_wanted)
+    match delivery.kind:
+        case "application/zip":
+            return Package(_zip(converted, directory), delivery.kind, "stems.zip", converted.manifest)
+        case "application/json":
+            return Package(_json(converted, directory, max_json_bytes), delivery.kind, "stems.json", converted.manifest)
+        case _:
+            body, boundary = _multipart(converted, directory, delivery.format)
+            return Package(body, f'multipart/mixed; boundary="{boundary}"', "", converted.manifest)
+
+
+def convert(
+    stems: StemSet,
+    format: Format,
+    subtype: Subtype,
+    directory: Path,
+    still_wanted: encoding.StillWanted = encoding.wanted_anyway,
+) -> StemSet:
+    """The stems in the format asked for, with their manifest; in `directory`, unless they are so already."""
+    if (format, subtype) == ("wav", "FLOAT"):
+        return stems
+    start = time.perf_counter()
+    entries = []
+    for entry in stems.manifest.stems:
+        target = directory / Path(entry.file).with_suffix(f".{format}")
+        clipped = encoding.encode_stem(stems, stems.directory / entry.file, target, format, subtype, still_wanted)
+        entries.append(entry.model_copy(update={"file": target.name, "clipped_samples": clipped}))
+    residual = stems.manifest.residual
+    if residual:
+        target = directory / Path(residual).with_suffix(f".{format}")
+        encoding.encode_stem(stems, stems.directory / residual, target, format, subtype, still_wanted)
+        residual = target.name
+    warnings = list(stems.manifest.warnings)
+    if clipped := sum(entry.clipped_samples for entry in entries):
+        warnings.append(f"{clipped} samples went beyond what {subtype} can hold and were set to full scale.")
+    seconds = {**stems.manifest.stage_seconds, "encode": time.perf_counter() - start}
+    update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "residual": residual}
+    update |= {"warnings": warnings, "stage_seconds": seconds}
+    return StemSet(directory, stems.manifest.model_copy(update=update))
+
+
+def _zip(stems: StemSet, directory: Path) -> Path:
+    """Stored, not compressed: samples hardly compress."""
+    target = directory / "package"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in stems.files:
+            entry = zipfile.ZipInfo(path.name, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            large = path.stat().st_size > 2**30
+            with path.open("rb") as source, archive.open(entry, "w", force_zip64=large) as file:
+                shutil.copyfileobj(source, file, 2**20)
+        for name, text in reports(stems.manifest):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text)
+    return target
+
+
+def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
+    size = sum(path.stat().st_size for path in stems.files)
+    if size > max_bytes:
+        raise Problem(
+            "too_large_for_json",
+            f"The stems take {size} bytes; expected at most {max_bytes} for Accept: application/json. "
+            "Ask for application/zip.",
+            extra={"limit": max_bytes, "unit": "bytes"},
+        )
+    body = stems.manifest.model_dump(mode="json")
+    audio = [base64.b64encode(path.read_bytes()).decode() for path in stems.files]
+    for entry, text in zip(body["stems"], audio, strict=False):
+        entry["audio_base64"] = text
+    if stems.manifest.residual:
+        body["residual_audio_base64"] = audio[-1]
+    target = directory / "package"
+    target.write_text(json.dumps(body))
+    return target
+
+
+def _multipart(stems: StemSet, directory: Path, format: Format) -> tuple[Path, str]:
+    """The body, and the boundary between its parts."""
+    target = directory / "package"
+    boundary = _boundary(stems)
+
+    def head(media_type: str, name: str, size: int) -> bytes:
+        lines = (
+            f"--{boundary}",
+            f"Content-Type: {media_type}",
+            f'Content-Disposition: attachment; filename="{name}"',
+            f"Content-Length: {size}",
+        )
+        return "\r\n".join((*lines, "", "")).encode()
+
+    with target.open("wb") as file:
+        text = stems.manifest.model_dump_json(indent=2).encode()
+        file.write(head("application/json", MANIFEST, len(text)) + text + b"\r\n")
+        for path in stems.files:
+            file.write(head(encoding.MEDIA_TYPES[format], path.name, path.stat().st_size))
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 2**20)
+            file.write(b"\r\n")
+        file.write(f"--{boundary}--\r\n".encode())
+    return target, boundary
+
+
+def _boundary(stems: StemSet) -> str:
+    """The same for the same stems, and nobody can make a recording that has it in it."""
+    digest = hashlib.sha256()
+    for path in stems.files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"unmingle-{digest.hexdigest()[:32]}"
+
+
+def _one_wav(stems: StemSet, stem: int | None, subtype: Subtype, directory: Path) -> Package:
+    """One stem; or all of them, their channels side by side: stem 1's, then stem 2's ..., then the residual's."""
+    manifest = stems.manifest
+    files = stems.files if stem is None else (stems.files[stem - 1],)
+    if stem is not None and subtype == "FLOAT":
+        return Package(files[0], "audio/wav", files[0].name, manifest)
+    sources = [stems.samples(file) for file in files]
+    shape = (manifest.samples, manifest.channels * len(sources))
+
+    def blocks() -> Iterator[Samples]:
+        for start in range(0, manifest.samples, 2**16):
+            yield np.concatenate([source[start : start + 2**16] for source in sources], axis=1)
+
+    target = directory / "package"
+    encoding.encode(blocks, target, shape, manifest.sample_rate, "wav", subtype)
+    name = "stems.wav" if stem is None else f"stem_{stem}.wav"
+    return Package(target, "audio/wav", name, manifest)

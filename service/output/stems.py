@@ -1,0 +1,160 @@
+"""A recording -> a directory with its stems as float WAVs and a manifest, written piece by piece."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.passes import Progress
+from unmingle.model.separator import Separator
+from unmingle.service.decoding.recordings import DecodedRecording, FileRecording
+from unmingle.service.output import wav
+from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters, StemEntry, StretchEntry
+from unmingle.service.version import version
+
+MANIFEST = "manifest.json"
+ACTIVITY = "activity.rttm"
+RESIDUAL = "residual"
+
+
+@dataclasses.dataclass(frozen=True)
+class StemSet:
+    """Stems in a directory.
+
+    Attributes:
+        directory: holds stem_1.wav ..., 32-bit float, manifest.json, and activity.rttm: who is heard when.
+        manifest: what manifest.json says.
+    """
+
+    directory: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, directory: Path) -> StemSet:
+        """The stems that `separate` wrote."""
+        return cls(directory, Manifest.model_validate_json((directory / MANIFEST).read_bytes()))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of the stems, and of the residual where there is one."""
+        names = [entry.file for entry in self.manifest.stems]
+        return tuple(self.directory / name for name in (*names, self.manifest.residual) if name)
+
+    def samples(self, file: Path) -> NDArray[np.float32]:
+        """(samples, channels) of one of `files`, a float WAV, mapped from disk."""
+        shape = (self.manifest.samples, self.manifest.channels)
+        return np.memmap(file, np.dtype("<f4"), "r", wav.HEADER_BYTES["FLOAT"], shape)
+
+
+def separate(
+    separator: Separator,
+    recording: DecodedRecording | FileRecording,
+    directory: Path,
+    model: ModelEntry,
+    parameters: SeparateParameters,
+    progress: Progress | None = None,
+) -> StemSet:
+    """Separate `recording` into the existing empty `directory`.
+
+    Raises:
+        AudioError: the recording turned out to be damaged.
+        ParameterError: the bounds of counting make no sense, or the model cannot count.
+        OSError: the disk is full, for instance.
+    """
+    writer = _StemWriter(directory, recording.channels, recording.sample_rate)
+    try:
+        outcome = separator.separate_recording(
+            recording,
+            writer.write,
+            parameters.num_sources,
+            min_sources=parameters.min_sources,
+            max_sources=parameters.max_sources,
+            seed=parameters.seed,
+            mask_kind=parameters.masks,
+            residual=parameters.residual,
+            progress=progress,
+        )
+    finally:
+        writer.close()
+    num_sources = len(outcome.order)
+    for number, source in enumerate(outcome.order, 1):
+        os.replace(directory / f"source_{source}", directory / f"stem_{number}.wav")
+    if parameters.residual:
+        os.replace(directory / f"source_{num_sources}", directory / f"{RESIDUAL}.wav")
+    manifest = Manifest(
+        unmingle_version=version(),
+        model=model,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        samples=outcome.samples,
+        seconds=outcome.samples / recording.sample_rate,
+        num_sources=num_sources,
+        count_chance=outcome.count_chance,
+        seed=parameters.seed,
+        masks=parameters.masks,
+        format="wav",
+        subtype="FLOAT",
+        stems=[
+            StemEntry(
+                file=f"stem_{number}.wav",
+                energy_share=report.energy_share,
+                confidence=report.confidence,
+                active=[StretchEntry(start_s=stretch.start_s, end_s=stretch.end_s) for stretch in report.active],
+                clipped_samples=0,
+            )
+            for number, report in enumerate(outcome.stems, 1)
+        ],
+        residual=f"{RESIDUAL}.wav" if parameters.residual else None,
+        stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
+        warnings=list(recording.warnings),
+    )
+    write_reports(directory, manifest)
+    return StemSet(directory, manifest)
+
+
+def write_reports(directory: Path, manifest: Manifest) -> None:
+    """Write manifest.json and activity.rttm into `directory`."""
+    for name, text in reports(manifest):
+        (directory / name).write_text(text)
+
+
+def reports(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """(name, text) of the files that go with the stems."""
+    rttm = "".join(
+        f"SPEAKER recording 1 {stretch.start_s:.3f} {stretch.end_s - stretch.start_s:.3f} <NA> <NA> stem_{number} "
+        "<NA> <NA>\n"
+        for number, stem in enumerate(manifest.stems, 1)
+        for stretch in stem.active
+    )
+    return (MANIFEST, manifest.model_dump_json(indent=2) + "\n"), (ACTIVITY, rttm)
+
+
+class _StemWriter:
+    """Appends to one float WAV per source; the headers follow at the end, when the length is known."""
+
+    def __init__(self, directory: Path, channels: int, sample_rate: int) -> None:
+        self._directory, self._channels, self._sample_rate = directory, channels, sample_rate
+        self._files: list[BinaryIO] = []
+        self._length = 0
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append (sources, channels, samples); the first block says how many sources there are."""
+        if not self._files:
+            self._files = [(self._directory / f"source_{source}").open("wb") for source in range(len(block))]
+            for file in self._files:
+                file.write(bytes(wav.HEADER_BYTES["FLOAT"]))
+        self._length += block.shape[-1]
+        for file, samples in zip(self._files, block, strict=True):
+            file.write(np.ascontiguousarray(samples.T, "<f4").data)
+
+    def close(self) -> None:
+        """Write the headers and close the files."""
+        for file in self._files:
+            with file:
+                file.seek(0)
+                file.write(wav.header(self._channels, self._length, self._sample_rate, "FLOAT"))

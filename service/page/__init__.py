@@ -1,0 +1,1 @@
+"""The web page: what people open in a browser to try the service."""

@@ -1,0 +1,96 @@
+"""What waits and what runs, who is next, and what a second of audio costs. Not locked: the engine does that."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+
+from unmingle.service.scheduling.work import Ticket
+
+LONG_S = 30.0
+"""Recordings longer than this never take all workers, so that a short one waits for short ones only."""
+
+_TELLING_S = 1.0
+"""Recordings shorter than this tell more about the overhead than about the speed."""
+
+
+class WorkQueue:
+    """First come, first served, but that long recordings have half of the workers at most."""
+
+    def __init__(self, workers: int) -> None:
+        self._for_long = max(1, workers // 2)
+        self._waiting: collections.deque[Ticket] = collections.deque()
+        self._running: list[Ticket] = []
+        self._counted_until = 0.0
+        self.real_time_factor = 1.0
+        """Processing seconds per second of audio, of late; where several run at once, each counts its share."""
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return iter((*self._running, *self._waiting))
+
+    @property
+    def waiting(self) -> int:
+        """Recordings that wait."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Recordings that are being separated."""
+        return len(self._running)
+
+    @property
+    def audio_seconds(self) -> float:
+        """Of all that waits or runs."""
+        return sum(ticket.work.audio_seconds for ticket in self)
+
+    @property
+    def audio_bytes(self) -> int:
+        """Of all that waits or runs."""
+        return sum(ticket.work.audio_bytes for ticket in self)
+
+    def count(self, owner: str) -> int:
+        """Recordings of one owner that wait or run."""
+        return sum(ticket.work.owner == owner for ticket in self)
+
+    def add(self, ticket: Ticket) -> None:
+        """Let it wait."""
+        self._waiting.append(ticket)
+
+    def give_up(self, ticket: Ticket) -> None:
+        """Take it out, if it waits."""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+
+    def begin(self, now: float) -> Ticket | None:
+        """The next one to run, which runs from now on; None where none may."""
+        self._charge(now)
+        long_ones = sum(ticket.work.audio_seconds > LONG_S for ticket in self._running)
+        for ticket in tuple(self._waiting):
+            if ticket.work.audio_seconds > LONG_S and long_ones >= self._for_long:
+                continue
+            self._waiting.remove(ticket)
+            if ticket.result.set_running_or_notify_cancel():
+                ticket.queued_s = now - ticket.submitted
+                self._running.append(ticket)
+                return ticket
+        return None
+
+    def end(self, ticket: Ticket, now: float, complete: bool) -> None:
+        """It has run; `complete` where its time tells what its audio costs."""
+        self._charge(now)
+        self._running.remove(ticket)
+        if complete and ticket.work.audio_seconds > _TELLING_S:
+            factor = ticket.charged_s / ticket.work.audio_seconds
+            self.real_time_factor += 0.2 * (factor - self.real_time_factor)
+
+    def empty(self) -> tuple[Ticket, ...]:
+        """All there is; what waits does so no longer."""
+        tickets = tuple(self)
+        self._waiting.clear()
+        return tickets
+
+    def _charge(self, now: float) -> None:
+        """Divide the time that has passed among those that run: they shared the processor."""
+        for ticket in self._running:
+            ticket.charged_s += (now - self._counted_until) / len(self._running)
+        self._counted_until = now

@@ -1,0 +1,77 @@
+"""Stretches say when a stem is heard, whatever the pieces it came in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unmingle.model.signal.activity import ActivityRule, EnergyTrack, Stretch
+
+RATE = 16_000
+
+
+def bursts(*times, seconds=6.0, level=0.3):
+    """(channel, samples) noise that sounds in the given times only."""
+    signal = np.zeros((1, int(seconds * RATE)), np.float32)
+    rng = np.random.default_rng(0)
+    for start, end in times:
+        piece = slice(int(start * RATE), int(end * RATE))
+        signal[:, piece] = level * rng.standard_normal((1, piece.stop - piece.start))
+    return signal
+
+
+def stretches_of(*stems, pieces=1, rule=None):
+    track = EnergyTrack(RATE, rule)
+    for piece in np.array_split(np.stack(stems), pieces, axis=-1):
+        track.push(piece)
+    return track.stretches()
+
+
+def assert_close(found, expected):
+    assert len(found) == len(expected)
+    for stretch, (start, end) in zip(found, expected, strict=True):
+        assert stretch.start_s == pytest.approx(start, abs=0.04)
+        assert stretch.end_s == pytest.approx(end, abs=0.04)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 500])
+def test_two_that_take_turns(pieces):
+    first, second = stretches_of(bursts((0.5, 2.0), (4.0, 6.0)), bursts((1.5, 4.5)), pieces=pieces)
+    assert_close(first, [(0.5, 2.0), (4.0, 6.0)])
+    assert_close(second, [(1.5, 4.5)])
+
+
+def test_short_pauses_are_bridged_and_clicks_dropped():
+    (found,) = stretches_of(bursts((1.0, 2.0), (2.2, 3.0), (4.5, 4.55)))
+    assert_close(found, [(1.0, 3.0)])
+
+
+def test_the_leak_of_another_source_is_not_heard():
+    speaking = bursts((1.0, 3.0))
+    leaking = bursts((4.0, 5.0)) + 0.1 * speaking
+    assert_close(stretches_of(speaking, leaking)[1], [(4.0, 5.0)])
+
+
+def test_level_does_not_matter():
+    times = (1.0, 2.5), (4.0, 5.0)
+    assert stretches_of(bursts(*times)) == stretches_of(1e-4 * bursts(*times))
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 500])
+def test_totals_are_the_energy_of_all_samples(pieces):
+    stems = np.random.default_rng(0).standard_normal((2, 3, 5003)).astype(np.float32)
+    track = EnergyTrack(RATE)
+    assert track.totals(2).tolist() == [0.0, 0.0]
+    for piece in np.array_split(stems, pieces, axis=-1):
+        track.push(piece)
+    np.testing.assert_allclose(track.totals(2), np.square(stems, dtype=np.float64).sum((1, 2)))
+
+
+def test_silence_has_no_stretches():
+    assert stretches_of(np.zeros((2, RATE), np.float32), np.zeros((2, RATE), np.float32)) == ((), ())
+    assert EnergyTrack(RATE).stretches() == ()
+
+
+def test_a_stretch_ends_with_the_recording():
+    found = stretches_of(bursts((0.0, 1.01), seconds=1.01), rule=ActivityRule(shortest_s=0.0))
+    assert found == ((Stretch(0.0, 1.01),),)

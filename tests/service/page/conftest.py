@@ -1,0 +1,69 @@
+"""The page of a real server in a real browser: the Chromium of this machine, without a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.service.harness import RunningServer
+from tests.service.page.visitor import WAIT_S, Visitor
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+NO_CHROMIUM = (
+    "No Chromium is installed here, so the page was not opened. Install one (Debian: apt-get install chromium), or "
+    "name it: CHROMIUM=/path/to/chromium."
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for the tests of a module.
+
+    Playwright holds its thread's event loop for as long as it is open, and other tests want theirs.
+    """
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
+    # Root, as in a container, has no sandbox.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Iterator[RunningServer]:
+    """A server with default settings."""
+    running = RunningServer(tmp_path_factory.mktemp("page"), {"UNMINGLE_MODEL": str(bundled_model)})
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A visitor's browser, as new."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context.set_default_timeout(1000 * WAIT_S)
+    expect.set_options(timeout=1000 * WAIT_S)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A tab."""
+    return context.new_page()
+
+
+@pytest.fixture
+def visitor(page: Page, server: RunningServer) -> Iterator[Visitor]:
+    """Somebody who has opened the page, and at the end has seen neither errors nor anything from elsewhere."""
+    visitor = Visitor(page, server)
+    yield visitor
+    visitor.saw_no_faults()

@@ -1,0 +1,69 @@
+"""Who is next, and what a second of audio costs where several recordings share the processor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+import pytest
+
+from unmingle.service.scheduling.work import Ticket, Work
+from unmingle.service.scheduling.work_queue import WorkQueue
+
+
+def ticket(audio_seconds: float, submitted: float = 0.0) -> Ticket:
+    return Ticket(Work(lambda *_: None, audio_seconds, 0, None), concurrent.futures.Future(), submitted)
+
+
+def test_first_come_first_served() -> None:
+    queue, tickets = WorkQueue(2), [ticket(5), ticket(20), ticket(5)]
+    for each in tickets:
+        queue.add(each)
+    assert [queue.begin(0.0) for _ in range(4)] == [*tickets, None]
+    assert (queue.waiting, queue.running, queue.audio_seconds) == (0, 3, 30)
+
+
+def test_long_recordings_leave_workers_to_short_ones() -> None:
+    queue, long, short = WorkQueue(4), [ticket(3600) for _ in range(4)], ticket(5)
+    for each in (*long, short):
+        queue.add(each)
+    assert [queue.begin(0.0) for _ in range(4)] == [long[0], long[1], short, None]
+    queue.end(long[0], 1.0, complete=True)
+    assert queue.begin(1.0) is long[2]
+
+
+def test_with_one_worker_long_ones_run_too() -> None:
+    queue, long = WorkQueue(1), ticket(3600)
+    queue.add(long)
+    assert queue.begin(0.0) is long
+
+
+def test_what_was_given_up_is_passed_over() -> None:
+    queue, given_up, wanted = WorkQueue(1), ticket(5), ticket(5)
+    queue.add(given_up)
+    queue.add(wanted)
+    given_up.result.cancel()
+    assert queue.begin(2.0) is wanted
+    assert wanted.queued_s == 2.0
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_the_cost_of_audio_is_the_same_whether_they_share_or_take_turns(together: int) -> None:
+    """Each costs 1 s of processing for 10 s of audio; together they take as many times longer."""
+    queue = WorkQueue(together)
+    queue.real_time_factor = 0.1
+    tickets = [ticket(10) for _ in range(together)]
+    for each in tickets:
+        queue.add(each)
+        queue.begin(0.0)
+    for each in tickets:
+        queue.end(each, float(together), complete=True)
+    assert queue.real_time_factor == pytest.approx(0.1)
+
+
+def test_short_and_failed_ones_tell_nothing() -> None:
+    queue, short, failed = WorkQueue(1), ticket(0.5), ticket(10)
+    for each, complete in ((short, True), (failed, False)):
+        queue.add(each)
+        queue.begin(0.0)
+        queue.end(each, 100.0, complete)
+    assert queue.real_time_factor == 1.0
