@@ -6,26 +6,28 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unmingle.model.clustering import counting, kmeans
+from unmingle.model.clustering import background, counting, kmeans
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping
+from unmingle.model.options import Background, MaskKind
 from unmingle.model.recording import Recording, Samples
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
 from unmingle.model.stage_clock import StageClock
 
-MaskKind = Literal["soft", "hard"]
 Progress = Callable[[float], None]
 """Called with the part done, 0 to 1, several times a second. What it raises ends the separation."""
 Sink = Callable[[Samples], None]
-"""Takes the next (sources, channels, samples) of the stems; the residual, where asked for, is the last source."""
+"""Takes the next (sources, channels, samples) of the stems; the background, where it is a stem, is the last."""
 
+_MOST_FOREGROUND = 0.85
+"""Part of a recording that is not background. With more, what is behind cannot be one of the sources."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
@@ -45,6 +47,9 @@ class Listening:
         self._layout = layout
         self._clock = clock
         self._sample = kmeans.EmbeddingSample()
+        self._foreground_sample = kmeans.EmbeddingSample()
+        self._foreground = background.Foreground()
+        self._all_expected = False
         self.segments = 0
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
@@ -64,25 +69,64 @@ class Listening:
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
                 self._sample.add(embedded, weights, rng)
+                behind = background.chance(embedded, self._embedder.config)
+                if behind is not None:
+                    kept = weights * (1.0 - behind)
+                    self._foreground.add(weights, kept)
+                    self._foreground_sample.add(embedded, kept, rng)
             with self._clock.stage("keep"):
                 self._keeping.add(segment, embedded)
             self.segments += 1
             del embedded  # what is not kept shall be gone before there is more
             tell(0)
 
+    @property
+    def has_background(self) -> bool:
+        """Whether some of the recording is background, beside what is to be separated."""
+        known = self._embedder.config.background_sharpness > 0
+        return known and self._foreground.exists and not self._all_expected
+
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
-        if not len(self._sample):
+        chances = self._chances(rng)
+        if chances is None:
             return fewest, 1.0
-        with self._clock.stage("count"):
-            observed = counting.evidence(self._sample, rng)
-            chances = counting.probabilities(observed, self._embedder.config.count_weights)[fewest - 1 : most]
-        return fewest + int(chances.argmax()), float(chances.max() / chances.sum())
+        bounded = chances[fewest - 1 : most]
+        # Where the evidence speaks for numbers outside of the bounds only, the nearest one is as good as any.
+        total = bounded.sum()
+        if total <= 0:
+            return (fewest if chances[: fewest - 1].sum() > 0 else fewest + len(bounded) - 1), 1.0
+        return fewest + int(bounded.argmax()), float(bounded.max() / total)
+
+    def expect(self, num_sources: int, rng: np.random.Generator) -> None:
+        """Take note of how many sources there are said to be.
+
+        Where more are meant than are heard without the background, and there is enough of that, it is meant, too: a dog
+        beside a speaker is a source, traffic beside two of them is not.
+        """
+        if not self.has_background or self._foreground.share > _MOST_FOREGROUND:
+            return
+        chances = self._chances(rng)
+        if chances is not None and num_sources > 1 + int(chances.argmax()):
+            self._all_expected = True
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""
         with self._clock.stage("cluster"):
-            return kmeans.cluster(*self._sample.all(), num_sources, rng).centroids
+            return kmeans.cluster(*self._heard.all(), num_sources, rng).centroids
+
+    @property
+    def _heard(self) -> kmeans.EmbeddingSample:
+        return self._foreground_sample if self.has_background else self._sample
+
+    def _chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
+        weights = self._embedder.config.count_weights
+        if not len(self._heard) or not counting.counts_up_to(weights):
+            return None
+        with self._clock.stage("count"):
+            evidence = counting.Evidence(self._heard, self._foreground.share, rng)
+            return counting.probabilities(evidence, weights)
 
     def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
@@ -122,14 +166,16 @@ class Masking:
         embedder: Embedder,
         clock: StageClock,
         mask_kind: MaskKind,
-        residual: bool,
+        background: Background,
     ) -> None:
         self._recording = recording
         self._listening = listening
         self._config = embedder.config
+        self._inaudible = masks.inaudible_bands(embedder.config)
         self._clock = clock
         self._mask_kind = mask_kind
-        self._residual = residual
+        self._background: Background = background
+        self._apart = background != "share"
 
     def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
@@ -154,13 +200,13 @@ class Masking:
                 track.push(stems[:sources])
             written += stems.shape[-1]
             if stems.shape[-1]:
-                sink(stems)
+                sink(stems[:sources] if self._background == "drop" else stems)
             tell()
 
         def tell() -> None:
             progress(min(1.0, 0.5 + 0.5 * written / max(1, self._recording.samples)))
 
-        bytes_per_frame = 16 * (sources + self._residual) * self._recording.channels * (grid.window // 2 + 1)
+        bytes_per_frame = 16 * (sources + self._apart) * self._recording.channels * (grid.window // 2 + 1)
         step = max(1, _SYNTHESIS_BYTES // bytes_per_frame)
         for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
@@ -179,27 +225,43 @@ class Masking:
         reports = tuple(
             StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
         )
-        return Outcome(tuple(order), reports, count_chance, written, self._clock.seconds)
+        return Outcome(tuple(order), self._background, reports, count_chance, written, self._clock.seconds)
 
     def _masked(
         self, centroids: kmeans.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
     ) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
         for segment, embedded in self._listening.embedded(still_wanted):
+            behind = background.chance(embedded, self._config) if self._listening.has_background else None
+            heard = segment.magnitude if behind is None else segment.magnitude * (1.0 - behind)
             own = centroids
             if self._listening.segments > 1:
                 with self._clock.stage("cluster"):
                     weights = features.clustering_weights(segment.magnitude)
+                    weights = weights if behind is None else weights * (1.0 - behind)
                     rng = np.random.default_rng(segment.start)
                     own = kmeans.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
                 soft = embedded.soft_masks(own, self._config.mask_sharpness)
-                clarity.push(soft, segment.magnitude)
+                clarity.push(soft, heard)
                 shares = soft if self._mask_kind == "soft" else embedded.hard_masks(own)
-                if self._residual:
-                    shares = masks.with_residual(shares, masks.claim(soft))
+                shares[..., : self._inaudible] = shares[..., self._inaudible, None]
+                if self._apart:
+                    shares = masks.with_background(shares, self._behind(soft, behind))
             del embedded
             yield segment.start, shares
+
+    def _behind(self, soft: masks.Masks, behind: masks.Masks | None) -> masks.Masks:
+        """(frames, bands) mask of the background."""
+        if behind is None:
+            if self._config.background_sharpness:
+                return np.zeros(soft.shape[1:], np.float32)
+            # A model that knows no background: what no source claims with confidence.
+            return 1.0 - masks.claim(soft)
+        if self._mask_kind == "hard":
+            behind = np.asarray(behind > 0.5, np.float32)
+        behind[:, : self._inaudible] = 1.0
+        return behind
 
 
 class _Mixture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from unmingle.model.options import Background
 from unmingle.model.recording import Samples
 from unmingle.model.signal.activity import Stretch
 
@@ -29,8 +30,9 @@ class Outcome:
     """What is known of a separation besides the stems themselves, which went to a sink.
 
     Attributes:
-        order: where in the sink's order the loudest stem is, then the next one... (a residual is not among them: it
+        order: where in the sink's order the loudest stem is, then the next one... (a background is not among them: it
             is the sink's last).
+        background: what became of the background.
         stems: a report each, loudest first.
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         samples: length of every stem.
@@ -38,6 +40,7 @@ class Outcome:
     """
 
     order: tuple[int, ...]
+    background: Background
     stems: tuple[StemReport, ...]
     count_chance: float | None
     samples: int
@@ -50,8 +53,8 @@ class Separation:
 
     Attributes:
         stems: (sources, samples), or (sources, channels, samples) where the mixture had channels; the mixture's
-            length, rate and level, loudest first. With the residual, where asked for, they add up to the mixture.
-        residual: (samples,) or (channels, samples): what no source claims with confidence; None if not asked for.
+            length, rate and level, loudest first. With the background, where it is a stem, they add up to the mixture.
+        background: (samples,) or (channels, samples): noise, music under speech, hum; None where it is not a stem.
         sample_rate: Hz, the mixture's.
         reports: what is known of each stem.
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
@@ -59,7 +62,7 @@ class Separation:
     """
 
     stems: Samples
-    residual: Samples | None
+    background: Samples | None
     sample_rate: int
     reports: tuple[StemReport, ...]
     count_chance: float | None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,18 @@ from unmingle.model.clustering import counting
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
-from unmingle.model.passes import Listening, Masking, MaskKind, Progress, Sink
+from unmingle.model.options import NumSources, SeparationOptions
+from unmingle.model.passes import Listening, Masking, Progress, Sink
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
 from unmingle.model.stage_clock import StageClock
 from unmingle.model.weights.bundled import bundled_model
 
-NumSources = int | Literal["auto"]
-
-MAX_SOURCES = 8
 UNCOUNTED = 2
 """Sources to find where nobody says how many there are, and the model was not taught to count."""
 SAMPLE_RATES_HZ = (4_000, 192_000)
+DEFAULT_OPTIONS = SeparationOptions()
 
 
 class Separator:
@@ -53,48 +52,33 @@ class Separator:
         sample_rate: int,
         num_sources: NumSources | None = None,
         *,
-        min_sources: int = 1,
-        max_sources: int = MAX_SOURCES,
-        seed: int = 0,
-        mask_kind: MaskKind = "soft",
-        residual: bool = False,
+        options: SeparationOptions = DEFAULT_OPTIONS,
         progress: Progress | None = None,
     ) -> Separation:
-        """Separate a recording in memory into `num_sources` stems.
+        """Separate a recording in memory into stems.
 
         Args:
             mixture: (samples,) or (channels, samples), floating point.
             sample_rate: Hz, 4000 to 192000.
-            num_sources: 1 to 8, or "auto" to have them counted; None counts them if the model can, else it is 2.
-            min_sources, max_sources: bounds of counting. A model counts no further than it was taught to.
-            seed: decides the starts of the clustering; the same seed gives the same stems.
-            mask_kind: "soft" masks sound better, "hard" ones are the paper's.
-            residual: put what no source claims with confidence into a residual instead of into the stems.
+            num_sources: that of the options, where it is given here.
+            options: how to separate.
             progress: told the part that is done.
 
         Raises:
             AudioError: no samples, samples that are not finite, or a shape that is not audio.
             ParameterError: `num_sources` or `sample_rate` is out of range.
         """
+        if num_sources is not None:
+            options = dataclasses.replace(options, num_sources=num_sources)
         recording = ArrayRecording(mixture, sample_rate)
         parts: list[Samples] = []
-        outcome = self.separate_recording(
-            recording,
-            parts.append,
-            num_sources,
-            min_sources=min_sources,
-            max_sources=max_sources,
-            seed=seed,
-            mask_kind=mask_kind,
-            residual=residual,
-            progress=progress,
-        )
+        outcome = self.separate_recording(recording, parts.append, options, progress=progress)
         everything = np.concatenate(parts, axis=-1)
         if mixture.ndim == 1:
             everything = everything[:, 0]
         return Separation(
             everything[list(outcome.order)],
-            everything[-1] if residual else None,
+            everything[-1] if outcome.background == "stem" else None,
             sample_rate,
             outcome.stems,
             outcome.count_chance,
@@ -105,67 +89,76 @@ class Separator:
         self,
         recording: Recording,
         sink: Sink,
-        num_sources: NumSources | None = None,
+        options: SeparationOptions = DEFAULT_OPTIONS,
         *,
-        min_sources: int = 1,
-        max_sources: int = MAX_SOURCES,
-        seed: int = 0,
-        mask_kind: MaskKind = "soft",
-        residual: bool = False,
         progress: Progress | None = None,
     ) -> Outcome:
         """Separate a recording of any length; the stems go to `sink` piece by piece. Memory does not grow with length.
 
         The recording is read twice: first to listen (embed its segments and cluster a sample of all of them, so that
-        a source is the same stem from beginning to end), then to mask. Arguments are those of `separate`.
+        a source is the same stem from beginning to end), then to mask.
 
         Raises:
-            ParameterError: `num_sources` or the sample rate is out of range.
+            ParameterError: the sample rate is out of range, or the model cannot count as far as `min_sources`.
         """
-        _check(recording, num_sources, min_sources, max_sources)
+        _check_rate(recording.sample_rate)
+        counted = self._to_count(options)
         clock = StageClock()
         tell = progress or _tell_nobody
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(options.seed)
         listening = Listening(recording, self.embedder, self.layout, clock)
         listening.listen(rng, tell)
         chance = None
-        taught = self._counts_up_to
-        if num_sources is None:
-            num_sources = "auto" if taught >= min_sources else max(min_sources, min(UNCOUNTED, max_sources))
-        if num_sources == "auto":
-            if taught < min_sources:
-                raise ParameterError(
-                    f"The model {self.embedder.config.name} counts "
-                    + (f"up to {taught} sources" if taught else "no sources")
-                    + "; give num_sources, or calibrate the model with training/calibrate.py."
-                )
-            num_sources, chance = listening.count(min_sources, max_sources, rng)
+        num_sources = options.num_sources
+        if counted:
+            num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
+        elif not isinstance(num_sources, int):
+            num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
+        else:
+            listening.expect(num_sources, rng)
         centroids = listening.centroids(num_sources, rng)
-        masking = Masking(recording, listening, self.embedder, clock, mask_kind, residual)
+        background = options.background or ("stem" if self._knows_background else "share")
+        masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background)
         return masking.run(centroids, chance, sink, tell)
 
-    def most_stems(self, num_sources: NumSources | None, max_sources: int) -> int:
-        """How many stems there can be, which is what a recording needs room for."""
-        if isinstance(num_sources, int):
-            return num_sources
-        return min(max_sources, max(UNCOUNTED, self._counts_up_to))
+    def most_stems(self, options: SeparationOptions) -> int:
+        """How many stems there can be, the background among them, which is what a recording needs room for."""
+        background = options.background == "stem" or (options.background is None and self._knows_background)
+        if isinstance(options.num_sources, int):
+            return options.num_sources + background
+        return min(options.max_sources, max(UNCOUNTED, self._counts_up_to)) + background
+
+    def _to_count(self, options: SeparationOptions) -> bool:
+        """Whether the sources are to be counted.
+
+        Raises:
+            ParameterError: they are, and the model cannot count as far as the fewest there may be.
+        """
+        taught = self._counts_up_to
+        if options.num_sources is None:
+            return taught >= options.min_sources
+        if options.num_sources == "auto" and taught < options.min_sources:
+            raise ParameterError(
+                f"The model {self.embedder.config.name} counts "
+                + (f"up to {taught} sources" if taught else "no sources")
+                + f", so min_sources={options.min_sources} cannot be counted; give num_sources, or calibrate the model "
+                "with training/calibrate.py."
+            )
+        return options.num_sources == "auto"
+
+    @property
+    def _knows_background(self) -> bool:
+        return self.embedder.config.background_sharpness > 0
 
     @property
     def _counts_up_to(self) -> int:
         return counting.counts_up_to(self.embedder.config.count_weights)
 
 
-def _check(recording: Recording, num_sources: NumSources | None, min_sources: int, max_sources: int) -> None:
-    if isinstance(num_sources, int) and not 1 <= num_sources <= MAX_SOURCES:
-        raise ParameterError(f'num_sources is {num_sources}; expected 1 to {MAX_SOURCES}, or "auto".')
-    if not 1 <= min_sources <= max_sources <= MAX_SOURCES:
-        raise ParameterError(
-            f"min_sources is {min_sources} and max_sources is {max_sources}; expected 1 to {MAX_SOURCES}, and "
-            "min_sources not above max_sources."
-        )
+def _check_rate(sample_rate: int) -> None:
     low, high = SAMPLE_RATES_HZ
-    if not low <= recording.sample_rate <= high:
-        raise ParameterError(f"The sample rate is {recording.sample_rate} Hz; expected {low} to {high} Hz.")
+    if not low <= sample_rate <= high:
+        raise ParameterError(f"The sample rate is {sample_rate} Hz; expected {low} to {high} Hz.")
 
 
 def _tell_nobody(_done: float) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from unmingle.model.passes import MaskKind
-from unmingle.model.separator import MAX_SOURCES, UNCOUNTED
+from unmingle.model.options import MAX_SOURCES, Background, MaskKind, SeparationOptions
+from unmingle.model.separator import UNCOUNTED
 
 Format = Literal["wav", "flac", "ogg"]
 Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"]
@@ -49,11 +49,28 @@ class SeparateParameters(ResultParameters):
     max_sources: int = Field(MAX_SOURCES, ge=1, le=MAX_SOURCES, description="The most that counting may find.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of the clustering; same seed, same stems.")
     masks: MaskKind = Field("soft", description="Soft masks sound better; hard ones are the paper's.")
-    residual: bool = Field(False, description="Put what no source claims with confidence into a residual.")
+    background: Background | None = Field(
+        None,
+        description="What becomes of noise, music under speech and hum: a stem of their own (stem), left in the stems "
+        "(share), or left out (drop). By default stem with a model that was taught what background is, else share.",
+    )
+    residual: bool = Field(False, deprecated=True, description="The former name of background=stem.")
     mono: bool = Field(False, description="Mix all channels down to one first.")
     model: str | None = Field(
         None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."
     )
+
+    @property
+    def options(self) -> SeparationOptions:
+        """What the separator is told of it."""
+        return SeparationOptions(
+            num_sources=self.num_sources,
+            min_sources=self.min_sources,
+            max_sources=self.max_sources,
+            seed=self.seed,
+            mask_kind=self.masks,
+            background="stem" if self.__dict__["residual"] and self.background is None else self.background,
+        )
 
 
 class ModelEntry(Body):
@@ -98,9 +115,20 @@ class Manifest(Body):
     format: Format
     subtype: Subtype
     stems: Sequence[StemEntry] = Field(description="Loudest first.")
-    residual: str | None = Field(description="File of what no stem claims, where asked for.")
+    background: str | None = Field(description="File of the background, where it has one of its own.")
+    background_mode: Background = Field("share", description="What became of the background: stem, share or drop.")
     stage_seconds: dict[str, float] = Field(description="Wall time by stage.")
     warnings: list[str] = Field(description="What a listener should know, such as a file that breaks off.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, fields: object) -> object:
+        """Jobs that an earlier version finished call the background a residual."""
+        if isinstance(fields, dict) and "residual" in fields:
+            fields = dict(fields)
+            fields["background"] = fields.pop("residual")
+            fields["background_mode"] = "stem" if fields["background"] else "share"
+        return fields
 
 
 class StemWithAudio(StemEntry):
@@ -113,7 +141,7 @@ class ManifestWithAudio(Manifest):
     """The answer to Accept: application/json."""
 
     stems: Sequence[StemWithAudio] = Field(description="Loudest first.")
-    residual_audio_base64: str | None = Field(None, description="The residual's file, in base64.")
+    background_audio_base64: str | None = Field(None, description="The background's file, in base64.")
 
 
 class QueueState(Body):

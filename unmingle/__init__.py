@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ProviderError,
         UnmingleError,
     )
+    from unmingle.model.options import SeparationOptions
     from unmingle.model.results import Separation
     from unmingle.model.separator import Separator
 
@@ -40,6 +41,7 @@ _HOME = {
     "ParameterError": "unmingle.model.errors",
     "ProviderError": "unmingle.model.errors",
     "Separation": "unmingle.model.results",
+    "SeparationOptions": "unmingle.model.options",
     "Separator": "unmingle.model.separator",
     "UnmingleError": "unmingle.model.errors",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "ParameterError",
     "ProviderError",
     "Separation",
+    "SeparationOptions",
     "Separator",
     "UnmingleError",
 ]

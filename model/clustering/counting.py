@@ -1,4 +1,8 @@
-"""How many sources there are, from the embeddings of a recording."""
+"""How many sources there are, from the embeddings of a recording.
+
+The number grows one by one: are there more than j, given that there are at least j? Each question has a logistic
+regression of its own (a continuation-ratio model; Fienberg 1980), over what j and j + 1 clusters look like.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +12,91 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.clustering import kmeans
-from unmingle.model.clustering.kmeans import EmbeddingSample, Excerpt, Vectors
+from unmingle.model.clustering.kmeans import Clusters, EmbeddingSample, Excerpt, Vectors
 
 Weights = tuple[tuple[float, ...], ...]
-"""Per number of sources, 1 first: a weight for each item of the evidence, and at the end a constant."""
+"""For each question, 1 first: a weight for each item of the evidence, and at the end a constant."""
 
-_EIGENVALUES = 6
-_MOST_CLUSTERS = 4
 _STARTS, _SAMPLE = 3, 3000
 """A rougher clustering than the one that makes masks is enough to tell how well K centroids fit."""
 _SHARPNESS = 3.5
 _WINDOW = 12
 """Frames over which an envelope is taken: about a tenth of a second, shorter than a syllable."""
 _ENVELOPE_FLOOR = 0.01
+_FEWER_THAN = 0.01
+"""Numbers that are less likely than this, all together, are not looked at."""
 
-ITEMS = _EIGENVALUES + _MOST_CLUSTERS + (_MOST_CLUSTERS - 1) + 4 * (_MOST_CLUSTERS - 1)
+ITEMS = 15
 """Of the evidence."""
 
 
 def counts_up_to(weights: Weights) -> int:
     """How many sources such weights can count; 0 where there are none, or they were taught with other evidence."""
-    return len(weights) if all(len(row) == ITEMS + 1 for row in weights) else 0
+    return len(weights) + 1 if weights and all(len(row) == ITEMS + 1 for row in weights) else 0
 
 
-def evidence(sample: EmbeddingSample, rng: np.random.Generator) -> NDArray[np.float64]:
-    """What tells one number of sources from another, the same for every length and level.
+class Evidence:
+    """What tells one number of sources from another, the same for every length and level."""
 
-    Embeddings of K sources lie in K directions. Of that speak the logarithms of the largest eigenvalues of their
-    weighted Gram matrix, and how well k-means with 1, 2, 3 and 4 centroids fits them, with what each centroid adds.
-    Of where clusters lie in time speak their envelopes: two halves of one voice rise and fall together, two voices
-    do not.
-
-    Args:
+    def __init__(self, sample: EmbeddingSample, foreground: float, rng: np.random.Generator) -> None:
+        """Args:
         sample: of a recording, with at least one bin that counts.
+        foreground: part of the recording that is not background, 0 to 1.
         rng: decides the starts of k-means.
+        """
+        self._rng = rng
+        self._excerpts = sample.excerpts()
+        self._embeddings, self._weights = sample.all()
+        mass = self._weights / self._weights.sum(dtype=np.float64)
+        gram = (self._embeddings * mass[:, None]).T @ self._embeddings
+        self._spread = np.log(np.maximum(np.linalg.eigvalsh(gram)[::-1], 1e-6))
+        self._foreground = np.log(max(foreground, 1e-3))
+        self._found: list[Clusters] = []
 
-    Returns:
-        (ITEMS,) float64.
-    """
-    embeddings, weights = sample.all()
-    mass = weights / weights.sum(dtype=np.float64)
-    values = np.linalg.eigvalsh((embeddings * mass[:, None]).T @ embeddings)[::-1]
-    fits, apart = [], []
-    for k in range(1, _MOST_CLUSTERS + 1):
-        found = kmeans.cluster(embeddings, weights, k, rng, starts=_STARTS, sample=_SAMPLE)
-        fits.append(found.objective)
-        if k > 1:
-            apart.append(_apart(envelopes(sample.excerpts(), found.centroids)))
-    return np.concatenate((np.log(np.maximum(values[:_EIGENVALUES], 1e-6)), fits, np.diff(fits), *apart))
+    def more_than(self, number: int) -> NDArray[np.float64]:
+        """(ITEMS,) what speaks for more than `number` sources.
+
+        Embeddings of K sources lie in K directions: the eigenvalues of their Gram matrix tell, how well K centroids
+        fit, and what one more adds. Where one voice was cut in two, two centroids lie close together, and their
+        envelopes rise and fall together.
+        """
+        few, more = self._clusters(number), self._clusters(number + 1)
+        gain = more.objective - few.objective
+        closeness = more.centroids @ more.centroids.T - 2.0 * np.eye(number + 1, dtype=np.float32)
+        pair = np.unravel_index(int(closeness.argmax()), closeness.shape)
+        envelope = envelopes(self._excerpts, more.centroids)
+        alike = _correlations(envelope)
+        shares = envelope.sum(1) / envelope.sum()
+        upper = np.triu_indices(number + 1, 1)
+        spread = np.pad(self._spread, (0, 1), mode="edge")
+        return np.array(
+            [
+                few.objective,
+                gain,
+                gain / max(1.0 - few.objective, 1e-3),
+                spread[min(number - 1, len(spread) - 1)],
+                spread[min(number, len(spread) - 1)],
+                spread[min(number + 1, len(spread) - 1)],
+                closeness[pair],
+                alike[pair],
+                alike[upper].max(),
+                alike[upper].mean(),
+                envelope.max(0).sum() / envelope.sum(),
+                np.log(shares.min() + 1e-4),
+                np.log(min(shares[pair[0]], shares[pair[1]]) + 1e-4),
+                self._foreground,
+                np.log(envelope.shape[1]),
+            ]
+        )
+
+    def _clusters(self, number: int) -> Clusters:
+        while len(self._found) < number:
+            self._found.append(
+                kmeans.cluster(
+                    self._embeddings, self._weights, len(self._found) + 1, self._rng, starts=_STARTS, sample=_SAMPLE
+                )
+            )
+        return self._found[number - 1]
 
 
 def envelopes(excerpts: Sequence[Excerpt], centroids: Vectors) -> NDArray[np.float64]:
@@ -77,24 +118,27 @@ def envelopes(excerpts: Sequence[Excerpt], centroids: Vectors) -> NDArray[np.flo
     return np.concatenate(pieces, axis=1)
 
 
-def _apart(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4,): highest and mean correlation of two envelopes, how far windows belong to one, the smallest share."""
-    sources = len(envelope)
-    total = envelope.sum(0)
-    level = np.log(envelope + _ENVELOPE_FLOOR * total.mean() / sources)
+def _correlations(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(sources, sources): correlation of the logarithms of (sources, windows) envelopes."""
+    level = np.log(envelope + _ENVELOPE_FLOOR * envelope.sum(0).mean() / len(envelope))
     level -= level.mean(1, keepdims=True)
     # An envelope that never changes correlates with nothing.
     level /= np.maximum(np.linalg.norm(level, axis=1, keepdims=True), 1e-6)
-    correlation = (level @ level.T)[np.triu_indices(sources, 1)]
-    smallest = envelope.sum(1).min() / total.sum()
-    return np.array(
-        [correlation.max(), correlation.mean(), envelope.max(0).sum() / total.sum(), np.log(smallest + 1e-4)]
-    )
+    return np.asarray(level @ level.T)
 
 
-def probabilities(observed: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
-    """(counts,) chance of 1, 2, 3... sources: softmax of what each number's weights make of the evidence."""
-    table = np.asarray(weights)
-    scores = table[:, :-1] @ observed + table[:, -1]
-    chances = np.exp(scores - scores.max())
-    return np.asarray(chances / chances.sum())
+def probabilities(evidence: Evidence, weights: Weights) -> NDArray[np.float64]:
+    """(counts,) chance of 1, 2, 3... sources."""
+    chances = np.zeros(counts_up_to(weights))
+    at_least = 1.0
+    for number, row in enumerate(weights, start=1):
+        score = float(np.dot(row[:-1], evidence.more_than(number)) + row[-1])
+        more = 1.0 / (1.0 + np.exp(-np.clip(score, -30.0, 30.0)))
+        chances[number - 1] = at_least * (1.0 - more)
+        at_least *= more
+        if at_least < _FEWER_THAN:
+            break
+    else:
+        number += 1
+    chances[number - 1] += at_least
+    return chances

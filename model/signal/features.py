@@ -50,7 +50,7 @@ def limits(magnitude: Magnitude) -> Magnitude:
     energy = np.square(magnitude, dtype=np.float64).sum(-1, keepdims=True)
     frames = energy.shape[-2]
     if not frames:
-        return energy.astype(np.float32)
+        return np.asarray(energy, np.float32)
     rank = loud_rank(frames)
     most = np.partition(energy, rank, axis=-2)[..., rank : rank + 1, :]
     gain = np.divide(most, energy, out=np.ones_like(energy), where=energy > most)

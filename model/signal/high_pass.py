@@ -19,35 +19,43 @@ def kernel(sample_rate: int) -> NDArray[np.float32]:
     low = 2.0 * CUTOFF_HZ / sample_rate * np.sinc(2.0 * CUTOFF_HZ * time) * np.hamming(2 * half + 1)
     high = -low / low.sum()
     high[half] += 1.0
-    return high.astype(np.float32)
+    return np.asarray(high, np.float32)
 
 
 class HighPass:
-    """The high-pass over a signal that comes in pieces; what comes out is in step with what went in."""
+    """The high-pass over a signal that comes in pieces; what comes out is in step with what went in.
 
-    def __init__(self, sample_rate: int) -> None:
-        self._kernel = kernel(sample_rate)
-        self._half = len(self._kernel) // 2
-        # A signal begins and ends out of nothing: what is held before it would ring.
-        self._waiting = np.zeros(self._half, np.float32)
+    It works in blocks of one size (overlap-save), so that what comes out does not depend on how the signal was cut.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        taps = kernel(sample_rate)
+        self._half = len(taps) // 2
+        self._size = 1 << (8 * len(taps)).bit_length()
+        self._response = np.fft.rfft(taps, self._size)
+        # A signal comes out of nothing, and ends in nothing.
+        self._waiting = np.zeros((channels, self._half), np.float32)
 
     def push(self, samples: Samples) -> Samples:
-        """(n,) next samples -> what is ready by now, later by half the kernel."""
-        self._waiting = np.concatenate((self._waiting, samples))
-        ready = len(self._waiting) - 2 * self._half
-        if ready <= 0:
-            return np.zeros(0, np.float32)
-        found = _convolved(self._waiting, self._kernel)
-        self._waiting = self._waiting[ready:]
-        return found
+        """(channels, n) next samples -> (channels, m), what is ready by now."""
+        self._waiting = np.concatenate((self._waiting, samples), axis=-1)
+        step = self._size - 2 * self._half
+        ready = []
+        while self._waiting.shape[-1] >= self._size:
+            ready.append(self._filtered(self._waiting[:, : self._size]))
+            self._waiting = self._waiting[:, step:]
+        return np.concatenate(ready, axis=-1) if ready else self._waiting[:, :0]
 
     def finish(self) -> Samples:
-        """What is still missing."""
-        return self.push(np.zeros(self._half, np.float32))
+        """What is still missing; in all, there is as much as was pushed."""
+        missing = self._waiting.shape[-1] - self._half
+        rest = self.push(np.zeros((len(self._waiting), self._half), np.float32))
+        missing -= rest.shape[-1]
+        last = np.zeros((len(self._waiting), self._size), np.float32)
+        last[:, : self._waiting.shape[-1]] = self._waiting
+        return np.concatenate((rest, self._filtered(last)[:, :missing]), axis=-1)
 
-
-def _convolved(samples: Samples, taps: Samples) -> Samples:
-    """The part of a convolution in which the taps lie within the samples."""
-    size = 1 << (len(samples) - 1).bit_length()
-    spectrum = np.fft.rfft(samples, size) * np.fft.rfft(taps, size)
-    return np.asarray(np.fft.irfft(spectrum, size)[len(taps) - 1 : len(samples)], np.float32)
+    def _filtered(self, block: Samples) -> Samples:
+        """(channels, size) -> (channels, step): what does not depend on samples outside of the block."""
+        found = np.fft.irfft(np.fft.rfft(block) * self._response, self._size)
+        return np.asarray(found[:, 2 * self._half :], np.float32)

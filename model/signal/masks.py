@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.config import ModelConfig
+from unmingle.model.signal import high_pass
 
 Masks = NDArray[np.float32]
 Vectors = NDArray[np.float32]
@@ -77,9 +78,20 @@ def claim(masks: Masks, threshold: float = 0.5) -> Masks:
     return np.asarray(np.minimum(_margin(masks) / threshold, 1.0), np.float32)
 
 
-def with_residual(masks: Masks, claimed: Masks) -> Masks:
-    """Append a residual to masks, of what is not claimed; the sum over sources and residual stays 1."""
-    return np.concatenate((masks * claimed, (1.0 - claimed)[None]), dtype=np.float32)
+def with_background(masks: Masks, background: Masks) -> Masks:
+    """Append a mask of the background, and take it from the others: (sources, ...), (...) -> (sources + 1, ...).
+
+    The sum over sources and background stays 1.
+    """
+    return np.concatenate((masks * (1.0 - background), background[None]), dtype=np.float32)
+
+
+def inaudible_bands(config: ModelConfig) -> int:
+    """How many bands, from 0 Hz on, are too low for the network to hear anything in (unmingle.model.signal.high_pass).
+
+    What lies there goes with the band above, or with the background.
+    """
+    return int(0.6 * high_pass.CUTOFF_HZ * config.window / config.sample_rate) + 1
 
 
 class Clarity:

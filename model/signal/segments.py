@@ -14,8 +14,9 @@ import soxr
 from numpy.typing import NDArray
 
 from unmingle.model.config import ModelConfig
-from unmingle.model.recording import Recording
+from unmingle.model.recording import Recording, Samples
 from unmingle.model.signal import features, stft
+from unmingle.model.signal.high_pass import HighPass
 from unmingle.model.stage_clock import StageClock
 
 Magnitude = NDArray[np.float32]
@@ -48,9 +49,8 @@ def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock
     """
     clock = clock or StageClock()
     analyser = stft.Analyser(config.window, config.hop)
-    resampler = None
-    if recording.sample_rate != config.sample_rate:
-        resampler = soxr.ResampleStream(recording.sample_rate, config.sample_rate, recording.channels, dtype="float32")
+    high_pass = HighPass(config.sample_rate, recording.channels)
+    step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
 
     def bands(analysed: Callable[[], stft.Spectrum]) -> Magnitude:
         with clock.stage("listen"):
@@ -59,23 +59,35 @@ def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock
             power += np.square(spectrum.imag)
             return features.band_magnitude(power[0] if len(power) == 1 else power.mean(0), config)
 
-    for block in clock.around("read", recording.blocks()):
-        heard = block
-        if resampler is not None:
-            with clock.stage("resample"):
-                heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
-        step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
-        for start in range(0, heard.shape[-1], step):
-            piece = heard[:, start : start + step]
-            yield bands(functools.partial(analyser.push, piece))
-    if resampler is not None:
-        with clock.stage("resample"):
-            nothing = np.zeros((0, recording.channels), np.float32)
-            rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
-            # Less than one sample of the network's still is a recording: it is heard as silence.
-            rest = rest if analyser.samples or rest.size else np.zeros((recording.channels, 1), np.float32)
-        yield bands(lambda: analyser.push(rest))
+    for heard in _at_rate(recording, config.sample_rate, clock):
+        with clock.stage("listen"):
+            audible = high_pass.push(heard)
+        for start in range(0, audible.shape[-1], step):
+            yield bands(functools.partial(analyser.push, audible[:, start : start + step]))
+    with clock.stage("listen"):
+        audible = high_pass.finish()
+    for start in range(0, audible.shape[-1], step):
+        yield bands(functools.partial(analyser.push, audible[:, start : start + step]))
     yield bands(analyser.finish)
+
+
+def _at_rate(recording: Recording, sample_rate: int, clock: StageClock) -> Iterator[Samples]:
+    """The blocks of a recording at another rate: (channels, samples)."""
+    if recording.sample_rate == sample_rate:
+        yield from clock.around("read", recording.blocks())
+        return
+    resampler = soxr.ResampleStream(recording.sample_rate, sample_rate, recording.channels, dtype="float32")
+    heard_any = False
+    for block in clock.around("read", recording.blocks()):
+        with clock.stage("resample"):
+            heard = resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, recording.channels).T
+        heard_any |= heard.size > 0
+        yield heard
+    with clock.stage("resample"):
+        nothing = np.zeros((0, recording.channels), np.float32)
+        rest = resampler.resample_chunk(nothing, last=True).reshape(-1, recording.channels).T
+    # Less than one sample of the network's still is a recording: it is heard as silence.
+    yield rest if heard_any or rest.size else np.zeros((recording.channels, 1), np.float32)
 
 
 def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]:

@@ -67,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         help="sample type of the stems; PCM saturates beyond full scale (default FLOAT for wav, PCM_24, VORBIS)",
     )
     separate.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the stems (default wav)")
-    separate.add_argument("--residual", action="store_true", help="put what no source claims into residual.wav")
+    separate.add_argument(
+        "--background",
+        choices=("stem", "share", "drop"),
+        help="noise, music and hum: a file of their own (stem), left in the stems (share) or left out (drop)",
+    )
+    separate.add_argument("--residual", action="store_true", help=argparse.SUPPRESS)  # the former --background stem
     separate.add_argument("--mono", action="store_true", help="mix all channels down to one first")
     separate.set_defaults(run=_separate)
 
@@ -131,7 +136,7 @@ def _separate(options: argparse.Namespace) -> int:
         format=options.format,
         subtype=options.subtype,
         mono=options.mono,
-        residual=options.residual,
+        background="stem" if options.residual and options.background is None else options.background,
         stem=None,
         model=None,
     )

@@ -41,15 +41,16 @@ MANIFEST = ManifestWithAudio(
             audio_base64="UklGRg==",
         )
     ],
-    residual=None,
-    residual_audio_base64=None,
+    background=None,
+    background_mode="stem",
+    background_audio_base64=None,
     stage_seconds={"decode": 0.08, "embed": 0.05, "cluster": 0.01},
     warnings=[],
 )
 
 MANIFEST_ALONE = Manifest.model_validate(
     {
-        **MANIFEST.model_dump(exclude={"residual_audio_base64"}),
+        **MANIFEST.model_dump(exclude={"background_audio_base64"}),
         "stems": [stem.model_dump(exclude={"audio_base64"}) for stem in MANIFEST.stems],
     }
 )

@@ -185,8 +185,8 @@ class JobRunner:
         )
 
     def _check_room(self, recording: DecodedRecording, parameters: SeparateParameters) -> None:
-        stems = self._pipeline.engine.separator.most_stems(parameters.num_sources, parameters.max_sources)
-        needed = 4 * recording.samples * recording.channels * (stems + parameters.residual)
+        stems = self._pipeline.engine.separator.most_stems(parameters.options)
+        needed = 4 * recording.samples * recording.channels * stems
         used, most = directories.disk_use(self._directory), self._limits.max_disk_bytes
         if needed > most:
             raise Problem(

@@ -164,16 +164,16 @@ def convert(
         target = directory / Path(entry.file).with_suffix(f".{format}")
         clipped = encoding.encode_stem(stems, stems.directory / entry.file, target, format, subtype, still_wanted)
         entries.append(entry.model_copy(update={"file": target.name, "clipped_samples": clipped}))
-    residual = stems.manifest.residual
-    if residual:
-        target = directory / Path(residual).with_suffix(f".{format}")
-        encoding.encode_stem(stems, stems.directory / residual, target, format, subtype, still_wanted)
-        residual = target.name
+    background = stems.manifest.background
+    if background:
+        target = directory / Path(background).with_suffix(f".{format}")
+        encoding.encode_stem(stems, stems.directory / background, target, format, subtype, still_wanted)
+        background = target.name
     warnings = list(stems.manifest.warnings)
     if clipped := sum(entry.clipped_samples for entry in entries):
         warnings.append(f"{clipped} samples went beyond what {subtype} can hold and were set to full scale.")
     seconds = {**stems.manifest.stage_seconds, "encode": time.perf_counter() - start}
-    update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "residual": residual}
+    update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "background": background}
     update |= {"warnings": warnings, "stage_seconds": seconds}
     return StemSet(directory, stems.manifest.model_copy(update=update))
 
@@ -208,8 +208,8 @@ def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
     audio = [base64.b64encode(path.read_bytes()).decode() for path in stems.files]
     for entry, text in zip(body["stems"], audio, strict=False):
         entry["audio_base64"] = text
-    if stems.manifest.residual:
-        body["residual_audio_base64"] = audio[-1]
+    if stems.manifest.background:
+        body["background_audio_base64"] = audio[-1]
     target = directory / "package"
     target.write_text(json.dumps(body))
     return target
@@ -251,7 +251,7 @@ def _boundary(stems: StemSet) -> str:
 
 
 def _one_wav(stems: StemSet, stem: int | None, subtype: Subtype, directory: Path) -> Package:
-    """One stem; or all of them, their channels side by side: stem 1's, then stem 2's ..., then the residual's."""
+    """One stem; or all of them, their channels side by side: stem 1's, then stem 2's ..., then the background's."""
     manifest = stems.manifest
     files = stems.files if stem is None else (stems.files[stem - 1],)
     if stem is not None and subtype == "FLOAT":

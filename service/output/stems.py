@@ -19,7 +19,7 @@ from unmingle.service.version import version
 
 MANIFEST = "manifest.json"
 ACTIVITY = "activity.rttm"
-RESIDUAL = "residual"
+BACKGROUND = "background"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +41,9 @@ class StemSet:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Of the stems, and of the residual where there is one."""
+        """Of the stems, and of the background where it has a file."""
         names = [entry.file for entry in self.manifest.stems]
-        return tuple(self.directory / name for name in (*names, self.manifest.residual) if name)
+        return tuple(self.directory / name for name in (*names, self.manifest.background) if name)
 
     def samples(self, file: Path) -> NDArray[np.float32]:
         """(samples, channels) of one of `files`, a float WAV, mapped from disk."""
@@ -68,24 +68,15 @@ def separate(
     """
     writer = _StemWriter(directory, recording.channels, recording.sample_rate)
     try:
-        outcome = separator.separate_recording(
-            recording,
-            writer.write,
-            parameters.num_sources,
-            min_sources=parameters.min_sources,
-            max_sources=parameters.max_sources,
-            seed=parameters.seed,
-            mask_kind=parameters.masks,
-            residual=parameters.residual,
-            progress=progress,
-        )
+        outcome = separator.separate_recording(recording, writer.write, parameters.options, progress=progress)
     finally:
         writer.close()
     num_sources = len(outcome.order)
     for number, source in enumerate(outcome.order, 1):
         os.replace(directory / f"source_{source}", directory / f"stem_{number}.wav")
-    if parameters.residual:
-        os.replace(directory / f"source_{num_sources}", directory / f"{RESIDUAL}.wav")
+    has_background = outcome.background == "stem"
+    if has_background:
+        os.replace(directory / f"source_{num_sources}", directory / f"{BACKGROUND}.wav")
     manifest = Manifest(
         unmingle_version=version(),
         model=model,
@@ -109,7 +100,8 @@ def separate(
             )
             for number, report in enumerate(outcome.stems, 1)
         ],
-        residual=f"{RESIDUAL}.wav" if parameters.residual else None,
+        background=f"{BACKGROUND}.wav" if has_background else None,
+        background_mode=outcome.background,
         stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
         warnings=list(recording.warnings),
     )

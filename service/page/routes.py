@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.responses import FileResponse
 
-from unmingle.model.separator import MAX_SOURCES
+from unmingle.model.options import MAX_SOURCES
 from unmingle.service.http.auth import Caller
 from unmingle.service.http.state import Service
 from unmingle.service.problems import Problem

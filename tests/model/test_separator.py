@@ -52,7 +52,7 @@ def test_oracle_embeddings_reach_the_ideal_binary_mask(example, oracle, name):
     assert ideal.mean() > 9.0
     separator = Separator(oracle(case.sources, EVERY_BIN))
     for mask_kind, allowed_db in (("hard", 0.01), ("soft", 0.5)):
-        result = separator.separate(case.mixture, 16_000, len(case.sources), mask_kind=mask_kind)
+        result = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind=mask_kind))
         np.testing.assert_allclose(improvement(result.stems, case), ideal, atol=allowed_db)
 
 
@@ -61,7 +61,7 @@ def test_grouped_bands_lose_little(example, oracle, name):
     case = example(name)
     ideal = improvement(ideal_binary_mask(case), case)
     separator = Separator(oracle(case.sources, ModelConfig()))
-    stems = separator.separate(case.mixture, 16_000, len(case.sources), mask_kind="hard").stems
+    stems = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind="hard")).stems
     assert improvement(stems, case).mean() > ideal.mean() - 0.7
 
 
@@ -81,7 +81,7 @@ def test_oracle_embeddings_separate_at_other_rates(example, oracle, rate):
 @pytest.mark.parametrize("mask_kind", ["soft", "hard"])
 def test_stems_add_up_to_the_mixture(separator, example, num_sources, mask_kind):
     mixture = example("three_speakers").mixture
-    result = separator.separate(mixture, 16_000, num_sources, mask_kind=mask_kind)
+    result = separator.separate(mixture, 16_000, num_sources, options=SeparationOptions(mask_kind=mask_kind))
     assert result.stems.shape == (num_sources, len(mixture))
     assert result.stems.dtype == np.float32
     np.testing.assert_allclose(result.stems.sum(0), mixture, atol=2e-6)
@@ -135,13 +135,13 @@ def test_a_source_is_the_same_stem_in_every_segment(example, oracle):
     case = example("two_speakers")
     layout = SegmentLayout(frames=125, overlap=25)
     separator = Separator(oracle(case.sources, EVERY_BIN, layout), layout)
-    stems = separator.separate(case.mixture, 16_000, mask_kind="hard").stems
+    stems = separator.separate(case.mixture, 16_000, options=SeparationOptions(mask_kind="hard")).stems
     assert improvement(stems, case).mean() > improvement(ideal_binary_mask(case), case).mean() - 0.1
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-@pytest.mark.parametrize("residual", [False, True])
-def test_every_stem_is_what_its_masks_give(separator, example, rate, residual, monkeypatch):
+@pytest.mark.parametrize("background", ["share", "stem"])
+def test_every_stem_is_what_its_masks_give(separator, example, rate, background, monkeypatch):
     """The last one, too, which is what the others leave of the mixture; and however small the steps are."""
     mixture = soxr.resample(example("three_speakers").mixture, 16_000, rate)
     whole = np.stack((mixture, 0.5 * mixture))
@@ -149,7 +149,7 @@ def test_every_stem_is_what_its_masks_give(separator, example, rate, residual, m
     monkeypatch.setattr(segments, "blend", lambda masked: made.extend(blend(masked)) or made)
     monkeypatch.setattr("unmingle.model.passes._SYNTHESIS_BYTES", 10**6)
     parts = []
-    separator.separate_recording(ArrayRecording(whole, rate), parts.append, 3, residual=residual)
+    separator.separate_recording(ArrayRecording(whole, rate), parts.append, SeparationOptions(3, background=background))
     config = separator.embedder.config
     grid = masks.Grid.at_rate(rate, config)
     spectrum = stft.analyse(whole, grid.window, grid.hop)
@@ -164,11 +164,11 @@ def test_stems_and_residual_add_up_to_the_mixture(separator, example, mask_kind,
     mixture = example("two_speakers").mixture
     if channels:
         mixture = np.stack([mixture] * channels)
-    result = separator.separate(mixture, 16_000, 3, mask_kind=mask_kind, residual=True)
+    result = separator.separate(mixture, 16_000, 3, options=SeparationOptions(mask_kind=mask_kind, background="stem"))
     assert result.stems.shape == (3, *mixture.shape)
-    assert result.residual.shape == mixture.shape
-    np.testing.assert_allclose(result.stems.sum(0) + result.residual, mixture, atol=2e-6)
-    assert separator.separate(mixture, 16_000, 3).residual is None
+    assert result.background.shape == mixture.shape
+    np.testing.assert_allclose(result.stems.sum(0) + result.background, mixture, atol=2e-6)
+    assert separator.separate(mixture, 16_000, 3).background is None
 
 
 def test_confidence_and_activity_of_oracle_embeddings(example, oracle):
@@ -267,7 +267,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runs_beside_it(separator, e
     recordings = [example(n).mixture for n in ("two_speakers", "same_gender", "three_speakers")]
 
     def stems_of(mixture):
-        return separator.separate(mixture, 16_000, 3, seed=7).stems.tobytes()
+        return separator.separate(mixture, 16_000, 3, options=SeparationOptions(seed=7)).stems.tobytes()
 
     alone = [stems_of(r) for r in recordings]
     with ThreadPoolExecutor(3) as pool:

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from unmingle.model.separator import NumSources, Separator
+from unmingle.model.options import NumSources, SeparationOptions
+from unmingle.model.separator import Separator
 from unmingle.training.evaluation.ideal_mask import separate_ideally
 from unmingle.training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
@@ -74,11 +75,13 @@ def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> Sco
     sources, sample_rate = load_sources(listed)
     mixture = sources.sum(0)
     num_sources = wanted(how_many, len(sources))
-    soft = separator.separate(mixture, sample_rate, num_sources, seed=SEED, mask_kind="soft")
+    soft = separator.separate(mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED))
     stems = {
         MIXTURE: np.broadcast_to(mixture, sources.shape),
         SOFT: soft.stems,
-        HARD: separator.separate(mixture, sample_rate, num_sources, seed=SEED, mask_kind="hard").stems,
+        HARD: separator.separate(
+            mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED, mask_kind="hard")
+        ).stems,
         IDEAL: separate_ideally(sources, sample_rate, separator.embedder.config),
     }
     assigned = {way: assign(found, sources) for way, found in stems.items()}

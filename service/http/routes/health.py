@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from unmingle.model.separator import MAX_SOURCES
+from unmingle.model.options import MAX_SOURCES
 from unmingle.service.decoding import audio_header
 from unmingle.service.http import examples
 from unmingle.service.http.documentation import body, problem_responses, text

@@ -122,8 +122,8 @@ def test_choices_that_do_not_go_together(server: RunningServer, two_speakers: Pa
     problem_of(post(server, opus, format="ogg", subtype="OPUS"), 422, "parameter_invalid")
 
 
-def test_stems_and_residual_add_up_to_the_mixture(server: RunningServer, two_speakers: Path) -> None:
-    together = heard(ask(server, "audio/wav", two_speakers.read_bytes(), residual=True).content)
+def test_stems_and_background_add_up_to_the_mixture(server: RunningServer, two_speakers: Path) -> None:
+    together = heard(ask(server, "audio/wav", two_speakers.read_bytes(), background="stem").content)
     assert together.shape[0] == 3
     np.testing.assert_allclose(together.sum(0), heard(two_speakers.read_bytes())[0], atol=1e-5)
 

@@ -1,0 +1,57 @@
+"""What is background: noise, music under speech, hum. Axes: (frame, band)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.config import ModelConfig
+from unmingle.model.embedding.embedded import Embedded
+
+Weights = NDArray[np.float32]
+
+_FEWEST_FRAMES = 60
+"""With voices in them, half a second in all: with fewer, there are none."""
+_LEAST_SHARE = 0.05
+"""Of the weight of all bins, that is not background: with more, there are voices in any case."""
+
+
+def chance(embedded: Embedded, config: ModelConfig) -> Weights | None:
+    """(frames, bands) chance that the background is the loudest there; None with a model that knows no background.
+
+    The first axis of the embedding space is the background's, whatever else is heard: the chance is a sigmoid of the
+    embedding's part along it.
+    """
+    if not config.background_sharpness:
+        return None
+    axis = np.zeros((2, config.embedding_dim), np.float32)
+    # A softmax of two opposite directions is the sigmoid, wherever the embeddings are.
+    axis[0, 0], axis[1, 0] = 1.0, -1.0
+    return embedded.soft_masks(axis, config.background_sharpness / 2.0)[0]
+
+
+class Foreground:
+    """How much of a recording is not background."""
+
+    def __init__(self) -> None:
+        self._all = 0.0
+        self._kept = 0.0
+        self._frames = 0
+
+    def add(self, weights: Weights, kept: Weights) -> None:
+        """Take in a segment: weights of all bins, and what is left of them without the background."""
+        before, after = weights.sum(-1, dtype=np.float64), kept.sum(-1, dtype=np.float64)
+        self._all += float(before.sum())
+        self._kept += float(after.sum())
+        loud = before > 0.1 * before.mean()
+        self._frames += int((loud & (after > 0.5 * before)).sum())
+
+    @property
+    def share(self) -> float:
+        """Part of the weight that is not background, 0 to 1; 1 of silence."""
+        return self._kept / self._all if self._all > 0 else 1.0
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is heard besides background. Where not, the background itself is what is to be separated."""
+        return self.share >= _LEAST_SHARE or self._frames >= _FEWEST_FRAMES

@@ -1,0 +1,62 @@
+"""SeparationOptions: how to separate a recording, wherever that is asked: Python, command line, REST."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from unmingle.model.errors import ParameterError
+
+MaskKind = Literal["soft", "hard"]
+NumSources = int | Literal["auto"]
+Background = Literal["stem", "share", "drop"]
+
+MAX_SOURCES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class SeparationOptions:
+    """How to separate a recording.
+
+    Attributes:
+        num_sources: 1 to 8, or "auto" to have them counted; None counts them if the model can, else it is 2. The
+            background is not counted.
+        min_sources, max_sources: bounds of counting. A model counts no further than it was taught to.
+        seed: decides the starts of the clustering; the same seed gives the same stems.
+        mask_kind: "soft" masks sound better, "hard" ones are the paper's.
+        background: what becomes of noise, music under speech and hum. "stem" gives them a stem of their own; stems and
+            background add up to the recording. "share" leaves them in the stems, which add up to the recording.
+            "drop" leaves them out. None is "stem" with a model that was taught what background is, else "share".
+
+    Raises:
+        ParameterError: a value is out of range, or not one of those above.
+    """
+
+    num_sources: NumSources | None = None
+    min_sources: int = 1
+    max_sources: int = MAX_SOURCES
+    seed: int = 0
+    mask_kind: MaskKind = "soft"
+    background: Background | None = None
+
+    def __post_init__(self) -> None:
+        number = self.num_sources
+        if number not in (None, "auto") and not (_is_int(number) and 1 <= int(number) <= MAX_SOURCES):
+            raise ParameterError(f'num_sources is {number!r}; expected 1 to {MAX_SOURCES}, or "auto".')
+        if not 1 <= self.min_sources <= self.max_sources <= MAX_SOURCES:
+            raise ParameterError(
+                f"min_sources is {self.min_sources} and max_sources is {self.max_sources}; expected 1 to "
+                f"{MAX_SOURCES}, and min_sources not above max_sources."
+            )
+        if not _is_int(self.seed) or self.seed < 0:
+            raise ParameterError(f"seed is {self.seed!r}; expected a whole number, 0 or above.")
+        for name, value, choices in (
+            ("mask_kind", self.mask_kind, get_args(MaskKind)),
+            ("background", self.background, (None, *get_args(Background))),
+        ):
+            if value not in choices:
+                raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
