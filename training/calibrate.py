@@ -1,19 +1,20 @@
 """Teach a finished model to count: `python training/calibrate.py --model FILE [--also FILE...] --data CORPUS`.
 
-Makes mixtures of 1, 2 and 3 validation speakers, fits a multinomial logistic regression from the evidence of
-model/clustering/counting.py to their number, and writes its weights into the model file's metadata. Only speakers that
-the network never heard are used: it keeps the voices it knows further apart than those of strangers, who are what users
-have.
+Makes mixtures and conversations of validation speakers under all kinds of conditions, fits the regressions of
+model/clustering/counting.py to how many there are, and writes their weights into the model file's metadata. Only
+speakers that the network never heard are used: it keeps the voices it knows further apart than those of strangers, who
+are what users have.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +22,70 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from tqdm import tqdm
-from unmingle.training.surroundings import Surroundings, surround
 
-from unmingle.model.clustering import counting
+from unmingle.model.clustering import background, counting
 from unmingle.model.clustering.kmeans import EmbeddingSample
 from unmingle.model.embedding.embedded import OnHost
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.errors import UnmingleError
 from unmingle.model.network.export import describe
-from unmingle.model.recording import ArrayRecording
+from unmingle.model.options import MAX_SOURCES
+from unmingle.model.recording import ArrayRecording, Samples
 from unmingle.model.signal import features, segments
-from unmingle.training.corpus import find_recordings, load_corpus
+from unmingle.training.augment.conditions import Conditions
+from unmingle.training.augment.scene import Surroundings, make_scene
+from unmingle.training.augment.surroundings import find_surroundings
+from unmingle.training.corpus import Corpus, find_recordings, load_corpus
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
 SPLIT = "valid"
-SECONDS = (3.0, 5.0, 8.0)
-PENALTY = 0.002
+SHORT_S = (3.0, 5.0, 8.0)
+"""Of recordings in which all may talk at once."""
+MOST_AT_ONCE = 5
+"""In a short recording."""
+TURNS, TURN_S = 8, 5.0
+"""Of a conversation: so many turns, each so long, in which one or two of all people talk."""
+PENALTY = 0.003
 SPEED_RANGE = 0.12
 """Voices are played up to this much faster or slower: there are few of them, and these count as more."""
-FOLDS = 4
-SURROUNDINGS = Surroundings(room_chance=1 / 3, noise_chance=1 / 4)
+FOLDS = 2
+BEYOND = 2
+"""So many questions more than there are sources are asked, for the chances of finding too many."""
+CONDITIONS = Conditions(
+    talk_chance=0.35,
+    room_chance=0.3,
+    noise_chance=0.4,
+    loud_noise_db=0.0,
+    telephone_chance=0.15,
+    band_chance=0.15,
+    equaliser_chance=0.2,
+)
 """An echo is not somebody else, nor is noise."""
-MOST = 3
-"""Sources in a mixture."""
-PRIOR = (0.25, 0.5, 0.25)
-"""Chance of 1, 2 and 3 sources before anything is heard: most who have a recording separated hear two in it."""
+QUIET_CHANCE = 0.25
+PRIOR = (0.22, 0.3, 0.2, 0.13, 0.08, 0.03, 0.02, 0.02)
+"""Chance of 1, 2, 3... sources before anything is heard: most who have a recording separated hear two in it."""
+OWN_QUESTIONS = 4
+"""Whether there are more than 1, 2, 3, 4 is asked each in its own way; above that, in one way for all."""
+BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Of the diagram: edges of the chances that are looked at together."""
 
-Evidence = NDArray[np.float64]
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What one recording looks like.
+
+    Attributes:
+        evidence: (questions, items) for more than 1, 2, ... sources, to a little beyond their number.
+        number: of sources.
+        fold: group of speakers; no speaker is in two.
+    """
+
+    evidence: Floats
+    number: int
+    fold: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,25 +94,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="ONNX file, changed in place")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="files of the same model that learn the same")
     parser.add_argument("--data", type=Path, required=True, help="corpus whose validation speakers are used")
-    parser.add_argument("--mixtures", type=int, default=300, help="of each number of sources (default 300)")
+    parser.add_argument("--mixtures", type=int, default=240, help="of each number of sources (default 240)")
+    parser.add_argument("--diagram", type=Path, help="draw how far the chances can be believed into this picture")
     asked = parser.parse_args(argv)
     try:
         embedder = OnnxEmbedder(asked.model, "cpu")
         for file in asked.also:
             if OnnxEmbedder(file, "cpu").config != embedder.config:
                 raise TrainingError(f"{file} is not the same model as {asked.model}: publish both from one checkpoint.")
-        observed, counts, folds = observe(embedder, asked.data, asked.mixtures)
-        # Each group of speakers in turn says how well the others teach; the weights that are kept come from all.
-        right = np.zeros(len(counts), bool)
-        for fold in np.unique(folds):
-            trial = fit(observed[folds != fold], counts[folds != fold])
-            right[folds == fold] = [
-                np.argmax(counting.probabilities(e, trial)) + 1 == n
-                for e, n in zip(observed[folds == fold], counts[folds == fold], strict=True)
-            ]
-        each = ", ".join(f"{right[counts == n].mean():.0%} of {n}" for n in range(1, MOST + 1))
-        print(f"{len(counts)} mixtures; with other speakers held out, {right.mean():.1%} are counted right ({each})")
-        config = dataclasses.replace(embedder.config, count_weights=fit(observed, counts))
+        observed = observe(embedder, asked.data, asked.mixtures)
+        table = held_out(observed)
+        print("\n".join(report(table)))
+        if asked.diagram:
+            draw(table, asked.diagram)
+        config = dataclasses.replace(embedder.config, count_weights=fit(observed))
         for file in (asked.model, *asked.also):
             temporary = file.with_suffix(".onnx.partial")
             shutil.copyfile(file, temporary)
@@ -87,75 +119,202 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> tuple[Evidence, NDArray[np.int64], NDArray[np.int64]]:
-    """What mixtures of 1, 2 and 3 sources, in turn, look like.
+def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> list[Observed]:
+    """What recordings of 1, 2, 3... sources look like.
 
     Args:
-        mixtures: of each number of sources.
-
-    Returns:
-        (mixtures, items) evidence, (mixtures,) numbers of sources, and (mixtures,) group of speakers, from 0 on;
-        no speaker is in two groups.
+        mixtures: short recordings of each number of sources; there are a sixth as many conversations.
     """
     config = embedder.config
     found = [r for r in find_recordings(data) if r.split == SPLIT and r.is_speech]
     speakers = sorted({r.speaker for r in found})
-    folds = min(FOLDS, len(speakers) // MOST)
-    if folds < 2:
-        raise TrainingError(
-            f"The corpus {data} has {len(speakers)} speakers for '{SPLIT}'; expected {2 * MOST} or more, to learn "
-            f"counting up to {MOST} from some and to try it on others."
-        )
-    rng = np.random.default_rng(0)
-    generator = torch.Generator().manual_seed(0)
-    samplers = []
-    for fold in range(folds):
-        group = set(speakers[fold::folds])
-        corpus = load_corpus([r for r in found if r.speaker in group], config.sample_rate)
-        for count in range(MOST):
-            chances = tuple(float(n == count) for n in range(MOST))
-            samplers.append(MixtureSampler(corpus, MixtureConfig(chances, speed_range=SPEED_RANGE), generator))
-    rows = []
-    for index in tqdm(range(MOST * mixtures)):
-        sampler = samplers[index % len(samplers)]
-        samples = round(SECONDS[index // len(samplers) % len(SECONDS)] * config.sample_rate)
-        sources = sampler.sources(sampler.draw(1, samples), samples)
-        sources, noise = surround(sources, SURROUNDINGS, 1, config.sample_rate, generator)
-        mixture = (sources.sum(1) + noise)[0].numpy()
-        pieces = segments.heard_magnitude(ArrayRecording(mixture, config.sample_rate), config)
-        magnitude = np.concatenate(list(pieces))
-        embeddings = embedder.embed(features.log_magnitude(magnitude, config.floor_db)[None])[0]
-        sample = EmbeddingSample()
-        sample.add(OnHost(embeddings), features.clustering_weights(magnitude), rng)
-        rows.append(counting.evidence(sample, rng))
-    number = np.arange(MOST * mixtures)
-    return np.stack(rows), number % MOST + 1, number % len(samplers) // MOST
+    folds = FOLDS if len(speakers) >= 2 * FOLDS else 1
+    groups = [set(speakers[fold::folds]) for fold in range(folds)]
+    most = min(MAX_SOURCES, *map(len, groups))
+    if most < 2:
+        raise TrainingError(f"The corpus {data} has {len(speakers)} speaker(s) for '{SPLIT}'; expected 2 or more.")
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    every = load_corpus(found, config.sample_rate)
+    surroundings = find_surroundings(CONDITIONS, data, every, most, generator, rooms=60)
+    corpora = [load_corpus([r for r in found if r.speaker in group], config.sample_rate) for group in groups]
+    observed = []
+    with tqdm(total=folds * sum(_how_many(n, mixtures, folds) for n in range(1, most + 1))) as bar:
+        for fold, corpus in enumerate(corpora):
+            for number in range(1, most + 1):
+                count = _how_many(number, mixtures, folds)
+                for recording in _recordings(corpus, number, count, surroundings, generator):
+                    evidence = _evidence(embedder, recording, min(number + BEYOND, most - 1), rng)
+                    if evidence is not None:
+                        observed.append(Observed(evidence, number, fold))
+                    bar.update()
+    return observed
 
 
-def fit(observed: Evidence, counts: NDArray[np.int64]) -> counting.Weights:
-    """Multinomial logistic regression with a small quadratic penalty, on standardised evidence; then PRIOR.
+def _how_many(number: int, mixtures: int, folds: int) -> int:
+    """Recordings of a number of sources, in each fold."""
+    return max(2, (mixtures * (number <= MOST_AT_ONCE) + mixtures // 6) // folds)
 
-    Args:
-        observed: (mixtures, items) evidence.
-        counts: (mixtures,) 1 to MOST, as many of each.
+
+def _recordings(
+    corpus: Corpus, number: int, count: int, surroundings: Surroundings, generator: torch.Generator
+) -> Iterator[Samples]:
+    """(samples,) recordings of a number of voices, short ones first, then conversations."""
+    rate = corpus.sample_rate
+    chances = tuple(float(n == number) for n in range(1, number + 1))
+    pieces = TURNS
+    short = MixtureSampler(
+        corpus, MixtureConfig(chances, speed_range=SPEED_RANGE, quiet_chance=QUIET_CHANCE), generator
+    )
+    long = MixtureSampler(corpus, MixtureConfig(chances, speed_range=SPEED_RANGE, pieces=pieces), generator)
+    conversations = count if number > MOST_AT_ONCE else count // 7
+    for index in range(count - conversations):
+        samples = round(SHORT_S[index % len(SHORT_S)] * rate)
+        sources = short.sources(short.draw(1, samples), samples)
+        yield make_scene(sources, CONDITIONS, surroundings, 1, rate, generator).mixture[0].numpy()
+    alone = dataclasses.replace(CONDITIONS, talk_chance=0.0)
+    for _ in range(conversations):
+        samples = round(TURN_S * rate)
+        sources = long.sources(long.draw(pieces, samples), samples)
+        sources = sources * _turns(pieces, number, generator).unsqueeze(-1)
+        scene = make_scene(sources, alone, surroundings, pieces, rate, generator)
+        yield scene.mixture.flatten().numpy()
+
+
+def _turns(turns: int, people: int, generator: torch.Generator) -> torch.Tensor:
+    """(turns, people) 1 where somebody talks: everybody at least once, now and then two at the same time."""
+    talks = torch.zeros(turns, people)
+    order = torch.cat([torch.randperm(people, generator=generator) for _ in range(-(-turns // people))])[:turns]
+    talks[torch.arange(turns), order] = 1.0
+    second = torch.randint(people, (turns,), generator=generator)
+    both = torch.rand(turns, generator=generator) < 0.2
+    talks[both.nonzero().flatten(), second[both]] = 1.0
+    return talks
+
+
+def _evidence(embedder: OnnxEmbedder, recording: Samples, questions: int, rng: np.random.Generator) -> Floats | None:
+    """(questions, items); None of a recording in which nothing is heard."""
+    config = embedder.config
+    sample, foreground = EmbeddingSample(), background.Foreground()
+    heard = segments.heard_magnitude(ArrayRecording(recording, config.sample_rate), config)
+    for segment in segments.cut(heard, segments.SegmentLayout()):
+        embedded = OnHost(embedder.embed(features.log_magnitude(segment.magnitude, config.floor_db)[None])[0])
+        weights = features.clustering_weights(segment.magnitude)
+        behind = background.chance(embedded, config)
+        kept = weights if behind is None else weights * (1.0 - behind)
+        foreground.add(weights, kept)
+        sample.add(embedded, kept, rng)
+    if not len(sample):
+        return None
+    evidence = counting.Evidence(sample, foreground.share, rng)
+    return np.stack([evidence.more_than(number) for number in range(1, questions + 1)])
+
+
+def fit(observed: Sequence[Observed]) -> counting.Weights:
+    """A logistic regression for each question, with a small quadratic penalty, on standardised evidence."""
+    numbers = np.array([o.number for o in observed])
+    most = int(numbers.max())
+    # Each number counts as much as the prior says, however many recordings there are of it.
+    prior = np.array(PRIOR[:most]) / sum(PRIOR[:most])
+    mass = prior[numbers - 1] / np.bincount(numbers, minlength=most + 1)[numbers]
+    rows: list[tuple[float, ...]] = []
+    for question in range(1, most):
+        asked = [question] if question <= OWN_QUESTIONS else list(range(OWN_QUESTIONS + 1, most))
+        if question > OWN_QUESTIONS + 1:
+            rows.append(rows[-1])
+            continue
+        inputs, more, weight = [], [], []
+        for o, m in zip(observed, mass, strict=True):
+            for q in asked:
+                if o.number >= q and len(o.evidence) >= q:
+                    inputs.append(o.evidence[q - 1])
+                    more.append(o.number > q)
+                    weight.append(m)
+        rows.append(_regression(np.array(inputs), np.array(more, float), np.array(weight)))
+    return tuple(rows)
+
+
+def _regression(inputs: Floats, wanted: Floats, weight: Floats) -> tuple[float, ...]:
+    """Weights of a logistic regression, and at the end its constant."""
+    mean, deviation = inputs.mean(0), np.maximum(inputs.std(0), 1e-6)
+    columns = np.column_stack(((inputs - mean) / deviation, np.ones(len(inputs))))
+    weight = weight / weight.sum()
+
+    def loss(row: Floats) -> tuple[float, Floats]:
+        score = columns @ row
+        value = float(weight @ (np.logaddexp(0.0, score) - wanted * score)) + PENALTY * float(np.square(row[:-1]).sum())
+        slope = columns.T @ (weight * (1.0 / (1.0 + np.exp(-score)) - wanted))
+        slope[:-1] += 2 * PENALTY * row[:-1]
+        return value, slope
+
+    row = minimize(loss, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
+    scaled = row[:-1] / deviation
+    return (*map(float, scaled), float(row[-1] - scaled @ mean))
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """How well counting does on speakers that it was not taught with: (recordings,) each.
+
+    Attributes:
+        numbers: the true ones.
+        found: the likeliest.
+        chance: of that.
     """
-    mean, deviation = observed.mean(0), observed.std(0)
-    inputs = np.column_stack(((observed - mean) / deviation, np.ones(len(observed))))
-    wanted = np.eye(int(counts.max()))[counts - 1]
 
-    def loss(flat: Evidence) -> tuple[float, Evidence]:
-        table = flat.reshape(wanted.shape[1], -1)
-        scores = inputs @ table.T
-        scores -= scores.max(1, keepdims=True)
-        logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-        slope = (np.exp(logs) - wanted).T @ inputs / len(inputs) + 2 * PENALTY * table
-        return float(-(logs * wanted).sum() / len(inputs) + PENALTY * np.square(table).sum()), slope.ravel()
+    numbers: NDArray[np.int64]
+    found: NDArray[np.int64]
+    chance: Floats
 
-    start = np.zeros(wanted.shape[1] * inputs.shape[1])
-    table = minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(wanted.shape[1], -1)
-    scaled = table[:, :-1] / deviation
-    constant = table[:, -1] - scaled @ mean + np.log(PRIOR)
-    return tuple(tuple(map(float, row)) for row in np.column_stack((scaled, constant)))
+
+def held_out(observed: Sequence[Observed]) -> HeldOut:
+    """Each group of speakers in turn says how well the others teach; with one group only, it says it of itself."""
+    folds = sorted({o.fold for o in observed})
+    rows = []
+    for fold in folds:
+        weights = fit([o for o in observed if o.fold != fold or len(folds) == 1])
+        for o in observed:
+            if o.fold == fold:
+                chances = counting.chances_of(o.evidence, weights)
+                rows.append((o.number, int(chances.argmax()) + 1, float(chances.max())))
+    numbers, found, chance = zip(*rows, strict=True)
+    return HeldOut(np.array(numbers), np.array(found), np.array(chance))
+
+
+def report(table: HeldOut) -> list[str]:
+    """Lines that say how many are counted right, and how far the chances can be believed."""
+    right = table.found == table.numbers
+    lines = [f"{len(right)} recordings of speakers that were held out: {right.mean():.1%} are counted right"]
+    for number in np.unique(table.numbers):
+        those = table.numbers == number
+        off = (table.found[those] - number).mean()
+        lines.append(f"  {number}: {right[those].mean():.0%} right, {off:+.2f} on average")
+    for low, high in itertools.pairwise(BINS):
+        those = (table.chance > low) & (table.chance <= high)
+        if those.any():
+            lines.append(f"  chance {low:.1f} to {high:.1f}: {right[those].mean():.0%} right of {those.sum()}")
+    return lines
+
+
+def draw(table: HeldOut, path: Path) -> None:
+    """The diagram: what the chance says against how often it is right."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    right = table.found == table.numbers
+    points = []
+    for low, high in itertools.pairwise(BINS):
+        those = (table.chance > low) & (table.chance <= high)
+        if those.sum() >= 10:
+            points.append((table.chance[those].mean(), right[those].mean()))
+    figure, axes = pyplot.subplots(figsize=(4.5, 4.5))
+    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1)
+    axes.plot(*zip(*points, strict=True), "o-")
+    axes.set(xlabel="count_chance", ylabel="share of recordings counted right", xlim=(0.3, 1), ylim=(0.3, 1))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

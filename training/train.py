@@ -16,7 +16,6 @@ from pathlib import Path
 # takes ten times as long with the default. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -24,13 +23,13 @@ from unmingle.model.errors import UnmingleError
 from unmingle.model.network.export import export
 from unmingle.model.network.trunk import make_network
 from unmingle.training import arguments, checkpoint, machine
-from unmingle.training.augment.rooms import make_rooms
 from unmingle.training.augment.scene import Surroundings, make_scene
+from unmingle.training.augment.surroundings import find_surroundings
 from unmingle.training.checkpoint import BEST, LATEST, State
-from unmingle.training.corpus import Corpus, find_backgrounds, find_recordings, load_corpus
+from unmingle.training.corpus import find_recordings, load_corpus
 from unmingle.training.errors import TrainingError
 from unmingle.training.interruption import Interruption, heed_interruptions
-from unmingle.training.mixtures import MixtureConfig, MixtureSampler, join, make_batch, pick, samples_for
+from unmingle.training.mixtures import MixtureSampler, join, make_batch, pick, samples_for
 from unmingle.training.objectives import Objective, evaluate, parse_objective
 from unmingle.training.optimisation import GradientClipper, learning_rate, standardise
 from unmingle.training.run_log import RunLog
@@ -40,11 +39,6 @@ from unmingle.training.validation import Validation
 CONFIG, MODEL = "config.json", "model.onnx"
 CHECKPOINT_EVERY_S = 60.0
 STANDARDISE_ON = 64
-ROOM_PLACES = 6
-BLENDS = (0.6, 0.4)
-"""Chance that a recorded background is one recording, or two at once."""
-BABBLE = (0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25)
-"""Chance of each number of voices in babble."""
 VALIDATION_SHARE = 0.2
 """Of a run that ends by the clock, so that a slow machine trains rather than measures."""
 
@@ -110,7 +104,15 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
     )
     corpus = corpus.to(device)
     sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
-    surroundings = make_surroundings(config, corpus, sampler.generator)
+    surroundings = find_surroundings(
+        config.conditions,
+        Path(config.data),
+        corpus,
+        len(config.mixtures.num_sources),
+        sampler.generator,
+        config.rooms,
+        config.seed,
+    )
     with heed_interruptions() as interruption:
         state = begin(config, sampler, device)
         if resume:
@@ -140,23 +142,6 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
     network = make_network(config.network, config.dropout).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
     return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
-
-
-def make_surroundings(config: TrainConfig, corpus: Corpus, generator: torch.Generator) -> Surroundings:
-    """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device."""
-    conditions, rate, device = config.conditions, corpus.sample_rate, corpus.samples.device
-    rooms = noises = babble = None
-    if conditions.room_chance:
-        places = max(ROOM_PLACES, len(config.mixtures.num_sources))
-        rooms = make_rooms(config.rooms, places, rate, np.random.default_rng(config.seed)).to(device)
-    if conditions.noise_chance:
-        found = find_backgrounds(Path(config.data))
-        if found:
-            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1)
-            noises = MixtureSampler(load_corpus(found, rate).to(device), blends, generator)
-        if int(corpus.is_speech.sum()) >= len(BABBLE):
-            babble = MixtureSampler(corpus, MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1), generator)
-    return Surroundings(rooms, noises, babble)
 
 
 def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:

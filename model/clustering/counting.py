@@ -128,17 +128,27 @@ def _correlations(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def probabilities(evidence: Evidence, weights: Weights) -> NDArray[np.float64]:
-    """(counts,) chance of 1, 2, 3... sources."""
-    chances = np.zeros(counts_up_to(weights))
-    at_least = 1.0
-    for number, row in enumerate(weights, start=1):
-        score = float(np.dot(row[:-1], evidence.more_than(number)) + row[-1])
-        more = 1.0 / (1.0 + np.exp(-np.clip(score, -30.0, 30.0)))
-        chances[number - 1] = at_least * (1.0 - more)
-        at_least *= more
-        if at_least < _FEWER_THAN:
+    """(counts,) chance of 1, 2, 3... sources. Looks only at numbers of clusters that still are likely."""
+    rows: list[NDArray[np.float64]] = []
+    for number in range(1, len(weights) + 1):
+        rows.append(evidence.more_than(number))
+        chances = chances_of(np.stack(rows), weights)
+        if chances[number:].sum() < _FEWER_THAN:
             break
-    else:
-        number += 1
-    chances[number - 1] += at_least
+    return chances
+
+
+def chances_of(observed: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """(counts,) chance of 1, 2, 3... sources, from (questions, ITEMS) evidence for the first questions.
+
+    What speaks for more than the last question asks is not known, so all that is left goes to the number after it.
+    """
+    chances = np.zeros(len(weights) + 1)
+    at_least = 1.0
+    for number, (items, row) in enumerate(zip(observed, weights, strict=False)):
+        score = float(np.dot(row[:-1], items) + row[-1])
+        more = 1.0 / (1.0 + np.exp(-np.clip(score, -30.0, 30.0)))
+        chances[number] = at_least * (1.0 - more)
+        at_least *= more
+    chances[min(len(observed), len(weights))] += at_least
     return chances
