@@ -13,13 +13,13 @@ _TRANSITION_HZ = 40.0
 
 
 def kernel(sample_rate: int) -> NDArray[np.float32]:
-    """Impulse response of the high-pass, (2 n + 1,) taps around its centre: windowed sinc (Hamming), without a delay."""
+    """Impulse response of the high-pass, (2 n + 1,) taps around its centre: a windowed sinc (Hamming) without delay."""
     half = int(np.ceil(1.65 * sample_rate / _TRANSITION_HZ))
     time = np.arange(-half, half + 1) / sample_rate
     low = 2.0 * CUTOFF_HZ / sample_rate * np.sinc(2.0 * CUTOFF_HZ * time) * np.hamming(2 * half + 1)
     high = -low / low.sum()
     high[half] += 1.0
-    return high.astype(np.float32)
+    return np.asarray(high, np.float32)
 
 
 class HighPass:

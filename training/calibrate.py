@@ -31,10 +31,12 @@ from model.embedder import OnnxEmbedder
 from model.errors import UnmingleError
 from model.export import describe
 from model.recording import ArrayRecording
+from training.augment.conditions import Conditions
+from training.augment.rooms import make_rooms
+from training.augment.scene import Surroundings, make_scene
 from training.corpus import find_recordings, load_corpus
 from training.errors import TrainingError
 from training.mixtures import MixtureConfig, MixtureSampler
-from training.surroundings import Surroundings, surround
 
 SPLIT = "valid"
 SECONDS = (3.0, 5.0, 8.0)
@@ -42,8 +44,9 @@ PENALTY = 0.002
 SPEED_RANGE = 0.12
 """Voices are played up to this much faster or slower: there are few of them, and these count as more."""
 FOLDS = 4
-SURROUNDINGS = Surroundings(room_chance=1 / 3, noise_chance=1 / 4)
+CONDITIONS = Conditions(room_chance=1 / 3, noise_chance=1 / 4, loud_noise_db=5.0, soft_noise_db=35.0)
 """An echo is not somebody else, nor is noise."""
+ROOMS = 40
 MOST = 3
 """Sources in a mixture."""
 PRIOR = (0.25, 0.5, 0.25)
@@ -116,13 +119,13 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> tuple[Evidence
         for count in range(MOST):
             chances = tuple(float(n == count) for n in range(MOST))
             samplers.append(MixtureSampler(corpus, MixtureConfig(chances, speed_range=SPEED_RANGE), generator))
+    surroundings = Surroundings(make_rooms(ROOMS, MOST, config.sample_rate, rng))
     rows = []
     for index in tqdm(range(MOST * mixtures)):
         sampler = samplers[index % len(samplers)]
         samples = round(SECONDS[index // len(samplers) % len(SECONDS)] * config.sample_rate)
         sources = sampler.sources(sampler.draw(1, samples), samples)
-        sources, noise = surround(sources, SURROUNDINGS, 1, config.sample_rate, generator)
-        mixture = (sources.sum(1) + noise)[0].numpy()
+        mixture = make_scene(sources, CONDITIONS, surroundings, 1, config.sample_rate, generator).mixture[0].numpy()
         pieces = segments.heard_magnitude(ArrayRecording(mixture, config.sample_rate), config)
         magnitude = np.concatenate(list(pieces))
         embeddings = embedder.embed(features.log_magnitude(magnitude, config.floor_db)[None])[0]

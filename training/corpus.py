@@ -93,7 +93,7 @@ def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
 
 
 def find_backgrounds(root: Path) -> list[Recording]:
-    """List the noises and pieces of music of a corpus: the rows of its background.csv, none where there is no such file.
+    """List the noises and the music of a corpus: the rows of its background.csv; none where there is no such file.
 
     Each recording counts as a speaker of its own, so that blends are of different ones.
     """

@@ -147,18 +147,20 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
 
 def make_surroundings(config: TrainConfig, corpus: Corpus, generator: torch.Generator) -> Surroundings:
     """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device."""
-    conditions, rate, device = config.conditions, corpus.sample_rate, corpus.samples.device
+    conditions, pieces = config.conditions, config.mixtures.pieces
+    rate, device = corpus.sample_rate, corpus.samples.device
     rooms = noises = babble = None
     if conditions.room_chance:
         places = max(ROOM_PLACES, len(config.mixtures.num_sources))
         rooms = make_rooms(config.rooms, places, rate, np.random.default_rng(config.seed)).to(device)
     if conditions.noise_chance:
-        found = find_backgrounds(Path(config.data))
+        found = [r for r in find_backgrounds(Path(config.data)) if r.split == "train"]
         if found:
-            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1)
+            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1, pieces=pieces)
             noises = MixtureSampler(load_corpus(found, rate).to(device), blends, generator)
         if int(corpus.is_speech.sum()) >= len(BABBLE):
-            babble = MixtureSampler(corpus, MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1), generator)
+            crowds = MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1, pieces=pieces)
+            babble = MixtureSampler(corpus, crowds, generator)
     return Surroundings(rooms, noises, babble)
 
 
