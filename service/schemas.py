@@ -54,7 +54,7 @@ class SeparateParameters(ResultParameters):
         description="What becomes of noise, music under speech and hum: a stem of their own (stem), left in the stems "
         "(share), or left out (drop). By default stem with a model that was taught what background is, else share.",
     )
-    residual: bool = Field(False, deprecated=True, description="The former name of background=stem.")
+    residual: bool = Field(default=False, deprecated=True, description="The former name of background=stem.")
     mono: bool = Field(False, description="Mix all channels down to one first.")
     model: str | None = Field(
         None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."

@@ -176,7 +176,7 @@ def _recordings(
         samples = round(TURN_S * rate)
         sources = long.sources(long.draw(pieces, samples), samples)
         sources = sources * _turns(pieces, number, generator).unsqueeze(-1)
-        scene = make_scene(sources, alone, surroundings, pieces, rate, generator)
+        scene = make_scene(sources, alone, surroundings.in_pieces(pieces), pieces, rate, generator)
         yield scene.mixture.flatten().numpy()
 
 

@@ -19,6 +19,7 @@ from unmingle.training.errors import TrainingError
 Weighting = Literal["magnitude", "equal"]
 
 QUIET_DB = 15.0
+"""How far apart sources are at most where some are much farther away than others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,9 @@ class MixtureConfig:
             or not 0 <= self.speed_range < 0.5
         ):
             raise TrainingError(
-                "Expected level_range_db of 0 or more, sound_chance from 0 to 1 and speed_range from 0 to below 0.5; "
-                f"got {self.level_range_db}, {self.sound_chance} and {self.speed_range}."
+                "Expected level_range_db of 0 or more, sound_chance and quiet_chance from 0 to 1, and speed_range from "
+                f"0 to below 0.5; got {self.level_range_db}, {self.sound_chance}, {self.quiet_chance} and "
+                f"{self.speed_range}."
             )
 
 
@@ -248,8 +250,11 @@ def band_sums(x: Tensor, config: ModelConfig) -> Tensor:
 def limits(magnitude: Tensor) -> Tensor:
     """model.features.limits in torch: (batch, frame, band) -> (batch, frame, 1)."""
     energy = magnitude.square().sum(-1, keepdim=True)
-    frames = energy.shape[-2]
-    most = energy.kthvalue(features.loud_rank(frames) + 1, dim=-2, keepdim=True).values
+    frames, ordered = energy.shape[-2], energy.sort(-2).values
+    loud = ordered[..., features.loud_frame(frames), None, :]
+    heard = energy > loud * 10.0 ** (features.HEARD_DB / 10.0)
+    rank = frames - 1 - heard.sum(-2, keepdim=True) * features.LOUD_PERCENT // 100
+    most = ordered.gather(-2, rank)
     return (most / energy.clamp_min(1e-20)).clamp_max(1.0).sqrt()
 
 

@@ -112,6 +112,7 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
         sampler.generator,
         config.rooms,
         config.seed,
+        config.mixtures.pieces,
     )
     with heed_interruptions() as interruption:
         state = begin(config, sampler, device)

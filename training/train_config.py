@@ -38,7 +38,8 @@ class TrainConfig:
 
     data: str = _option(str(EXAMPLES), "corpus: a folder per speaker, or a folder with a metadata.csv")
     objective: str = _option(
-        "affinity", "affinity, whitened_kmeans or attractor, or a sum such as whitened_kmeans+2*attractor"
+        "affinity",
+        "affinity, whitened_kmeans, attractor, kmeans_mask or background, or a sum such as whitened_kmeans+2*attractor",
     )
     weighting: Weighting = _option("magnitude", "what a band weighs in the objective")
     init: str = _option("", "start from another run (the next stage), or from the mean of several, with commas between")
@@ -77,6 +78,8 @@ class TrainConfig:
             problems.append("clip_percentile must be 0 to 100, dropout 0 to below 1")
         if not 0 < self.loss_share <= 1 or self.rooms < 1:
             problems.append("loss_share must be above 0 and at most 1, rooms at least 1")
+        if "background" in self.objective and not self.network.background_sharpness:
+            problems.append("the objective 'background' needs a background_sharpness above 0, for example 5")
         if self.validation_mixtures < 1:
             problems.append("validation_mixtures must be at least 1")
         if problems:
@@ -104,6 +107,7 @@ class TrainConfig:
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
             network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
+            fields.setdefault("loss_share", 1.0)  # runs from before there was a choice took all bands
             # Runs from before there were any, or by their earlier name.
             conditions = Conditions(**fields.pop("conditions", fields.pop("surroundings", {})))
             return cls(**fields, mixtures=MixtureConfig(**mixtures), conditions=conditions, network=network)

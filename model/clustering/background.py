@@ -27,7 +27,8 @@ def chance(embedded: Embedded, config: ModelConfig) -> Weights | None:
     axis = np.zeros((2, config.embedding_dim), np.float32)
     # A softmax of two opposite directions is the sigmoid, wherever the embeddings are.
     axis[0, 0], axis[1, 0] = 1.0, -1.0
-    return embedded.soft_masks(axis, config.background_sharpness / 2.0)[0]
+    behind: Weights = embedded.soft_masks(axis, config.background_sharpness / 2.0)[0]
+    return behind
 
 
 class Foreground:

@@ -29,17 +29,23 @@ def band_magnitude(power: NDArray[np.float32], config: ModelConfig) -> Magnitude
     return np.sqrt(bands, out=bands)
 
 
-LOUD_SHARE = 0.03
+LOUD_PERCENT = 3
 """The loudest frames that a level must not depend on: a bang, a click, a cough into the microphone."""
+HEARD_DB = -40.0
+"""Frames this far below loud ones are silence, which says nothing about how loud the others should be."""
+BANG_FRAMES = 12
+"""A tenth of a second: what is as loud for longer is no bang."""
 
 
-def loud_rank(frames: int) -> int:
-    """Rank, from 0 on and from soft to loud, of the frame that louder ones are limited to."""
-    return frames - 1 - int(LOUD_SHARE * frames)
+def loud_frame(frames: int) -> int:
+    """Rank, from soft to loud, of a frame that is loud and no bang."""
+    return frames - 1 - min(BANG_FRAMES, frames // 8)
 
 
 def limits(magnitude: Magnitude) -> Magnitude:
     """Gain of each frame, 1 but for the loudest hundredths, which are limited to the loudest of the others.
+
+    They are hundredths of the frames in which something is heard: a word in a long silence is no bang.
 
     Args:
         magnitude: (..., frames, bands), not negative.
@@ -51,8 +57,11 @@ def limits(magnitude: Magnitude) -> Magnitude:
     frames = energy.shape[-2]
     if not frames:
         return np.asarray(energy, np.float32)
-    rank = loud_rank(frames)
-    most = np.partition(energy, rank, axis=-2)[..., rank : rank + 1, :]
+    ordered = np.sort(energy, axis=-2)
+    loud = ordered[..., loud_frame(frames), None, :]
+    heard = energy > loud * 10.0 ** (HEARD_DB / 10.0)
+    rank = frames - 1 - heard.sum(-2, keepdims=True) * LOUD_PERCENT // 100
+    most = np.take_along_axis(ordered, rank, -2)
     gain = np.divide(most, energy, out=np.ones_like(energy), where=energy > most)
     return np.asarray(np.sqrt(gain), np.float32)
 

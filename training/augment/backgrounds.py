@@ -11,15 +11,22 @@ STEEPEST = 1.2
 """Of a coloured noise: its amplitude falls with frequency to the power of 0 (white) to this (browner than pink)."""
 MAINS_HZ = (50.0, 60.0)
 HUM_HARMONICS = 40
+FLAT_BELOW_HZ = 80.0
+VOICE_RMS = 0.05
+"""Of a voice in a mixture, as training.mixtures draws them."""
 SLOW_S = 0.5
 """Shortest time in which a coloured noise changes its level."""
 
 
-def coloured_noise(steepness: Tensor, samples: int, rng: torch.Generator) -> Tensor:
-    """(batch,) steepness -> (batch, samples) of RMS 1: amplitude falls with frequency to that power, from 80 Hz on."""
+def coloured_noise(steepness: Tensor, samples: int, sample_rate: int, rng: torch.Generator) -> Tensor:
+    """(batch,) steepness -> (batch, samples) of RMS 1: amplitude falls with frequency to that power, from 80 Hz on.
+
+    0 is white noise, 0.5 is pink.
+    """
     white = torch.randn((len(steepness), samples), device=rng.device, generator=rng)
     spectrum = torch.fft.rfft(white)
-    frequency = torch.arange(spectrum.shape[-1], device=rng.device).clamp_min(samples // 200)
+    lowest = max(1.0, FLAT_BELOW_HZ * samples / sample_rate)
+    frequency = torch.arange(spectrum.shape[-1], device=rng.device).clamp_min(lowest)
     return at_rms_1(torch.fft.irfft(spectrum * frequency ** -steepness.unsqueeze(-1), samples))
 
 
@@ -55,8 +62,8 @@ def at_rms_1(signals: Tensor) -> Tensor:
 def at_snr(background: Tensor, voices: Tensor, snr_db: Tensor) -> Tensor:
     """The background, `snr_db` below the voices in energy: (batch, samples), (batch, samples), (batch,).
 
-    Where the voices are silent there is nothing to be below of, and the background stays as it is.
+    Where the voices are silent there is nothing to be below, and the background gets the usual level of a voice.
     """
     loudness = voices.square().mean(-1, keepdim=True).sqrt()
     gain = loudness * torch.pow(10.0, -snr_db / 20.0).unsqueeze(-1)
-    return at_rms_1(background) * torch.where(loudness > 0, gain, torch.full_like(gain, 0.05))
+    return at_rms_1(background) * torch.where(loudness > 0, gain, torch.full_like(gain, VOICE_RMS))

@@ -14,6 +14,8 @@ from torch import Tensor
 STOP_DB = -50.0
 """Of a band limit: what is left outside the band."""
 MU, A = 255.0, 87.6
+LINE_HZ = 8_000
+"""Sample rate of a telephone line (ITU-T G.711)."""
 
 
 def band_limit(low_hz: Tensor, high_hz: Tensor, width: float, bins: int, sample_rate: int) -> Tensor:
@@ -52,6 +54,31 @@ def filtered(signals: Tensor, gains: Tensor) -> Tensor:
     """(batch, ..., samples) through (batch, bins) gains, where bins is samples // 2 + 1; phases stay."""
     shape = (len(signals), *(1,) * (signals.dim() - 2), -1)
     return torch.fft.irfft(torch.fft.rfft(signals) * gains.view(shape), signals.shape[-1])
+
+
+def resampled(signals: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """(..., samples) at another sample rate, in step; nothing is left above half the lower of the two rates."""
+    if wanted == sample_rate:
+        return signals
+    samples = signals.shape[-1]
+    most = math.gcd(sample_rate, wanted)
+    parts = -(-samples // (sample_rate // most))
+    old, new = parts * (sample_rate // most), parts * (wanted // most)
+    spectrum = torch.fft.rfft(signals, old)[..., : (min(old, new) + 1) // 2]
+    spectrum = torch.nn.functional.pad(spectrum, (0, new // 2 + 1 - spectrum.shape[-1]))
+    return torch.fft.irfft(spectrum, new)[..., : -(-samples * wanted // sample_rate)] * (new / old)
+
+
+def line_coded(mixture: Tensor, by_mu_law: Tensor, peak: Tensor, sample_rate: int) -> Tensor:
+    """(batch, samples) through a digital telephone line: 8 bits at 8 kHz.
+
+    Args:
+        by_mu_law: (batch,) bool; A-law otherwise.
+        peak: (batch,) of full scale.
+    """
+    line = resampled(mixture, sample_rate, LINE_HZ)
+    line = torch.where(by_mu_law.unsqueeze(-1), mu_law(line, peak), a_law(line, peak))
+    return resampled(line, LINE_HZ, sample_rate)[..., : mixture.shape[-1]]
 
 
 def gain_control(mixture: Tensor, strength: Tensor, sample_rate: int) -> Tensor:

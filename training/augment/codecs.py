@@ -1,4 +1,4 @@
-"""Real codecs at low rates, by PyAV. They run on the CPU, one mixture at a time (a few milliseconds each)."""
+"""Real codecs at low rates, by PyAV. They run on the CPU, one mixture at a time (15 ms for a second of it)."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unmingle.model.signal import high_pass
@@ -51,6 +52,10 @@ class Surroundings:
     noises: MixtureSampler | None = None
     babble: MixtureSampler | None = None
 
+    def in_pieces(self, pieces: int) -> Surroundings:
+        """The same for mixtures of so many pieces."""
+        return Surroundings(self.rooms, _in_pieces(self.noises, pieces), _in_pieces(self.babble, pieces))
+
 
 def make_scene(
     sources: Tensor,
@@ -82,10 +87,17 @@ def make_scene(
         made = _backgrounds(surroundings, draw, sources.shape[-1], sample_rate, rng)
         background[noisy] = backgrounds.at_snr(made, sources.sum(1), snr_db)[noisy]
     parts = torch.cat((sources, background.unsqueeze(1)), 1)
-    parts = _linear(parts, conditions, draw, sample_rate, rng)
-    mixture = _distorted(parts.sum(1), conditions, draw, sample_rate)
-    everything = _high_passed(torch.cat((parts, mixture.unsqueeze(1)), 1), sample_rate)
+    telephone = draw.happens(conditions.telephone_chance)
+    parts = _linear(parts, telephone, conditions, draw, sample_rate, rng)
+    mixture = _distorted(parts.sum(1), telephone, conditions, draw, sample_rate)
+    everything = high_passed(torch.cat((parts, mixture.unsqueeze(1)), 1), sample_rate)
     return Scene(everything[:, :-2], everything[:, -2], everything[:, -1])
+
+
+def _in_pieces(sampler: MixtureSampler | None, pieces: int) -> MixtureSampler | None:
+    if sampler is None:
+        return None
+    return MixtureSampler(sampler.corpus, dataclasses.replace(sampler.config, pieces=pieces), sampler.generator)
 
 
 class _Draw:
@@ -130,10 +142,11 @@ def _backgrounds(
             continue
         if kind == "coloured":
             steepness = draw.uniform(0.0, backgrounds.STEEPEST)[where]
-            noise = backgrounds.coloured_noise(steepness, samples, rng)
+            noise = backgrounds.coloured_noise(steepness, samples, sample_rate, rng)
             made[where] = noise * backgrounds.slow_changes(count, samples, sample_rate, rng)
         elif kind == "hum":
-            made[where] = backgrounds.hum(count, samples, sample_rate, rng)
+            hums = backgrounds.hum(count // draw.pieces, samples, sample_rate, rng)
+            made[where] = hums.repeat_interleave(draw.pieces, 0)
         else:
             sampler = surroundings.noises if kind == "recorded" else surroundings.babble
             assert sampler is not None
@@ -147,11 +160,13 @@ def _backgrounds(
     return made
 
 
-def _linear(parts: Tensor, conditions: Conditions, draw: _Draw, sample_rate: int, rng: torch.Generator) -> Tensor:
+def _linear(
+    parts: Tensor, telephone: Tensor, conditions: Conditions, draw: _Draw, sample_rate: int, rng: torch.Generator
+) -> Tensor:
     """(batch, source, samples) through what is linear: the same filter and the same gain for all of a mixture."""
     batch, samples = len(parts), parts.shape[-1]
     bins = samples // 2 + 1
-    telephone, band = draw.happens(conditions.telephone_chance), draw.happens(conditions.band_chance)
+    band = draw.happens(conditions.band_chance)
     equalised, controlled = draw.happens(conditions.equaliser_chance), draw.happens(conditions.gain_control_chance)
     phone_edges = draw.uniform(200.0, 400.0), draw.uniform(3000.0, 3800.0)
     mild_edges = draw.uniform(40.0, 160.0), draw.uniform(3400.0, 7600.0)
@@ -175,33 +190,34 @@ def _linear(parts: Tensor, conditions: Conditions, draw: _Draw, sample_rate: int
     return parts
 
 
-def _distorted(mixture: Tensor, conditions: Conditions, draw: _Draw, sample_rate: int) -> Tensor:
+def _distorted(mixture: Tensor, telephone: Tensor, conditions: Conditions, draw: _Draw, sample_rate: int) -> Tensor:
     """(batch, samples) through what is not linear."""
     # A line that limits the band also codes, half of the time.
-    coded = draw.happens(0.5 * conditions.telephone_chance)
+    coded = telephone & draw.happens(0.5)
     law = draw.happens(0.5)
     peak, share = draw.uniform(0.1, 0.9), draw.uniform(0.3, 0.8)
     clipping, codec = draw.happens(conditions.clipping_chance), draw.happens(conditions.codec_chance)
     if clipping.any():
         mixture = torch.where(clipping.unsqueeze(-1), channels.clipped(mixture, share), mixture)
     if coded.any():
-        by_law = torch.where(law.unsqueeze(-1), channels.mu_law(mixture, peak), channels.a_law(mixture, peak))
-        mixture = torch.where(coded.unsqueeze(-1), by_law, mixture)
+        mixture = torch.where(coded.unsqueeze(-1), channels.line_coded(mixture, law, peak, sample_rate), mixture)
     if codec.any():
         from unmingle.training.augment.codecs import CODECS  # PyAV is loaded by those who use it
         from unmingle.training.augment.codecs import coded as through
 
         mixture = mixture.clone()
-        which = torch.randint(len(CODECS), (len(mixture),), generator=draw.generator)
+        which = draw.uniform(0.0, len(CODECS)).long().tolist()
         for index in codec.nonzero().flatten().tolist():
             heard = through(mixture[index].cpu().numpy(), CODECS[which[index]], sample_rate)
             mixture[index] = torch.from_numpy(heard).to(mixture.device)
     return mixture
 
 
-def _high_passed(signals: Tensor, sample_rate: int) -> Tensor:
-    """As the separator listens: model.high_pass, over the whole excerpt at once."""
+def high_passed(signals: Tensor, sample_rate: int) -> Tensor:
+    """(..., samples) as the separator listens to them: model.high_pass, over the whole excerpt at once."""
     samples = signals.shape[-1]
     taps = torch.from_numpy(high_pass.kernel(sample_rate)).to(signals.device)
-    gains = torch.fft.rfft(taps, max(samples, len(taps))).abs()
-    return torch.fft.irfft(torch.fft.rfft(signals, max(samples, len(taps))) * gains)[..., :samples]
+    size = next_fast_len(samples + len(taps) - 1, real=True)
+    heard = torch.fft.irfft(torch.fft.rfft(signals, size) * torch.fft.rfft(taps, size), size)
+    half = len(taps) // 2
+    return heard[..., half : half + samples]

@@ -28,6 +28,7 @@ def find_surroundings(
     generator: torch.Generator,
     rooms: int,
     seed: int = 0,
+    pieces: int = 1,
 ) -> Surroundings:
     """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device.
 
@@ -38,6 +39,7 @@ def find_surroundings(
         generator: draws noises and babble.
         rooms: how many to make.
         seed: decides the rooms.
+        pieces: of a mixture; they share noises and babble.
     """
     rate, device = corpus.sample_rate, corpus.samples.device
     bank = noises = babble = None
@@ -45,10 +47,11 @@ def find_surroundings(
         places = max(ROOM_PLACES, most_sources)
         bank = make_rooms(rooms, places, rate, np.random.default_rng(seed)).to(device)
     if conditions.noise_chance:
-        found = find_backgrounds(data)
+        found = [r for r in find_backgrounds(data) if r.split == "train"]
         if found:
-            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1)
+            blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1, pieces=pieces)
             noises = MixtureSampler(load_corpus(found, rate).to(device), blends, generator)
         if int(corpus.is_speech.sum()) >= len(BABBLE):
-            babble = MixtureSampler(corpus, MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1), generator)
+            crowds = MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1, pieces=pieces)
+            babble = MixtureSampler(corpus, crowds, generator)
     return Surroundings(bank, noises, babble)

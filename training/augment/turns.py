@@ -18,25 +18,27 @@ def take_turns(sources: Tensor, where: Tensor, sample_rate: int, generator: torc
     Stretches are independent of each other, so overlap goes from none to complete.
 
     Args:
-        sources: (batch, source, samples).
-        where: (batch,) bool, on the CPU: the pieces in which voices take turns.
+        sources: (batch, source, samples); absent ones are zero.
+        where: (batch,) bool: the pieces in which voices take turns.
         generator: on the CPU.
     """
     batch, voices, samples = sources.shape
     length = SHORTEST + (1.0 - SHORTEST) * torch.rand(batch, voices, generator=generator)
     start = (1.0 - length) * torch.rand(batch, voices, generator=generator)
-    silent = torch.rand(batch, voices, generator=generator) < SILENT_CHANCE
-    # Sources that are absent have the highest indices: the first one is always there.
-    silent[:, 0] &= ~silent.all(1)
+    drawn_silent = torch.rand(batch, voices, generator=generator) < SILENT_CHANCE
     if not where.any():
         return sources
     device = sources.device
+    where = where.to(device)
+    silent = drawn_silent.to(device)[where]
+    present = sources[where].any(-1)
+    nobody = (silent | ~present).all(1, keepdim=True)
+    silent = silent & ~(nobody & (present.cumsum(1) == 1))  # then the first who is there talks
     time = torch.arange(samples, device=device)
-    begin = (start * samples)[where].to(device).unsqueeze(-1)
-    end = begin + (length * samples)[where].to(device).unsqueeze(-1)
+    begin = (start * samples).to(device)[where].unsqueeze(-1)
+    end = begin + (length * samples).to(device)[where].unsqueeze(-1)
     ramp = RAMP_S * sample_rate
     gate = ((time - begin).minimum(end - time) / ramp).clamp(0.0, 1.0)
-    gate = gate * ~silent[where].to(device).unsqueeze(-1)
     gated = sources.clone()
-    gated[where.to(device)] *= gate
+    gated[where] *= gate * ~silent.unsqueeze(-1)
     return gated
