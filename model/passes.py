@@ -245,7 +245,6 @@ class Masking:
                 soft = embedded.soft_masks(own, self._config.mask_sharpness)
                 clarity.push(soft, heard)
                 shares = soft if self._mask_kind == "soft" else embedded.hard_masks(own)
-                shares[..., : self._inaudible] = shares[..., self._inaudible, None]
                 if self._apart:
                     shares = masks.with_background(shares, self._behind(soft, behind))
             del embedded

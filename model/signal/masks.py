@@ -89,7 +89,7 @@ def with_background(masks: Masks, background: Masks) -> Masks:
 def inaudible_bands(config: ModelConfig) -> int:
     """How many bands, from 0 Hz on, are too low for the network to hear anything in (unmingle.model.signal.high_pass).
 
-    What lies there goes with the band above, or with the background.
+    What lies there is background, where there is one.
     """
     return int(0.6 * high_pass.CUTOFF_HZ * config.window / config.sample_rate) + 1
 

@@ -11,7 +11,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmingle import Separator
+from unmingle import SeparationOptions, Separator
 from unmingle.model import metrics
 from unmingle.model.config import ModelConfig
 from unmingle.model.errors import AudioError, ParameterError, UnmingleError
@@ -52,7 +52,9 @@ def test_oracle_embeddings_reach_the_ideal_binary_mask(example, oracle, name):
     assert ideal.mean() > 9.0
     separator = Separator(oracle(case.sources, EVERY_BIN))
     for mask_kind, allowed_db in (("hard", 0.01), ("soft", 0.5)):
-        result = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind=mask_kind))
+        result = separator.separate(
+            case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind=mask_kind)
+        )
         np.testing.assert_allclose(improvement(result.stems, case), ideal, atol=allowed_db)
 
 
@@ -61,7 +63,9 @@ def test_grouped_bands_lose_little(example, oracle, name):
     case = example(name)
     ideal = improvement(ideal_binary_mask(case), case)
     separator = Separator(oracle(case.sources, ModelConfig()))
-    stems = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind="hard")).stems
+    stems = separator.separate(
+        case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind="hard")
+    ).stems
     assert improvement(stems, case).mean() > ideal.mean() - 0.7
 
 
@@ -160,7 +164,7 @@ def test_every_stem_is_what_its_masks_give(separator, example, rate, background,
 
 @pytest.mark.parametrize("mask_kind", ["soft", "hard"])
 @pytest.mark.parametrize("channels", [None, 2])
-def test_stems_and_residual_add_up_to_the_mixture(separator, example, mask_kind, channels):
+def test_stems_and_background_add_up_to_the_mixture(separator, example, mask_kind, channels):
     mixture = example("two_speakers").mixture
     if channels:
         mixture = np.stack([mixture] * channels)

@@ -137,18 +137,18 @@ def test_beyond_the_networks_band_the_mean_of_its_top_holds():
 
 
 @pytest.mark.parametrize("num_sources", [1, 2, 5])
-def test_with_a_residual_they_still_sum_to_one(num_sources):
+def test_with_a_background_they_still_sum_to_one(num_sources):
     soft = masks.soft_masks(unit_vectors(11, 7, 4), unit_vectors(num_sources, 4), 5.0)
     claimed = masks.claim(soft)
     assert claimed.shape == (11, 7)
     assert ((claimed >= 0) & (claimed <= 1)).all()
-    shared = masks.with_residual(soft, claimed)
+    shared = masks.with_background(soft, 1.0 - claimed)
     assert shared.shape == (num_sources + 1, 11, 7)
     assert (shared >= 0).all()
     np.testing.assert_allclose(shared.sum(0), 1.0, rtol=1e-6)
 
 
-def test_the_residual_takes_what_nobody_claims():
+def test_nobody_claims_what_is_undecided():
     undecided, decided = np.full((2, 1, 1), 0.5, np.float32), np.array([[[1.0]], [[0.0]]], np.float32)
     assert masks.claim(undecided) == 0.0
     assert masks.claim(decided) == 1.0
