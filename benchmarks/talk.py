@@ -1,11 +1,11 @@
 """Who speaks when? `python -m benchmarks.talk [FOLDER ...] [--corpus DIR] [--conversations N] [--json FILE]`
 
-Diarisation error rate and its parts: missed speech, false alarms and confused speakers, in per cent of the speech. There
-is no collar, and overlapping speech counts. A person is a stem, and speaks when the separator says that the stem is
-heard; once with the number of people found by the model, once with the true number given.
+Diarisation error rate and its parts (missed speech, false alarms, confused speakers) in per cent of the speech, without
+a collar and with overlapping speech. A person is a stem, and speaks when the separator says that the stem is heard.
+Once the model finds the number of people, once it is given.
 
-Every FOLDER holds real recordings, each beside an .rttm file of the same name (meeting.flac, meeting.rttm). Without any,
-conversations are simulated from the speakers of a corpus: 2 to 8 people, 30 to 120 s, with up to 30 % of overlap, in
+Every FOLDER holds real recordings, each beside an .rttm file of the same name (meeting.flac, meeting.rttm). Without
+FOLDER, conversations are simulated from the speakers of a corpus: 2 to 8 people, 30 to 120 s, up to 30 % of overlap, in
 rooms and in noise. --write keeps them as WAV and RTTM to listen to. Needs the `benchmarks` extra.
 """
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.diarisation import Errors, errors, found_turns
-from benchmarks.measuring import ROOT, Row, report
+from benchmarks.measuring import ROOT, Row, positive, report
 from unmingle.model.errors import UnmingleError
 from unmingle.model.recording import ArrayRecording
 from unmingle.model.separator import MAX_SOURCES, NumSources, Separator
@@ -105,8 +105,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="real recordings with .rttm files")
     parser.add_argument("--model", type=Path, help="an ONNX file (default: the bundled one)")
-    parser.add_argument("--conversations", type=int, metavar="N", help="simulate so many (default: 14, or 0 with FOLDER)")
-    parser.add_argument("--corpus", type=Path, default=ROOT / "examples" / "training", help="whose voices to simulate with")
+    parser.add_argument(
+        "--conversations", type=positive, metavar="N", help="simulate so many (default: 14, or none with FOLDER)"
+    )
+    parser.add_argument(
+        "--corpus", type=Path, default=ROOT / "examples" / "training", help="whose voices to simulate with"
+    )
     parser.add_argument("--split", default="valid", help="of the corpus (default: valid; to report, test)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     parser.add_argument("--write", type=Path, metavar="DIR", help="keep simulated conversations as WAV and RTTM")
@@ -117,7 +121,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _talks(asked: argparse.Namespace, separator: Separator) -> Iterator[Talk]:
     for folder in asked.folders:
         yield from recordings(folder)
-    count = asked.conversations if asked.conversations is not None else 0 if asked.folders else 14
+    count = asked.conversations or (0 if asked.folders else 14)
     if not count:
         return
     if asked.write:
@@ -126,9 +130,7 @@ def _talks(asked: argparse.Namespace, separator: Separator) -> Iterator[Talk]:
     for conversation in converse(material, count, asked.seed):
         if asked.write:
             conversation.write(asked.write)
-        yield Talk(
-            SIMULATED, conversation.name, conversation.mixture, conversation.sample_rate, conversation.turns
-        )
+        yield Talk(SIMULATED, conversation.name, conversation.mixture, conversation.sample_rate, conversation.turns)
 
 
 def recordings(folder: Path) -> Iterator[Talk]:
@@ -171,7 +173,9 @@ def _tables(found: Sequence[tuple[str, Scored]]) -> dict[str, list[Row]]:
     tables: dict[str, list[Row]] = {}
     for way in (COUNTED, GIVEN):
         scored = [item for found_way, item in found if found_way == way]
-        groups = {group: [item for item in scored if item.group == group] for group in dict.fromkeys(s.group for s in scored)}
+        groups = {
+            group: [item for item in scored if item.group == group] for group in dict.fromkeys(s.group for s in scored)
+        }
         rows = [_row(f"{item.group}/{item.name}", item.people, item.found, [item]) for item in scored]
         for group, items in groups.items():
             right = sum(item.people == item.found for item in items)

@@ -155,7 +155,7 @@ def _background(
     kinds = ("recorded", "recorded", "coloured", "hum") if recorded else ("coloured", "hum")
     kind = kinds[rng.integers(len(kinds))]
     if kind == "recorded":
-        chosen = load_corpus([recorded[rng.integers(len(recorded))]], sample_rate)
+        chosen = load_corpus([recorded[int(rng.integers(len(recorded)))]], sample_rate)
         return torch.from_numpy(_continued(_samples(chosen, 0), samples, sample_rate))[None]
     steepness = torch.tensor([rng.uniform(0.0, backgrounds.STEEPEST)])
     noise = backgrounds.coloured_noise(steepness, samples, generator)

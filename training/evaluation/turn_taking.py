@@ -41,7 +41,9 @@ def take_turns(
     """
     mute = [voice.name for voice in voices if not voice.has_speech]
     if mute:
-        raise EvaluationError(f"There is no speech in the recordings of {', '.join(mute)}: take them out of the corpus.")
+        raise EvaluationError(
+            f"There is no speech in the recordings of {', '.join(mute)}: take them out of the corpus."
+        )
     floor = _Floor(len(voices), round(seconds * sample_rate), sample_rate)
     talkative = rng.dirichlet(np.full(len(voices), 2.0))
     # Everybody once; in short conversations of many, nobody may talk for long.
@@ -117,8 +119,8 @@ class _Floor:
         begin = max(begin, self._ends[speaker] + self._recovery if self._ends[speaker] else 0)
         heard = utterance.samples[: max(0, self.sources.shape[1] - begin)]
         self.sources[speaker, begin : begin + len(heard)] += heard
-        for first, last in utterance.stretches:
-            last = min(last, len(heard))
+        for first, end in utterance.stretches:
+            last = min(end, len(heard))
             if last > first:
                 self.stretches.append((speaker, begin + first, begin + last))
                 self._talking[begin + first : begin + last] += 1

@@ -14,8 +14,7 @@ Stretch = tuple[int, int]
 
 BLOCK_S = 0.01
 BELOW_LOUD_DB = (-35.0, -20.0)
-"""What is softer than the loud blocks by this is a pause: the first figure in a silent room, up to the second in a noisy
-one."""
+"""What is softer than the loud blocks by this is a pause; the first is for silent rooms, the second for noisy ones."""
 ABOVE_FLOOR_DB = 10.0
 """The softest blocks of a recording and all within this above them are pauses, within the limits of BELOW_LOUD_DB."""
 PAUSE_S = 0.3
