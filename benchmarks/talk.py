@@ -28,8 +28,9 @@ from tqdm import tqdm
 from benchmarks.diarisation import Errors, errors, found_turns
 from benchmarks.measuring import ROOT, Row, positive, report
 from unmingle.model.errors import UnmingleError
+from unmingle.model.options import MAX_SOURCES, NumSources, SeparationOptions
 from unmingle.model.recording import ArrayRecording
-from unmingle.model.separator import MAX_SOURCES, NumSources, Separator
+from unmingle.model.separator import Separator
 from unmingle.training.corpus import AUDIO_SUFFIXES
 from unmingle.training.evaluation.conversations import Material, converse
 from unmingle.training.evaluation.errors import EvaluationError
@@ -162,7 +163,7 @@ def _measure(talks: Iterable[Talk], separator: Separator) -> Iterator[tuple[str,
 def score(talk: Talk, separator: Separator, num_sources: NumSources) -> Scored:
     """Separate a recording and compare who is heard when with the truth."""
     outcome = separator.separate_recording(
-        ArrayRecording(talk.samples.T, talk.sample_rate), lambda _stems: None, num_sources
+        ArrayRecording(talk.samples.T, talk.sample_rate), lambda _stems: None, SeparationOptions(num_sources)
     )
     found = errors(talk.turns, found_turns(outcome.stems), talk.seconds)
     return Scored(talk.group, talk.name, talk.people, talk.seconds, len(outcome.stems), found)

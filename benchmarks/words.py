@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.measuring import ROOT, Row, positive, report
 from benchmarks.recogniser import Recogniser, word_accuracy
 from unmingle.model.errors import UnmingleError
+from unmingle.model.options import SeparationOptions
 from unmingle.model.separator import Separator
 from unmingle.model.threads import usable_cores
 from unmingle.training.evaluation.measures import assign, heard
@@ -98,7 +99,9 @@ def understand(
     """
     sources, rate = load_sources(listed)
     mixture = sources.sum(0)
-    stems = separator.separate(mixture, rate, wanted(how_many, len(sources)), seed=SEED).stems
+    stems = separator.separate(
+        mixture, rate, options=SeparationOptions(wanted(how_many, len(sources)), seed=SEED)
+    ).stems
     own = heard(stems, assign(stems, sources), mixture)
     before = recogniser.words(mixture, rate)
     found = []

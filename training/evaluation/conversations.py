@@ -158,7 +158,7 @@ def _background(
         chosen = load_corpus([recorded[int(rng.integers(len(recorded)))]], sample_rate)
         return torch.from_numpy(_continued(_samples(chosen, 0), samples, sample_rate))[None]
     steepness = torch.tensor([rng.uniform(0.0, backgrounds.STEEPEST)])
-    noise = backgrounds.coloured_noise(steepness, samples, generator)
+    noise = backgrounds.coloured_noise(steepness, samples, sample_rate, generator)
     if kind == "coloured":
         return noise * backgrounds.slow_changes(1, samples, sample_rate, generator)
     return backgrounds.hum(1, samples, sample_rate, generator) + 0.3 * noise
