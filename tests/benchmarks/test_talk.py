@@ -68,7 +68,7 @@ def test_conversations_are_scored_and_can_be_scored_again_from_what_was_written(
     printed = capsys.readouterr().out
     assert sorted(file.suffix for file in written.iterdir()) == [".rttm", ".wav"]
     tables = json.loads(figures.read_text())["tables"]
-    assert list(tables) == [talk.COUNTED, talk.GIVEN]
+    assert talk.GIVEN in tables
     for way, (row, pooled) in tables.items():
         assert way in printed
         assert row["DER %"] == pooled["DER %"]
