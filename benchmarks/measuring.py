@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -67,6 +68,13 @@ def report(title: str, about: Mapping[str, object], tables: Mapping[str, Sequenc
             print("| " + " | ".join(_shown(row.get(column, "")) for column in columns) + " |")
     if out:
         out.write_text(json.dumps({"title": title, "about": dict(about), "tables": dict(tables)}, indent=2) + "\n")
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as an option of a command."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is '{text}'; expected a whole number of 1 or more")
+    return int(text)
 
 
 def write_recording(path: Path, seconds: float, rate: int) -> None:
