@@ -1,4 +1,4 @@
-"""How good is a model? `python training/evaluate.py --model M --list L [--out DIR]`; see docs/evaluation.md.
+"""How good is a model? `python training/evaluate.py --model M --list L [--condition NAME...]`; see docs/evaluation.md.
 
 Without arguments: the bundled model on the project's examples.
 """
@@ -6,9 +6,10 @@ Without arguments: the bundled model on the project's examples.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,13 +21,18 @@ from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.errors import UnmingleError
 from unmingle.model.threads import usable_cores
 from unmingle.model.weights.bundled import bundled_model
+from unmingle.training.evaluation.case_scoring import score_case
+from unmingle.training.evaluation.conditions import CONDITIONS, cases, sounds_of
+from unmingle.training.evaluation.drawn_mixtures import mixtures_of
 from unmingle.training.evaluation.errors import EvaluationError
-from unmingle.training.evaluation.mixture_list import read_list
-from unmingle.training.evaluation.scoring import HowMany
+from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
+from unmingle.training.evaluation.scoring import HowMany, score
 from unmingle.training.evaluation.speed import measure_speed
-from unmingle.training.evaluation.workers import score_all
+from unmingle.training.evaluation.workers import spread
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "list.csv"
+DRAWN = 100
+"""Mixtures of --voices without --limit."""
 LIBRARIES = ("mir_eval", "pystoi", "numpy", "scipy")
 """Those that the figures depend on, besides ONNX Runtime, whose package has several names."""
 
@@ -34,10 +40,20 @@ LIBRARIES = ("mir_eval", "pystoi", "numpy", "scipy")
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, print the report and write it; returns the process's exit code."""
     asked = _parse(argv)
+    out = asked.out or _default_folder(asked)
     try:
-        evaluate(
-            asked.model, asked.list, asked.out or _default_folder(asked), asked.limit, asked.jobs, asked.num_sources
-        )
+        if asked.voices:
+            if asked.data is None:
+                raise EvaluationError("--voices draws mixtures from a corpus; name its folder with --data.")
+            listed = mixtures_of(asked.data, asked.split, asked.voices, asked.limit or DRAWN)
+            subject = f"{asked.voices} voices of '{asked.split}' of {_shown(asked.data)}"
+        else:
+            listed, subject = read_list(asked.list, asked.limit), _shown(asked.list)
+        if asked.condition:
+            sounds = sounds_of(asked.data or asked.list.parent)
+            evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs)
+        else:
+            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources)
     except UnmingleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -66,6 +82,23 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="true",
         help="true: tell the separator how many sources there are; auto: let it find out (default: true)",
     )
+    parser.add_argument(
+        "--condition",
+        nargs="+",
+        choices=CONDITIONS,
+        metavar="NAME",
+        help=f"instead of the full report, a table with a line per condition: {', '.join(CONDITIONS)}",
+    )
+    parser.add_argument(
+        "--voices",
+        type=_positive,
+        metavar="N",
+        help="mixtures of N voices of a corpus, drawn by a seed, in place of a list",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="CORPUS", help="folder with metadata.csv, for --voices and for sounds"
+    )
+    parser.add_argument("--split", default="test", help="whose voices --voices takes (default: test)")
     return parser.parse_args(argv)
 
 
@@ -76,18 +109,20 @@ def _positive(text: str) -> int:
 
 
 def _default_folder(asked: argparse.Namespace) -> Path:
-    counted = "-auto" if asked.num_sources == "auto" else ""
-    return Path("runs") / "evaluation" / f"{asked.model.stem}-{asked.list.stem}{counted}"
+    what = f"{asked.voices}-voices" if asked.voices else asked.list.stem
+    how = "-conditions" if asked.condition else "-auto" if asked.num_sources == "auto" else ""
+    return Path("runs") / "evaluation" / f"{asked.model.stem}-{what}{how}"
 
 
-def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: int, how_many: HowMany) -> None:
+def evaluate(
+    model: Path, listed: Sequence[ListedMixture], list_name: str, out: Path, jobs: int, how_many: HowMany
+) -> None:
     """List and model -> figures -> report, printed and written to `out`.
 
     Raises:
-        EvaluationError: the list, one of its recordings, the folder or an option is not usable.
+        EvaluationError: one of the recordings, the folder or an option is not usable.
         ModelError: the model is not usable.
     """
-    listed = read_list(list_path, limit)
     embedder = OnnxEmbedder(model, device="cpu", threads=1)  # complain now, not in every process
     if how_many == "auto" and not counting.counts_up_to(embedder.config.count_weights):
         raise EvaluationError(
@@ -95,8 +130,8 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
             "training/calibrate.py, or leave the option out."
         )
     _make_folder(out)
-    bar = tqdm(score_all(listed, model, jobs, how_many), total=len(listed), unit="mixture", disable=None)
-    scored = list(bar)
+    work = functools.partial(score, how_many=how_many)
+    scored = list(tqdm(spread(work, listed, model, jobs), total=len(listed), unit="mixture", disable=None))
     speed = measure_speed(listed, model, how_many)
 
     # Only now: the processes import this file too, and have no use for what draws and writes.
@@ -104,8 +139,7 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     from unmingle.training.evaluation.markdown import to_markdown
     from unmingle.training.evaluation.report import Report, Subject, to_csv, to_json
 
-    versions = {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
-    subject = Subject(_shown(model), embedder.model_hash, _shown(list_path), len(listed), how_many, versions)
+    subject = Subject(_shown(model), embedder.model_hash, list_name, len(listed), how_many, _versions())
     report = Report(subject, scored, speed)
     markdown = to_markdown(report)
     files = {
@@ -116,6 +150,44 @@ def evaluate(model: Path, list_path: Path, out: Path, limit: int | None, jobs: i
     if report.mixed:
         files["histogram.png"] = plots.histogram(report.mixed)
         files["scatter.png"] = plots.scatter(report.mixed)
+    _publish(markdown, files, out)
+
+
+def evaluate_under(
+    names: Sequence[str],
+    model: Path,
+    listed: Sequence[ListedMixture],
+    sounds: Sequence[Path],
+    list_name: str,
+    out: Path,
+    jobs: int,
+) -> None:
+    """The same list under one condition after the other -> one table, printed and written to `out`.
+
+    Raises:
+        EvaluationError: one of the recordings, the folder or a condition is not usable.
+        ModelError: the model is not usable.
+    """
+    wanted = [case for name in dict.fromkeys(names) for case in cases(listed, CONDITIONS[name], sounds)]
+    embedder = OnnxEmbedder(model, device="cpu", threads=1)
+    _make_folder(out)
+    scored = list(tqdm(spread(score_case, wanted, model, jobs), total=len(wanted), unit="mixture", disable=None))
+
+    from unmingle.training.evaluation.conditions_report import rows, to_csv, to_json, to_markdown
+    from unmingle.training.evaluation.report import Subject
+
+    subject = Subject(_shown(model), embedder.model_hash, list_name, len(listed), "auto", _versions())
+    table = rows(scored)
+    markdown = to_markdown(subject, table)
+    files = {"conditions.md": markdown, "conditions.json": to_json(subject, table), "conditions.csv": to_csv(scored)}
+    _publish(markdown, {name: text.encode() for name, text in files.items()}, out)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES} | {"onnxruntime": onnxruntime.__version__}
+
+
+def _publish(markdown: str, files: Mapping[str, bytes], out: Path) -> None:
     for name, content in files.items():
         _write(out / name, content)
     print(markdown)

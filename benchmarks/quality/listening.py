@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.quality.measuring import Measured, make_scene, stems_of
+from benchmarks.quality.measuring import Measured, stems_of
 from unmingle.model.separator import Separator
+from unmingle.training.evaluation.hearing import hear
 
 PEAK = 0.7
 
@@ -25,7 +26,7 @@ def choose(measured: Sequence[Measured]) -> dict[str, tuple[str, Measured]]:
             m
             for m in measured
             if m.case.group == group
-            and m.case.condition.title.startswith(title)
+            and m.case.title.startswith(title)
             and (not pairing or m.case.listed.pairing == pairing)
         ]
         return sorted(found, key=lambda m: m.improvement_db)
@@ -51,7 +52,7 @@ def write_examples(chosen: dict[str, tuple[str, Measured]], separator: Separator
         old.unlink()
     lines = ["| | better by | mixture | stems | LibriSpeech utterances |", "| --- | --- | --- | --- | --- |"]
     for name, (title, item) in chosen.items():
-        scene = make_scene(item.case)
+        scene = hear(item.case.heard)
         stems = stems_of(separator, item.case, scene)
         # One factor for all of them, so that levels can be compared.
         factor = np.float32(PEAK / max(float(np.abs(scene.mixture).max()), 1e-9))

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.quality.conditions import SEED, cases
 from benchmarks.quality.listening import choose, write_examples
-from benchmarks.quality.measuring import measure_all
+from benchmarks.quality.measuring import measure
 from benchmarks.quality.pictures import pictures
 from benchmarks.quality.tables import tables
 from unmingle.model.embedding.embedder import OnnxEmbedder
@@ -27,6 +27,7 @@ from unmingle.model.separator import Separator
 from unmingle.model.threads import usable_cores
 from unmingle.model.weights.bundled import bundled_model
 from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.workers import spread
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
 
@@ -58,7 +59,7 @@ def write(corpus: Path, model: Path, subset: int, jobs: int, page: Path) -> None
     empty = read(page)
     embedder = OnnxEmbedder(model, device="cpu", threads=1)
     wanted = cases(corpus, subset)
-    measured = list(tqdm(measure_all(wanted, model, jobs), total=len(wanted), unit="mixture", mininterval=10.0))
+    measured = list(tqdm(spread(measure, wanted, model, jobs), total=len(wanted), unit="mixture", mininterval=10.0))
     parts = tables(measured)
     parts["about"] = (
         f"Model `{embedder.config.name}`, {embedder.model_hash}. "

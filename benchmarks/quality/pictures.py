@@ -55,11 +55,11 @@ def _pitch(group: Sequence[Measured]) -> bytes:
 
 def _conditions(group: Sequence[Measured]) -> bytes:
     """Mean, and from the worst to the best tenth, of each condition."""
-    titles = list(dict.fromkeys(item.case.condition.title for item in group))
+    titles = list(dict.fromkeys(item.case.title for item in group))
     figure = Figure((7.5, 0.8 + 0.35 * len(titles)), layout="constrained")
     axes = figure.add_subplot()
     for y, title in enumerate(reversed(titles)):
-        gains = [item.improvement_db for item in group if item.case.condition.title == title]
+        gains = [item.improvement_db for item in group if item.case.title == title]
         axes.barh(y, float(np.mean(gains)), color="C0", alpha=0.7)
         low, high = np.percentile(gains, [10, 90])
         axes.plot([low, high], [y, y], color="0.3", linewidth=1.5)

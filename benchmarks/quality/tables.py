@@ -114,7 +114,7 @@ def numbers(group: Group) -> str:
 def _by_title(group: Group) -> dict[str, list[Measured]]:
     found: dict[str, list[Measured]] = {}
     for item in group:
-        found.setdefault(item.case.condition.title, []).append(item)
+        found.setdefault(item.case.title, []).append(item)
     return found
 
 

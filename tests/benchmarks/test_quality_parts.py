@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from unmingle.training.acoustics import at_snr, in_a_room
 
 from benchmarks.quality.conditions import CLEAN, Case, Condition, drawn, speaker, together
 from benchmarks.quality.measuring import make_scene
 from benchmarks.quality.pitch import median_pitch_hz
 from benchmarks.quality.tables import semitones
 from tests.benchmarks.conftest import ROOT
-from unmingle.training.acoustics import at_snr, in_a_room
 from unmingle.training.evaluation.mixture_list import ListedMixture, Part, read_list
 
 RATE = 16_000

@@ -13,23 +13,20 @@ from torch import Tensor
 
 STOP_DB = -50.0
 """Of a band limit: what is left outside the band."""
+EDGE_WIDTH = 0.15
+"""Of a band limit's slopes, as a part of the edge's frequency."""
 MU, A = 255.0, 87.6
 LINE_HZ = 8_000
 """Sample rate of a telephone line (ITU-T G.711)."""
 
 
-def band_limit(low_hz: Tensor, high_hz: Tensor, width: float, bins: int, sample_rate: int) -> Tensor:
-    """(batch,) edges -> (batch, bins) gains from 0 Hz to half the sample rate.
-
-    Args:
-        low_hz, high_hz: where the gain in dB is halfway down.
-        width: of the slopes, as a part of the edge's frequency.
-    """
+def band_limit(low_hz: Tensor, high_hz: Tensor, bins: int, sample_rate: int) -> Tensor:
+    """(batch,) edges -> (batch, bins) gains from 0 Hz to half the sample rate; half of STOP_DB at an edge."""
     frequency = torch.linspace(1e-3, sample_rate / 2, bins, device=low_hz.device)
 
     def slope(edge: Tensor) -> Tensor:
         edge = edge.unsqueeze(-1)
-        return ((frequency - edge) / (width * edge) + 0.5).clamp(0.0, 1.0)
+        return ((frequency - edge) / (EDGE_WIDTH * edge) + 0.5).clamp(0.0, 1.0)
 
     inside = slope(low_hz) * (1.0 - slope(high_hz))
     return torch.pow(10.0, STOP_DB / 20.0 * (1.0 - inside))

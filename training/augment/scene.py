@@ -176,7 +176,7 @@ def _linear(
         low, high = (
             torch.where(telephone, p, m).clamp_max(0.95 * nyquist) for p, m in zip(phone_edges, mild_edges, strict=True)
         )
-        limits = channels.band_limit(low, high, 0.15, bins, sample_rate)
+        limits = channels.band_limit(low, high, bins, sample_rate)
         gains = torch.where((telephone | band).unsqueeze(-1), limits, 1.0)
         shaped = channels.equaliser(batch // draw.pieces, bins, sample_rate, rng).repeat_interleave(draw.pieces, 0)
         gains = gains * torch.where(equalised.unsqueeze(-1), shaped, 1.0)

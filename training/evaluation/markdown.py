@@ -61,19 +61,19 @@ def _improvement_table(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [row.pairing, str(row.mixtures), WAYS[row.way]]
         for metric in METRICS:
-            cells.append(_number(row.level[metric].mean, metric))
-            cells.append(_spread(row.improvement[metric], metric) if row.improvement else "")
+            cells.append(number(row.level[metric].mean, metric))
+            cells.append(spread(row.improvement[metric], metric) if row.improvement else "")
         lines.append(cells)
-    return _table(heading, lines)
+    return lined_up(heading, lines)
 
 
 def _alone_table(report: Report) -> str:
     heading = ("source", "recordings", "by", "SI-SDR dB", "SDR dB", "STOI")
     lines = [
-        [row.pairing, str(row.mixtures), WAYS[row.way], *(_spread(row.level[metric], metric) for metric in METRICS)]
+        [row.pairing, str(row.mixtures), WAYS[row.way], *(spread(row.level[metric], metric) for metric in METRICS)]
         for row in summarise_alone(report.alone)
     ]
-    return _table(heading, lines) + f"\n\nUnharmed, with soft masks: {report.unharmed_share:.0%}."
+    return lined_up(heading, lines) + f"\n\nUnharmed, with soft masks: {report.unharmed_share:.0%}."
 
 
 def _confusion_table(counting: Counting) -> str:
@@ -81,7 +81,7 @@ def _confusion_table(counting: Counting) -> str:
     heading = ("true number", *(f"found {n}" for n in range(1, most + 1)), "exact")
     lines = [[str(true), *map(str, row), f"{row[true - 1] / sum(row):.0%}"] for true, row in counting.confusion.items()]
     right, wrong = (_share(c) for c in (counting.mean_chance_when_right, counting.mean_chance_when_wrong))
-    return _table(heading, lines) + (
+    return lined_up(heading, lines) + (
         f"\n\nExact: {counting.exact_share:.1%}. The model's own chance of being right, mean: {right} where it is, "
         f"{wrong} where it is not."
     )
@@ -98,16 +98,18 @@ def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def _spread(spread: Spread, metric: str) -> str:
-    return " / ".join(_number(value, metric) for value in dataclasses.astuple(spread))
+def spread(figures: Spread, metric: str) -> str:
+    """Mean, median and worst tenth."""
+    return " / ".join(number(value, metric) for value in dataclasses.astuple(figures))
 
 
-def _number(value: float, metric: str) -> str:
+def number(value: float, metric: str) -> str:
+    """With as many decimals as the metric deserves; a dash for nan."""
     # Adding 0 makes 0.0 of the -0.0 that rounding may leave.
     return "-" if math.isnan(value) else f"{round(value, _DECIMALS[metric]) + 0.0:.{_DECIMALS[metric]}f}"
 
 
-def _table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def lined_up(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Markdown whose columns also line up in a terminal."""
     widths = [max(len(line[i]) for line in (heading, *lines)) for i in range(len(heading))]
     rows = [heading, ["-" * width for width in widths], *lines]

@@ -38,7 +38,7 @@ class Figures:
     stoi: PerSource
 
 
-def assign(stems: Samples, sources: Samples) -> NDArray[np.int64]:
+def assign(stems: Samples, sources: Samples, mixture: Samples | None = None) -> NDArray[np.int64]:
     """Which stem each source is heard in: the permutation with the best SI-SDR.
 
     Where there are fewer stems than sources, somebody has none. Everybody had the mixture before, so that is what the
@@ -47,12 +47,14 @@ def assign(stems: Samples, sources: Samples) -> NDArray[np.int64]:
     Args:
         stems: (stems, samples), any number.
         sources: (sources, samples).
+        mixture: (samples,), where it is more than the sum of the sources.
 
     Returns:
         (sources,) indices of stems, NO_STEM where a source has none.
     """
     missing = max(0, len(sources) - len(stems))
-    candidates = np.concatenate((stems, np.repeat(sources.sum(0)[None], missing, axis=0)))
+    before = sources.sum(0) if mixture is None else mixture
+    candidates = np.concatenate((stems, np.repeat(before[None], missing, axis=0)))
     chosen = best_permutation(si_sdr_db(candidates[None, :, :], sources[:, None, :]))
     return np.where(chosen < len(stems), chosen, NO_STEM)
 
@@ -72,12 +74,18 @@ def measure(stems: Samples, sources: Samples, sample_rate: int, is_speech: Seque
     """
     pairs = list(zip(stems, sources, strict=True))
     return Figures(
-        np.array([_bounded(float(si_sdr_db(stem, source)), stem, source) for stem, source in pairs]),
+        si_sdr(stems, sources),
         np.array([_bounded(_sdr_db(stem, source), stem, source) for stem, source in pairs]),
         np.array(
             [_stoi(*pair, sample_rate) if speech else np.nan for pair, speech in zip(pairs, is_speech, strict=True)]
         ),
     )
+
+
+def si_sdr(stems: Samples, sources: Samples) -> PerSource:
+    """SI-SDR in dB of stems that are in the order of their sources, held within bounds; nan for a silent source."""
+    pairs = zip(stems, sources, strict=True)
+    return np.array([_bounded(float(si_sdr_db(stem, source)), stem, source) for stem, source in pairs])
 
 
 def _bounded(ratio_db: float, stem: Samples, source: Samples) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from unmingle.training.evaluation.errors import EvaluationError
 
-GENDERS = {"F": "a woman", "M": "a man", "N": "a sound that is not speech"}
+GENDERS = {"F": "a woman", "M": "a man", "U": "somebody whose gender is not known", "N": "a sound that is not speech"}
 
 _EXPECTED = (
     "Expected a CSV file with the columns id, seconds, genders and, for i = 1, 2..., source{i}_path (relative to the "

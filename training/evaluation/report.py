@@ -28,7 +28,7 @@ class Subject:
     Attributes:
         model: path of the model's file.
         model_hash: first 12 hex digits of the file's SHA-256.
-        list: path of the list.
+        list: path of the list, or what the mixtures were drawn from.
         mixtures: how many of it.
         num_sources: whether the separator was told their number.
         versions: of the libraries that the figures depend on.
@@ -95,7 +95,7 @@ def to_json(report: Report) -> str:
         "confidence": dataclasses.asdict(report.trust),
         "speed": dataclasses.asdict(report.speed),
     }
-    return json.dumps(_plain(content), indent=1) + "\n"
+    return json.dumps(plain(content), indent=1) + "\n"
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -120,12 +120,12 @@ def _counting(counting: Counting) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NaN, which JSON does not have, becomes None; more digits than mean anything go."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 5)
     return value

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.separator import Separator
 from unmingle.training.evaluation.errors import EvaluationError
-from unmingle.training.evaluation.mixture_list import ListedMixture
-from unmingle.training.evaluation.scoring import HowMany, ScoredMixture, score
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 _separator: Separator | None = None
-_how_many: HowMany = "true"
 """Each worker process's own, set once."""
 
 
-def score_all(listed: Sequence[ListedMixture], model: Path, jobs: int, how_many: HowMany) -> Iterator[ScoredMixture]:
-    """Score mixtures in `jobs` processes; they come in the order of the list.
+def spread(
+    work: Callable[[Separator, Item], Result], items: Sequence[Item], model: Path, jobs: int
+) -> Iterator[Result]:
+    """Do the same with each of many mixtures in `jobs` processes; what comes of it is in their order.
 
     Every process computes on one thread, so that the figures do not depend on the number of processes or of cores.
 
     Raises:
-        EvaluationError: a recording is not usable, or a process died.
-        ParameterError: the model has to count and was not taught to.
+        EvaluationError: a process died.
+        UnmingleError: whatever the work raises.
     """
     with _one_thread_each():
         pool = ProcessPoolExecutor(
-            min(jobs, len(listed)),
+            min(jobs, len(items)),
             multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(model, how_many),
+            initargs=(model,),
         )
         try:
-            yield from pool.map(_score, listed)
+            yield from pool.map(functools.partial(_done, work), items)
         except BrokenProcessPool as error:
             raise EvaluationError(
                 "A process of the evaluation ended unexpectedly; most likely memory ran out: give fewer --jobs."
@@ -65,14 +69,13 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(model: Path, how_many: HowMany) -> None:
-    global _separator, _how_many  # noqa: PLW0603  # a process pool offers no other place for what its processes keep
+def _begin(model: Path) -> None:
+    global _separator  # noqa: PLW0603  # a process pool offers no other place for what its processes keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _separator = Separator(OnnxEmbedder(model, device="cpu", threads=1))
-    _how_many = how_many
 
 
-def _score(listed: ListedMixture) -> ScoredMixture:
+def _done(work: Callable[[Separator, Item], Result], item: Item) -> Result:
     if _separator is None:
-        raise RuntimeError("_score() outside a process that _begin() prepared")
-    return score(_separator, listed, _how_many)
+        raise RuntimeError("_done() outside a process that _begin() prepared")
+    return work(_separator, item)
