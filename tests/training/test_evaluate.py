@@ -199,6 +199,89 @@ def test_confidence_is_set_beside_the_si_sdr_of_every_stem(report):
     assert all(row["found"] == row["num_sources"] and not row["count_chance"] for row in table(folder).values())
 
 
+@pytest.fixture(scope="module")
+def conditions(always_two, tmp_path_factory) -> tuple[Path, str]:
+    """One and the same list clean, through a telephone and 15 dB apart, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("conditions")
+    names = ("clean", "telephone", "quiet")
+    return folder, evaluate("--model", always_two, "--out", folder, "--jobs", 2, "--condition", *names)
+
+
+def test_each_condition_has_its_line_in_one_table(conditions):
+    folder, printed = conditions
+    content = json.loads((folder / "conditions.json").read_text())
+    lines = {row["condition"]: row for row in content["conditions"]}
+    assert list(lines) == ["clean", "telephone: 300 to 3400 Hz, 8 kHz, mu-law", "15 dB apart"]
+    assert all(row["mixtures"] == 3 for row in lines.values())
+    clean, telephone, quiet = lines.values()
+    assert clean["given"]["mean"] > telephone["given"]["mean"]
+    # Two of the three mixtures have two sources, and that is what this model always counts.
+    assert [row["counted_right"] for row in lines.values()] == pytest.approx([2 / 3] * 3, abs=1e-5)
+    assert clean["counted"]["mean"] < clean["given"]["mean"]
+    # One louder by 15 dB: whoever is quieter is heard that far below, or further where two are as quiet.
+    assert quiet["quietest_before_db"] == pytest.approx(-15.0, abs=0.2)
+    assert quiet["quietest_db"] > quiet["quietest_before_db"] + 3.0
+    assert (folder / "conditions.md").read_text() in printed
+    assert "| 15 dB apart " in printed
+    assert {file.name for file in folder.iterdir()} == {"conditions.md", "conditions.json", "conditions.csv"}
+
+
+def test_each_mixture_under_each_condition_is_listed_with_its_sources(conditions):
+    folder, _ = conditions
+    with (folder / "conditions.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["id"] for row in rows] == 3 * ["two_speakers", "same_gender", "three_speakers"]
+    assert {row["found"] for row in rows} == {"2"}
+    improved = [
+        np.mean([float(row[f"source{i}_given_si_sdr_db"]) - float(row[f"source{i}_before_si_sdr_db"]) for i in sources])
+        for row, sources in zip(rows[:3], ((1, 2), (1, 2), (1, 2, 3)), strict=True)
+    ]
+    clean = json.loads((folder / "conditions.json").read_text())["conditions"][0]
+    assert clean["given"]["mean"] == pytest.approx(np.mean(improved), abs=1e-4)
+    assert rows[0]["source3_given_si_sdr_db"] == ""
+
+
+def test_clean_under_conditions_is_what_the_full_report_says(conditions, report):
+    clean = json.loads((conditions[0] / "conditions.json").read_text())["conditions"][0]
+    rows = {(row["sources"], row["by"]): row for row in without_speed(report[0])["separation"]}
+    assert clean["given"] == pytest.approx(rows["all", "soft"]["si_sdr_db_improvement"], abs=1e-4)
+
+
+def test_conditions_give_the_same_figures_for_any_number_of_processes(conditions, always_two, tmp_path):
+    evaluate("--model", always_two, "--out", tmp_path, "--jobs", 1, "--condition", "quiet", "--limit", 2)
+    with (conditions[0] / "conditions.csv").open() as before, (tmp_path / "conditions.csv").open() as after:
+        lines = [line for line in before if line.startswith("15 dB apart") and "three" not in line]
+        # The list is shorter, so that nobody has a third source.
+        assert [line.rstrip("\n,") for line in lines] == [line.rstrip("\n,") for line in after][1:]
+
+
+def test_mixtures_of_four_voices_are_drawn_from_a_corpus(bundled_model, tmp_path):
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "split", "speaker"))
+        for speaker in sorted((EXAMPLES / "training").iterdir())[:5]:
+            rows.writerow((min(speaker.iterdir(), key=lambda f: f.name), "test", speaker.name))
+    options = ("--voices", 4, "--data", tmp_path, "--limit", 2, "--condition", "clean", "--out", tmp_path / "out")
+    printed = evaluate("--model", bundled_model, *options)
+    assert "on 4 voices of 'test' of" in printed
+    with (tmp_path / "out" / "conditions.csv").open(newline="") as lines:
+        assert [row["num_sources"] for row in csv.DictReader(lines)] == ["4", "4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--voices", "4"], "name its folder with --data"),
+        (["--condition", "sounds"], "Everyday sounds were asked for"),
+        (["--condition", "babble", "--limit", "1"], "0 voices of other speakers"),
+    ],
+)
+def test_conditions_that_cannot_be_heard_are_explained(options, complaint, tmp_path, capsys):
+    assert main([*options, "--out", str(tmp_path / "out")]) == 1
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_same_figures_again_and_for_any_number_of_processes(report, bundled_model, tmp_path):
     folder, _ = report
     evaluate("--model", bundled_model, "--out", tmp_path, "--jobs", 1)

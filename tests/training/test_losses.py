@@ -201,3 +201,113 @@ def test_attractor_masks_equal_the_plain_version_also_in_their_gradient(case, st
     found.backward()
     assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
     torch.testing.assert_close(fast.grad, plain.grad, rtol=1e-4, atol=1e-6)
+
+
+def with_background(num_sources, seed=0):
+    """A case whose last column is the background's, with targets that do not overlap, and the mixture."""
+    V, Y, w = a_case(num_sources + 1, seed)
+    mixture = torch.rand(BATCH, FRAMES, BINS, generator=torch.Generator().manual_seed(seed + 1))
+    return V, Y, w, Y * mixture.unsqueeze(-1), mixture
+
+
+def perfect_with_background(Y):
+    """The background along the first axis, voices away from it and at right angles to each other."""
+    voices = Y[..., :-1] @ torch.eye(Y.shape[-1] - 1, DIM - 1)
+    away = 2.0 * Y[..., -1:] - 1.0  # cosine with the first axis: 1 for background, -1 for voices
+    return normalize(torch.cat((away, voices), -1), dim=-1)
+
+
+def test_entropy_of_the_background_equals_its_definition():
+    V, Y, w = a_case(3)
+    total = 0.0
+    for v, y, weight in items(V, Y, w):
+        chance = 1.0 / (1.0 + torch.exp(-5.0 * v[:, 0]))
+        total -= float((weight * (y[:, -1] * chance.log() + (1.0 - y[:, -1]) * (1.0 - chance).log())).sum())
+    assert float(losses.background_entropy(V, Y, w, 5.0)) == pytest.approx(total / BATCH, rel=1e-5)
+
+
+def test_entropy_of_the_background_is_zero_where_it_is_told_for_sure():
+    _, Y, w, _, _ = with_background(2)
+    V = torch.zeros(BATCH, FRAMES, BINS, DIM)
+    V[..., 0] = 2.0 * Y[..., -1] - 1.0
+    assert float(losses.background_entropy(V, Y, w, 40.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(losses.background_entropy(-V, Y, w, 40.0)) == pytest.approx(40.0, rel=1e-4)
+
+
+def test_swapping_sources_changes_no_loss_with_a_background():
+    V, Y, w, target, mixture = with_background(3)
+    behind = losses.background_logit(V, 5.0).sigmoid()
+    order = [2, 0, 1, 3]  # the background stays last
+    assert torch.equal(losses.background_entropy(V, Y[..., order], w, 5.0), losses.background_entropy(V, Y, w, 5.0))
+    for steps in (0, 3):
+        plain, swapped = (
+            float(losses.attractor_mask(V, Y[..., o], w, target[..., o], mixture, 5.0, steps, behind))
+            for o in ([0, 1, 2, 3], order)
+        )
+        assert swapped == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_masks_of_perfect_embeddings_are_right_with_a_background(steps):
+    V, Y, w, target, mixture = with_background(2)
+    right = perfect_with_background(Y)
+    behind = losses.background_logit(right, 80.0).sigmoid()
+    assert float(losses.attractor_mask(right, Y, w, target, mixture, 60.0, steps, behind)) == pytest.approx(0, abs=1e-5)
+    behind = losses.background_logit(V, 5.0).sigmoid()
+    assert float(losses.attractor_mask(V, Y, w, target, mixture, 5.0, steps, behind)) > 0.3
+
+
+def test_the_background_is_no_cluster_and_takes_its_part_of_every_mask():
+    """What is the background's for sure counts for no centroid: other embeddings there change nothing for the voices."""
+    V, Y, w, target, mixture = with_background(2)
+    behind = Y[..., -1]
+    other = torch.where(behind.unsqueeze(-1) > 0, -V.flip(-1), V)
+    plain, changed = (float(losses.attractor_mask(v, Y, w, target, mixture, 5.0, 3, behind)) for v in (V, other))
+    assert changed == pytest.approx(plain, rel=1e-5)
+    # All is background: the voices have nothing, whatever the centroids.
+    everything = torch.ones_like(behind)
+    wanted = (mixture - target[..., -1]).sum((1, 2)) + target[..., :-1].sum((1, 2, 3))
+    found = float(losses.attractor_mask(V, Y, w, target, mixture, 5.0, 0, everything))
+    assert found == pytest.approx(float((wanted / mixture.sum((1, 2))).mean()), rel=1e-5)
+
+
+def test_without_a_background_in_it_a_chance_of_zero_is_no_background_at_all():
+    V, Y, w = a_case(2)
+    mixture = torch.rand(BATCH, FRAMES, BINS, generator=torch.Generator().manual_seed(1))
+    target = Y * mixture.unsqueeze(-1)
+    padded = (torch.nn.functional.pad(x, (0, 1)) for x in (Y, target))
+    none, y_and_none = torch.zeros_like(mixture), tuple(padded)
+    found = losses.attractor_mask(V, y_and_none[0], w, y_and_none[1], mixture, 5.0, 3, none)
+    assert float(found) == pytest.approx(float(losses.attractor_mask(V, Y, w, target, mixture, 5.0, 3)), rel=1e-5)
+
+
+def test_voices_that_are_all_absent_give_a_finite_loss_and_gradient():
+    V, Y, w, target, mixture = with_background(2)
+    only = torch.zeros_like(Y)
+    only[..., -1] = 1.0
+    V.requires_grad_()
+    behind = losses.background_logit(V, 5.0).sigmoid()
+    loss = losses.attractor_mask(V, only, w, only * mixture.unsqueeze(-1), mixture, 5.0, 3, behind)
+    (loss + losses.background_entropy(V, only, w, 5.0)).backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(V.grad).all()
+
+
+def test_following_the_gradient_tells_the_background():
+    V, Y, w, target, mixture = with_background(2)
+    x = V.clone().requires_grad_()
+    optimiser = torch.optim.Adam([x], 0.05)
+    values = []
+    for _ in range(60):
+        v = normalize(x, dim=-1)
+        behind = losses.background_logit(v, 5.0).sigmoid()
+        mask = losses.attractor_mask(v, Y, w, target, mixture, 5.0, 3, behind)
+        loss = mask + losses.background_entropy(v, Y, w, 5.0)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(loss.item())
+    assert values[-1] < 0.4 * values[0]
+    told = losses.background_logit(normalize(x, dim=-1), 5.0) > 0
+    heard = w > 0
+    assert (told[heard] == (Y[..., -1] > 0)[heard]).float().mean() > 0.95
