@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import ROOT
+from unmingle.training.evaluation.drawn_mixtures import mixtures_of
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.mixture_list import load_sources
-from unmingle.training.evaluation.drawn_mixtures import mixtures_of
 
 
 @pytest.fixture(scope="module")
