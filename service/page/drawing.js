@@ -18,7 +18,7 @@ export function waveform(stem, seconds, peak) {
     const middle = height / 2;
     const channels = Array.from({ length: stem.buffer.numberOfChannels }, (_, c) => stem.buffer.getChannelData(c));
     const step = channels[0].length / width;
-    const isActive = activity(stem.entry.active);
+    const isActive = stem.entry ? activity(stem.entry.active) : () => true;
     context.fillStyle = colour;
     for (let x = 0; x < width; x++) {
       const top = loudest(channels, Math.floor(x * step), Math.ceil((x + 1) * step)) / peak;
@@ -35,7 +35,7 @@ export function stretches(stem, seconds) {
     context.globalAlpha = 0.3;
     context.fillRect(0, height / 2, width, 1);
     context.globalAlpha = 1;
-    for (const { start_s, end_s } of stem.entry.active) {
+    for (const { start_s, end_s } of stem.entry?.active ?? []) {
       const left = (start_s / seconds) * width;
       context.fillRect(left, height * 0.3, Math.max(1, (end_s / seconds) * width - left), height * 0.4);
     }

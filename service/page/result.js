@@ -14,14 +14,15 @@ export function show(section, separation, { onFailed }) {
   const player = new Player(separation);
   const { stems, seconds, manifest, name } = separation;
 
-  at("h2").textContent = `${NUMBERS[stems.length]} sound${stems.length === 1 ? "" : "s"} in ${name}`;
-  at(".summary p").textContent = summary(manifest);
+  const sounds = manifest.stems.length;
+  at("h2").textContent = `${NUMBERS[sounds]} sound${sounds === 1 ? "" : "s"} in ${name}`;
+  at(".summary p").textContent = summary(separation);
   at(".warnings").hidden = !manifest.warnings.length;
   at(".warnings").append(...manifest.warnings.map((text) => element("li", text)));
   const inMemory = stems.every((stem) => stem.buffer);
   const peak = inMemory ? peakOf(stems) : 1;
   at(".stems").append(...stems.map((stem) => row(stem, separation, player, inMemory ? peak : null)));
-  fillTable(at("tbody"), stems);
+  fillTable(at("tbody"), stems.slice(0, sounds));
   save(at(".save-all"), separation.archive, `${name}_stems.zip`);
   wireTransport(at, player, seconds);
   at(".all").addEventListener("click", () => {
@@ -37,12 +38,17 @@ export function show(section, separation, { onFailed }) {
   return player;
 }
 
-function summary(manifest) {
+function summary({ manifest, stems }) {
   const parts = [];
   if (manifest.count_chance !== null) {
     parts.push(`Counted: ${manifest.num_sources}, ${counted(manifest.count_chance)}.`);
   }
-  if (manifest.stems.length > 1) parts.push("The loudest comes first. Together they are the recording again.");
+  if (manifest.stems.length > 1) parts.push("The loudest comes first.");
+  if (!manifest.background || stems.length > manifest.stems.length) {
+    if (stems.length > 1) parts.push("Together they are the recording again.");
+  } else {
+    parts.push("The background (noise, music, hum) is in the ZIP.");
+  }
   return parts.join(" ");
 }
 
@@ -78,20 +84,26 @@ function row(stem, separation, player, peak) {
   const item = document.getElementById("stem-template").content.cloneNode(true).firstElementChild;
   const at = (selector) => item.querySelector(selector);
   const index = stem.number - 1;
-  const title = `Sound ${stem.number}`;
-  item.classList.add(`sound-${stem.number}`);
+  const title = stem.entry ? `Sound ${stem.number}` : "Background";
+  item.classList.add(`sound-${stem.entry ? stem.number : "background"}`);
   at("h3").textContent = title;
-  const { word, level } = separated(stem.entry.confidence, manifest.stems.length);
-  at(".confidence").textContent = word;
-  at(".confidence").classList.add(level);
-  const heard = stem.entry.active.reduce((sum, { start_s, end_s }) => sum + end_s - start_s, 0);
-  at(".heard").textContent = heard
-    ? `Heard for ${partOf(heard, seconds)}, ${percent(stem.entry.energy_share)} of the energy`
-    : "Silence";
-
   const canvas = at("canvas");
-  canvas.setAttribute("aria-label", `${title}: ${stem.entry.active.length} stretches, listed below`);
-  keepDrawn(canvas, peak === null ? stretches(stem, seconds) : waveform(stem, seconds, peak));
+  if (stem.entry) {
+    const { word, level } = separated(stem.entry.confidence, manifest.stems.length);
+    at(".confidence").textContent = word;
+    at(".confidence").classList.add(level);
+    const heard = stem.entry.active.reduce((sum, { start_s, end_s }) => sum + end_s - start_s, 0);
+    at(".heard").textContent = heard
+      ? `Heard for ${partOf(heard, seconds)}, ${percent(stem.entry.energy_share)} of the energy`
+      : "Silence";
+    canvas.setAttribute("aria-label", `${title}: ${stem.entry.active.length} stretches, listed below`);
+  } else {
+    at(".confidence").hidden = true;
+    at(".heard").textContent = "Noise, music and hum; what is left of the recording";
+    canvas.setAttribute("aria-label", title);
+  }
+  const drawn = peak === null ? stretches(stem, seconds) : waveform(stem, seconds, peak);
+  keepDrawn(canvas, drawn);
   at(".picture").addEventListener("pointerdown", (event) => {
     const box = canvas.getBoundingClientRect();
     player.seek(((event.clientX - box.left) / box.width) * seconds);
@@ -100,7 +112,7 @@ function row(stem, separation, player, peak) {
   at(".controls").setAttribute("aria-label", title);
   at(".solo").addEventListener("click", () => player.setSolo(index, !player.isSolo(index)));
   at(".mute").addEventListener("click", () => player.setMuted(index, !player.isMuted(index)));
-  save(at(".save"), stem.address, `${name}_stem_${stem.number}.wav`);
+  save(at(".save"), stem.address, stem.entry ? `${name}_stem_${stem.number}.wav` : `${name}_background.wav`);
   player.addEventListener("change", () => {
     at(".solo").setAttribute("aria-pressed", player.isSolo(index));
     at(".mute").setAttribute("aria-pressed", player.isMuted(index));

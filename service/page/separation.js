@@ -25,7 +25,9 @@ export class Separation {
     const manifest = JSON.parse(new TextDecoder().decode(files.get("manifest.json")));
     const separation = new Separation(manifest, name);
     separation.archive = separation.#addressOf(blob);
-    await separation.#add(manifest.stems.map((stem) => new Blob([files.get(stem.file)], { type: "audio/wav" })));
+    const names = manifest.stems.map((stem) => stem.file);
+    if (manifest.background) names.push(manifest.background);
+    await separation.#add(names.map((file) => new Blob([files.get(file)], { type: "audio/wav" })));
     return separation;
   }
 
@@ -59,7 +61,8 @@ export class Separation {
     const decoder = new OfflineAudioContext(1, 1, Math.min(96_000, Math.max(8_000, rate)));
     for (const [index, blob] of blobs.entries()) {
       const buffer = fitsMemory(this.manifest) ? await decoded(decoder, blob) : null;
-      this.stems.push({ number: index + 1, entry: stems[index], address: this.#addressOf(blob), buffer });
+      // After the stems comes the background, of which the manifest says nothing but its file.
+      this.stems.push({ number: index + 1, entry: stems[index] ?? null, address: this.#addressOf(blob), buffer });
     }
   }
 
@@ -75,7 +78,8 @@ export class Separation {
 }
 
 function fitsMemory(manifest) {
-  return 4 * manifest.samples * manifest.channels * manifest.stems.length <= IN_MEMORY_BYTES;
+  const files = manifest.stems.length + (manifest.background ? 1 : 0);
+  return 4 * manifest.samples * manifest.channels * files <= IN_MEMORY_BYTES;
 }
 
 async function decoded(decoder, blob) {
