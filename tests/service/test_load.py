@@ -32,7 +32,7 @@ def request_bytes(content: bytes, announced: int | None = None) -> bytes:
         b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + content + b"\r\n--xyz--\r\n"
     )
     head = (
-        "POST /separate?num_sources=8 HTTP/1.1\r\nHost: x\r\n"
+        "POST /separate?num_sources=8 HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Type: multipart/form-data; boundary=xyz\r\n"
         f"Content-Length: {announced or len(body)}\r\n\r\n"
     )

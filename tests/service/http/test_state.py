@@ -110,7 +110,7 @@ def test_a_key_has_its_share_of_the_places(start_server: StartServer) -> None:
     alice, bob = ({"authorization": f"Bearer {key}"} for key in "ab")
     with connect(server) as uploading, connect(server) as silent:
         head = request_bytes(noise(1), announced=1_000_000).replace(
-            b"Host: x", b"Host: x\r\nAuthorization: Bearer a", 1
+            b"Host: localhost", b"Host: localhost\r\nAuthorization: Bearer a", 1
         )
         uploading.sendall(head)
         while not server.spooled():
