@@ -32,3 +32,17 @@ def start_server(tmp_path: Path, bundled_model: Path) -> Iterator[StartServer]:
     yield start
     for running in started:
         running.kill()
+
+
+SMALL_MODEL = Path(__file__).parent / "small.onnx"
+"""A network that was never taught anything, and is fast: for tests about the server and not about sound."""
+
+
+@pytest.fixture
+def start_small(start_server: StartServer) -> StartServer:
+    """`start_server`, with the small model."""
+
+    def start(**environment: str) -> RunningServer:
+        return start_server(**{"UNMINGLE_MODEL": str(SMALL_MODEL), **environment})
+
+    return start

@@ -17,9 +17,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.harness import ROOT, RunningServer, StartServer, noise, post, problem_of
+from tests.service.harness import (
+    ROOT,
+    RunningServer,
+    StartServer,
+    connect,
+    idle,
+    noise,
+    post,
+    problem_of,
+    request_bytes,
+    separating,
+)
 from tests.service.jobs.test_jobs import kept, submit, wait
-from tests.service.test_load import connect, idle, request_bytes, separating
 
 
 class Faults:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.service.harness import RunningServer, encoded, problem_of
+from tests.service.harness import RunningServer, connect, encoded, problem_of
 from tests.service.hostile import SEEDS, wav
-from tests.service.test_load import connect
 
 BEGIN = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 END = b"\r\n--xyz--\r\n"

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.harness import ROOT, RunningServer, StartServer, noise, post, problem_of
-from tests.service.test_load import connect, request_bytes
+from tests.service.harness import ROOT, RunningServer, StartServer, connect, noise, post, problem_of, request_bytes
 from unmingle.model.separator import Separator
 from unmingle.service.http.auth import hashed
 
