@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from unmingle.service import logs
+from unmingle.service import logs, memory
 from unmingle.service.app import create_app
 from unmingle.service.http.protocol import Connection
 from unmingle.service.http.state import ServiceState
@@ -98,6 +98,7 @@ def serve(given: Mapping[str, Any]) -> None:
     logs.configure(settings.log_format, settings.log_level)
     for name in unknown_in_environment():
         log.warning("%s is no setting and has no effect; `unmingle settings` lists them all", name)
+    memory.bound_arenas()  # before there are threads
     app = create_app(settings)
     config = uvicorn.Config(
         app,

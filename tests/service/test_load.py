@@ -76,8 +76,7 @@ def test_a_client_that_goes_away_frees_the_server(start_server: StartServer) -> 
     server.wait_for(idle, within_s=20)
     with connect(server) as mid_upload:
         mid_upload.sendall(request_bytes(noise(1), announced=10_000_000))
-        while not server.spooled():
-            pass
+        server.wait_for(lambda _: bool(server.spooled()))
     server.wait_for(lambda _: not server.spooled(), within_s=5)
 
 
@@ -140,8 +139,10 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
     server = start_server()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sent = pool.submit(post, server, noise(300))
+        give_up = time.monotonic() + 60
         while not (children := decoders(server)) and not sent.done():
-            pass
+            assert time.monotonic() < give_up
+            time.sleep(0.001)
         for child in children:
             os.kill(child, signal.SIGKILL)
         assert 400 <= sent.result().status_code < 500
@@ -163,8 +164,10 @@ def has_upload(process: int) -> bool:
 
 def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
     server = start_server()
+    give_up = time.monotonic() + 60
     while not (waiting := children_of(server.process.pid)):
-        pass
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
     for child in waiting:
         os.kill(child, signal.SIGKILL)
     assert post(server, noise(1)).status_code == 200
