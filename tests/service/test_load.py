@@ -6,6 +6,7 @@ import concurrent.futures
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import httpx
