@@ -36,7 +36,12 @@ def open_upload(server: RunningServer, path: bytes = b"/separate?") -> socket.so
 
 @pytest.mark.parametrize("path", [b"/separate?", b"/jobs?"])
 def test_slow_uploads_keep_nobody_out(start_small: StartServer, path: bytes) -> None:
-    server = start_small(UNMINGLE_MAX_REQUESTS="2", UNMINGLE_MAX_UPLOADS="4", UNMINGLE_MAX_JOB_UPLOADS="4")
+    server = start_small(
+        UNMINGLE_MAX_REQUESTS="4",
+        UNMINGLE_MAX_UPLOADS="4",
+        UNMINGLE_MAX_JOB_UPLOADS="4",
+        UNMINGLE_CLIENT_MIN_BYTES_PER_S="1",  # they are slow enough to give way, and not to be given up
+    )
     slow = [open_upload(server, path) for _ in range(4)]
     wait_for_held(server, "uploads" if path == b"/separate?" else "job_uploads", 4)
     time.sleep(HOLD_S)
