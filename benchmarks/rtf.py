@@ -104,7 +104,7 @@ def _separate(path: Path) -> dict[str, float]:
         model = ModelEntry(name=_separator.embedder.config.name, hash="")
         made = stems.separate(_separator, FileRecording(path), target, model, SeparateParameters.model_validate({}))
         encoding = time.perf_counter()
-        package.pack(made, package.Delivery("application/zip"), packed, 0)
+        package.pack(made, package.Delivery("application/zip"), packed, 0).content.read()
         end = time.perf_counter()
     stages = dict(made.manifest.stage_seconds) | {"encode": end - encoding}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0

@@ -194,7 +194,7 @@ def direct(separator: Separator, path: Path) -> float:
         packed.mkdir()
         entry = ModelEntry(name=separator.embedder.config.name, hash="")
         made = stems.separate(separator, FileRecording(path), target, entry, SeparateParameters.model_validate({}))
-        package.pack(made, package.Delivery("application/zip"), packed, 0).path.read_bytes()
+        package.pack(made, package.Delivery("application/zip"), packed, 0).content.read()
     return time.perf_counter() - start
 
 

@@ -121,6 +121,14 @@ class Separator:
         masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background)
         return masking.run(centroids, chance, sink, tell)
 
+    def check(self, options: SeparationOptions) -> None:
+        """Look whether the model can do what is asked for, before anything is read.
+
+        Raises:
+            ParameterError: it cannot count as far as `min_sources`.
+        """
+        self._to_count(options)
+
     def most_stems(self, options: SeparationOptions) -> int:
         """How many stems there can be, the background among them, which is what a recording needs room for."""
         background = options.background == "stem" or (options.background is None and self._knows_background)

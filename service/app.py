@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import math
 import shutil
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,18 +31,21 @@ from unmingle.service.http.auth import ApiKeys
 from unmingle.service.http.metrics import Metrics
 from unmingle.service.http.routes import health, separate
 from unmingle.service.http.routes import jobs as jobs_routes
+from unmingle.service.http.site import Site
 from unmingle.service.http.state import ServiceState
-from unmingle.service.http.telemetry import RequestFrame
-from unmingle.service.jobs.admission import JobLimits
+from unmingle.service.http.telemetry import InFlight, RequestFrame
 from unmingle.service.jobs.jobs import Jobs
+from unmingle.service.jobs.limits import JobLimits
+from unmingle.service.jobs.store import JobStoreError
 from unmingle.service.page import routes as page
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
-from unmingle.service.scheduling.admission import EngineLimits
+from unmingle.service.scheduling.answer_rate import AnswerRate
+from unmingle.service.scheduling.capacity import Capacity, Ledger
 from unmingle.service.scheduling.engine import Engine
+from unmingle.service.scheduling.limits import LIMITS
 from unmingle.service.scheduling.micro_batch import MOST_FRAMES, MicroBatcher
 from unmingle.service.scheduling.priority import call_standing_back
-from unmingle.service.scheduling.request_slots import RequestSlots
 from unmingle.service.schemas import ModelEntry
 from unmingle.service.settings import Settings
 from unmingle.service.version import version
@@ -101,48 +102,27 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     batcher = micro_batcher(embedder)
     separator = Separator(batcher, separator.layout)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
-    limits = EngineLimits(
-        settings.workers, settings.max_queued_seconds, settings.max_queued_bytes, settings.key_recordings
-    )
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     metrics = Metrics()
     model = ModelEntry(name=embedder.config.name, hash=digest)
     decoder = Decoder(settings.decoders)
-    # Jobs have threads of their own, so that an hour of audio does not keep short requests waiting.
-    background = Engine(separator, EngineLimits(settings.job_workers, math.inf, sys.maxsize, sys.maxsize))
-    job_limits = JobLimits(
-        workers=settings.job_workers,
-        max_unfinished=settings.max_jobs,
-        max_per_owner=settings.key_recordings,
-        max_disk_bytes=settings.max_disk_bytes,
-        keep_s=settings.job_keep_s,
-        max_json_bytes=settings.max_json_bytes,
-        decode=DecodeLimits(
-            settings.job_max_seconds,
-            settings.job_max_decoded_bytes,
-            settings.decode_memory_bytes,
-            settings.job_decode_timeout_s,
-        ),
-    )
+    # Jobs have threads and decoders of their own, so that an hour of audio does not keep short requests waiting.
+    engine = Engine(separator, {"requests": settings.workers, "jobs": settings.job_workers}, metrics.begun)
+    ledger = Ledger(_capacity(settings), AnswerRate(settings.request_timeout_s / 2))
+    ledger.seconds_per_audio_second = lambda: engine.real_time_factor
     try:
-        jobs = Jobs(
-            settings.data_dir,
-            Pipeline(decoder.beside(settings.job_workers), background, model, metrics.separated),
-            job_limits,
+        jobs = _open_jobs(
+            settings, Pipeline(decoder.beside(settings.job_workers), engine, "jobs", model, metrics.separated), ledger
         )
-    except (OSError, sqlite3.Error) as error:
+    except DataDirError:
         lock.close()
-        raise DataDirError(
-            f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
-            "damaged?"
-        ) from error
-    request_slots = RequestSlots(settings.max_requests, settings.key_recordings, settings.request_timeout_s / 2)
+        raise
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(decoder, Engine(separator, limits, metrics.begun), model, metrics.separated),
+        pipeline=Pipeline(decoder, engine, "requests", model, metrics.separated),
         jobs=jobs,
-        request_slots=request_slots,
+        ledger=ledger,
         embedder=embedder,
         metrics=metrics,
         spool=spool,
@@ -154,12 +134,11 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
         spool.mkdir(parents=True)
         decoder.start()
-        state.engine.start(then=background.begin)
+        engine.start()
         jobs.start()
         yield
         await jobs.stop()
-        state.engine.stop()
-        background.stop()
+        engine.stop()
         await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
         lock.close()
@@ -171,36 +150,82 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would say where we are by what the client calls us
     )
     app.state.service = state
-    app.state.background = background
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
     for router in ROUTERS:
         app.include_router(router)
     documentation.complete(app, ROUTERS)
     for kind in (Problem, UnmingleError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(kind, _answer_problem)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Idempotency-Key", "Prefer", "X-Request-ID"],
-            expose_headers=[
-                "Content-Range",
-                "Location",
-                "Preference-Applied",
-                "Retry-After",
-                "Server-Timing",
-                "X-Request-ID",
-            ],
-        )
-    app.add_middleware(RequestFrame, metrics=metrics, client_timeout_s=settings.client_timeout_s)
+    site = Site(settings.host, settings.allowed_hosts, settings.cors_origins)
+    in_flight = app.state.in_flight = InFlight()
+    app.add_middleware(RequestFrame, metrics=metrics, site=site, limits=state.upload_limits, in_flight=in_flight)
+    _add_cors(app, settings)
     info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
-    metrics.watch_room(request_slots, settings.data_dir)
-    metrics.watch({"requests": state.engine, "jobs": background}, jobs.store.counts, info, lambda: request_slots.closed)
+    metrics.watch_room(ledger, settings.data_dir)
+    metrics.watch(engine, jobs.store.counts, info, lambda: ledger.closed)
     metrics.watch_network(batcher.batch_sizes, fallback=state.fallback is not None)
     return app
+
+
+def _add_cors(app: FastAPI, settings: Settings) -> None:
+    """Around everything, so that a page that may call may also read what failed."""
+    if not settings.cors_origins:
+        return
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=["Authorization", "Idempotency-Key", "If-None-Match", "Prefer", "Range", "X-Request-ID"],
+        expose_headers=[
+            "Accept-Ranges",
+            "Content-Disposition",
+            "Content-Range",
+            "ETag",
+            "Location",
+            "Preference-Applied",
+            "Retry-After",
+            "Server-Timing",
+            "X-Request-ID",
+        ],
+    )
+
+
+def _capacity(settings: Settings) -> Capacity:
+    """How much there is of what the table of limits names."""
+    return Capacity(
+        {resource: getattr(settings, limit.setting) for resource, limit in LIMITS.items() if limit.setting},
+        {resource: getattr(settings, limit.key_setting) for resource, limit in LIMITS.items() if limit.key_setting},
+    )
+
+
+def _open_jobs(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Jobs:
+    try:
+        return Jobs(settings.data_dir, pipeline, _job_limits(settings), ledger)
+    except JobStoreError as error:
+        raise DataDirError(str(error)) from error
+    except (OSError, sqlite3.Error) as error:
+        raise DataDirError(
+            f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
+            "in use?"
+        ) from error
+
+
+def _job_limits(settings: Settings) -> JobLimits:
+    return JobLimits(
+        workers=settings.job_workers,
+        keep_s=settings.job_keep_s,
+        max_disk_bytes=settings.max_disk_bytes,
+        max_json_bytes=settings.max_json_bytes,
+        decode=DecodeLimits(
+            settings.job_max_seconds,
+            settings.job_max_decoded_bytes,
+            settings.decode_memory_bytes,
+            settings.job_decode_timeout_s,
+        ),
+    )
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
@@ -208,6 +233,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
         routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
         allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
+        allowed |= {"HEAD"} if "GET" in allowed else set()
         problem.headers["Allow"] = ", ".join(sorted(allowed))
     request.state.problem = problem.code
     return problems.response(problem, request.state.request_id)

@@ -29,6 +29,9 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "http_malformed": Kind(400, "The request is not HTTP."),
+    "host_unknown": Kind(421, "The request is for a host that this server is not."),
+    "origin_forbidden": Kind(403, "Web pages of this origin may not send requests here."),
     "not_found": Kind(404, "There is nothing at this address."),
     "method_not_allowed": Kind(405, "This address does not take this method."),
     "multipart_expected": Kind(415, "The body is not multipart/form-data."),
@@ -119,6 +122,10 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL)
         ):
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
+        case sqlite3.OperationalError():  # locked, or the disk does not answer
+            return Problem(
+                "not_ready", "The server cannot read its jobs just now. Try again in 5 s.", headers={"Retry-After": "5"}
+            )
         case _:
             return Problem("internal", "An error that should not happen; the server's log has it under the request id.")
 
@@ -141,10 +148,10 @@ def _invalid_parameters(error: RequestValidationError | ValidationError) -> Prob
     return Problem("parameter_invalid", f"{detail}.", extra={"errors": errors})
 
 
-def response(problem: Problem, request_id: str) -> JSONResponse:
-    """The problem as an HTTP response."""
+def body_of(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The problem as RFC 9457 has it."""
     kind = KINDS[problem.code]
-    body = {
+    return {
         "type": TYPE_PREFIX + problem.code,
         "title": kind.title,
         "status": kind.status,
@@ -153,4 +160,8 @@ def response(problem: Problem, request_id: str) -> JSONResponse:
         "request_id": request_id,
         **problem.extra,
     }
-    return JSONResponse(body, kind.status, problem.headers, MEDIA_TYPE)
+
+
+def response(problem: Problem, request_id: str) -> JSONResponse:
+    """The problem as an HTTP response."""
+    return JSONResponse(body_of(problem, request_id), problem.status, problem.headers, MEDIA_TYPE)

@@ -162,6 +162,7 @@ class Health(Body):
     version: str
     uptime_s: float
     queue: QueueState
+    jobs: str | None = Field(None, description="Why jobs are neither taken nor known just now; null where they are.")
 
 
 class JobStatus(Body):

@@ -13,13 +13,18 @@ from typing import Any
 
 import uvicorn
 
-from unmingle.service import logs
+from unmingle.service import logs, memory
 from unmingle.service.app import create_app
+from unmingle.service.http.protocol import Connection
 from unmingle.service.http.state import ServiceState
-from unmingle.service.scheduling.engine import Engine
+from unmingle.service.http.telemetry import InFlight
 from unmingle.service.settings import read_settings, unknown_in_environment
 
 log = logging.getLogger("unmingle.service.server")
+
+
+_TELLING_S = 2
+"""How long clients whose time is up have to hear of it."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -28,9 +33,9 @@ class DrainingServer(uvicorn.Server):
     While it drains it still listens, so that probes and clients are told. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: ServiceState, background: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, service: ServiceState, in_flight: InFlight) -> None:
         super().__init__(config)
-        self._service, self._background = service, background
+        self._service, self._in_flight = service, in_flight
         self._client_timeout_s = service.settings.client_timeout_s
         self._stop_at: float | None = None
         self._silent: dict[Any, tuple[Any, float]] = {}
@@ -39,8 +44,7 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
         if self._stop_at is None:
-            self._service.request_slots.closed = True
-            self._background.drain()
+            self._service.ledger.closed = True
             self._stop_at = time.monotonic() + self._service.settings.grace_s
         else:
             self.should_exit = self.force_exit = True
@@ -56,9 +60,11 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn; True ends the server."""
         if self._stop_at is not None:
-            slots, engine = self._service.request_slots, self._service.engine
-            idle = not (slots.taken or engine.waiting or engine.running)
-            self.should_exit = self.should_exit or idle or time.monotonic() >= self._stop_at
+            late_s = time.monotonic() - self._stop_at
+            if late_s >= 0 and not self._in_flight.ended:
+                self._in_flight.end()
+            idle = not self._service.ledger.waits_for_clients
+            self.should_exit = self.should_exit or idle or late_s >= _TELLING_S
         if counter % 10 == 0:
             self._close_silent_connections()
         return await super().on_tick(counter)
@@ -92,6 +98,7 @@ def serve(given: Mapping[str, Any]) -> None:
     logs.configure(settings.log_format, settings.log_level)
     for name in unknown_in_environment():
         log.warning("%s is no setting and has no effect; `unmingle settings` lists them all", name)
+    memory.bound_arenas()  # before there are threads
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -100,7 +107,8 @@ def serve(given: Mapping[str, Any]) -> None:
         access_log=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=max(1, settings.grace_s),
+        http=Connection,
+        timeout_graceful_shutdown=_TELLING_S,
     )
     sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
-    asyncio.run(DrainingServer(config, app.state.service, app.state.background).serve())
+    asyncio.run(DrainingServer(config, app.state.service, app.state.in_flight).serve())

@@ -63,8 +63,25 @@ class Settings(BaseSettings):
     )
     max_requests: PositiveInt = Field(
         default=64,
-        description="Uploads, and recordings of /separate, in hand at the same time; more get 503. There are fewer "
-        "where so many could not be answered in half of the deadline.",
+        description="Recordings of /separate in work at the same time; more get 503. There are fewer where so many "
+        "could not be answered in half of the deadline.",
+    )
+    max_uploads: PositiveInt = Field(
+        default=128,
+        description="Uploads to /separate at the same time; then the slowest gives way, or new ones get 503.",
+    )
+    max_job_uploads: PositiveInt = Field(
+        default=16, description="Uploads to /jobs at the same time; then the slowest gives way, or new ones get 503."
+    )
+    max_downloads: PositiveInt = Field(
+        default=128,
+        description="Answers of /separate that are sent at the same time, and as many results of jobs; then the "
+        "slowest gives way, or new requests get 503.",
+    )
+    max_streams: PositiveInt = Field(default=256, description="Event streams that are open; more get 503.")
+    max_spool_bytes: PositiveInt = Field(
+        default=16384 * MIB,
+        description="Disk space of all requests in hand: uploads, decoded audio, stems and answers; more get 507.",
     )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
@@ -72,6 +89,9 @@ class Settings(BaseSettings):
     )
     client_timeout_s: PositiveFloat = Field(
         default=60.0, description="Longest time that a client may neither send nor take anything in the middle."
+    )
+    client_min_bytes_per_s: PositiveFloat = Field(
+        default=8192.0, description="Slowest upload or download, on average after 20 s; slower ones are given up."
     )
     job_workers: PositiveInt = Field(default=1, description="Jobs that run at the same time, beside requests.")
     job_max_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest recording that /jobs takes.")
@@ -95,10 +115,17 @@ class Settings(BaseSettings):
         description="Who may call: name=<SHA-256 of the key>, several separated by commas; empty for everybody.",
     )
     key_recordings: PositiveInt = Field(
-        default=8, description="Recordings of one API key that may wait or run; more get 429."
+        default=8,
+        description="What one API key may have of each: recordings from upload to answer, jobs that wait or run, "
+        "downloads, event streams; more get 429.",
     )
     key_requests_per_minute: PositiveFloat = Field(
         default=120.0, description="Requests that one API key may send; more get 429."
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names that the server goes by in the Host header, separated by commas, * for all. By default "
+        "localhost where it listens on a loopback address, else all. IP addresses always are.",
     )
     cors_origins: str = Field(
         default="", description="Origins of web pages that may call, separated by commas; empty for none."

@@ -87,6 +87,7 @@ HEALTH = Health(
     version="0.1.0",
     uptime_s=3600.5,
     queue=QueueState(waiting=1, running=1, audio_seconds=65.0),
+    jobs=None,
 )
 
 STARTING = HEALTH.model_copy(update={"status": "starting", "queue": QueueState(waiting=0, running=0, audio_seconds=0)})

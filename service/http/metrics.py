@@ -14,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from unmingle.service.scheduling.engine import Engine
-from unmingle.service.scheduling.request_slots import RequestSlots
+from unmingle.service.scheduling.capacity import Ledger
+from unmingle.service.scheduling.engine import LANES, Engine
+from unmingle.service.scheduling.limits import LIMITS, Resource
 from unmingle.service.schemas import Manifest
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -55,17 +56,17 @@ class Metrics:
 
     def watch(
         self,
-        engines: dict[str, Engine],
+        engine: Engine,
         jobs: Callable[[], dict[str, int]],
         info: dict[str, str],
         closed: Callable[[], bool],
     ) -> None:
-        """Report the state of the queues and jobs whenever asked; nothing is ready once the server is `closed`."""
-        self.registry.register(_Queues(engines, jobs, info, closed))
+        """Report the state of the queue and of jobs whenever asked; nothing is ready once the server is `closed`."""
+        self.registry.register(_Queues(engine, jobs, info, closed))
 
-    def watch_room(self, request_slots: RequestSlots, data_dir: Path) -> None:
-        """Report what is in hand, and the disk."""
-        self.registry.register(_Room(request_slots, data_dir))
+    def watch_room(self, ledger: Ledger, data_dir: Path) -> None:
+        """Report what is held of every limit, and the disk."""
+        self.registry.register(_Room(ledger, data_dir))
 
     def watch_network(self, batch_sizes: Counts[int], fallback: bool) -> None:
         """Report how many segments ran together, and whether a GPU was wanted and not to be had."""
@@ -96,14 +97,22 @@ class Metrics:
 
 
 class _Room(Collector):
-    def __init__(self, request_slots: RequestSlots, data_dir: Path) -> None:
-        self._request_slots, self._data_dir = request_slots, data_dir
+    def __init__(self, ledger: Ledger, data_dir: Path) -> None:
+        self._ledger, self._data_dir = ledger, data_dir
 
     def collect(self) -> Iterator[Metric]:
-        """Read the slots and the file system."""
+        """Read the ledger and the file system."""
         yield GaugeMetricFamily(
-            "unmingle_requests_in_hand", "Uploads and recordings that hold a slot.", self._request_slots.taken
+            "unmingle_requests_in_hand",
+            "Recordings of /separate from upload to answer.",
+            self._ledger.held(Resource.RECORDINGS),
         )
+        held = GaugeMetricFamily("unmingle_held", "What is held of a limit.", labels=("resource",))
+        most = GaugeMetricFamily("unmingle_limit", "How much there is of it.", labels=("resource",))
+        for resource in LIMITS:
+            held.add_metric((resource.value,), self._ledger.held(resource))
+            most.add_metric((resource.value,), self._ledger.limit(resource))
+        yield from (held, most)
         yield GaugeMetricFamily(
             "unmingle_disk_free_bytes", "Disk space left to the data directory.", shutil.disk_usage(self._data_dir).free
         )
@@ -112,35 +121,34 @@ class _Room(Collector):
 class _Queues(Collector):
     def __init__(
         self,
-        engines: dict[str, Engine],
+        engine: Engine,
         jobs: Callable[[], dict[str, int]],
         info: dict[str, str],
         closed: Callable[[], bool],
     ) -> None:
-        self._engines, self._jobs, self._info, self._closed = engines, jobs, info, closed
+        self._engine, self._jobs, self._info, self._closed = engine, jobs, info, closed
 
     def collect(self) -> Iterator[Metric]:
-        """Read the engines."""
+        """Read the engine; the label `engine` tells its lanes apart."""
         recordings = GaugeMetricFamily("unmingle_recordings", "Recordings in an engine.", labels=("engine", "state"))
         seconds = GaugeMetricFamily("unmingle_queued_audio_seconds", "Audio that waits or runs.", labels=("engine",))
-        held = GaugeMetricFamily("unmingle_queued_audio_bytes", "Decoded audio that waits or runs.", labels=("engine",))
         factor = GaugeMetricFamily(
             "unmingle_real_time_factor", "Processing seconds per second of audio, of late.", labels=("engine",)
         )
         ready = GaugeMetricFamily("unmingle_ready", "1 while work is taken.", labels=("engine",))
-        for name, engine in self._engines.items():
-            recordings.add_metric((name, "waiting"), engine.waiting)
-            recordings.add_metric((name, "running"), engine.running)
-            seconds.add_metric((name,), engine.audio_seconds)
-            held.add_metric((name,), engine.audio_bytes)
-            factor.add_metric((name,), engine.real_time_factor)
-            ready.add_metric((name,), float(engine.state == "ok" and not self._closed()))
+        engine = self._engine
+        for lane in LANES:
+            recordings.add_metric((lane, "waiting"), engine.waiting(lane))
+            recordings.add_metric((lane, "running"), engine.running(lane))
+            seconds.add_metric((lane,), engine.audio_seconds(lane))
+            factor.add_metric((lane,), engine.real_time_factor)
+            ready.add_metric((lane,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
         with contextlib.suppress(sqlite3.Error):  # whatever ails the store, the rest is to be seen
             for state, count in self._jobs().items():
                 jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
-        yield from (recordings, seconds, held, factor, ready, jobs, info)
+        yield from (recordings, seconds, factor, ready, jobs, info)
 
 
 class _Network(Collector):

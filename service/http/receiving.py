@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import Request
@@ -12,7 +10,9 @@ from fastapi import Request
 from unmingle.service.http import uploads
 from unmingle.service.http.parameters import with_fields
 from unmingle.service.http.state import ServiceState
-from unmingle.service.scheduling.request_slots import Slot
+from unmingle.service.http.uploads import Upload, UploadLimits
+from unmingle.service.scheduling.capacity import Lease
+from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import SeparateParameters
 
 
@@ -21,35 +21,32 @@ class Received:
     """A request that is all there.
 
     Attributes:
-        upload: the file as it came.
+        upload: the file as it came, and the form's other fields.
         directory: holds it, and is empty otherwise.
         parameters: how to separate.
-        slot: what it holds.
     """
 
-    upload: Path
+    upload: Upload
     directory: Path
     parameters: SeparateParameters
-    slot: Slot
 
 
-@asynccontextmanager
 async def receive(
     request: Request,
     query: SeparateParameters,
     service: ServiceState,
-    caller: str,
-    max_bytes: int,
-    answer: AsyncExitStack,
-) -> AsyncIterator[Received]:
-    """Hold a slot for a request and take its upload; the directory stays until `answer` is closed.
+    limits: UploadLimits,
+    lease: Lease,
+    space: Resource,
+    directory: Path,
+) -> Received:
+    """Take the upload into `directory`; the lease has room for what is announced of it.
 
     Raises:
-        Problem: all slots are taken, or the body is not a recording with valid parameters.
+        Problem: the body is not a recording with valid parameters, or the model cannot do what is asked for.
         ClientDisconnect: the client went away.
     """
-    with service.request_slots.hold(caller) as slot:
-        directory = await answer.enter_async_context(service.scratch())
-        received = await uploads.receive(request, directory / "upload", max_bytes, service.settings.client_timeout_s)
-        parameters = with_fields(query, received.fields, service.pipeline.model)
-        yield Received(received.path, directory, parameters, slot)
+    upload = await uploads.receive(request, directory / "upload", limits, lease, space)
+    parameters = with_fields(query, upload.fields, service.pipeline.model)
+    service.engine.separator.check(parameters.options)
+    return Received(upload, directory, parameters)

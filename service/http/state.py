@@ -11,18 +11,19 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from fastapi import Depends, Request
 
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.service.decoding.decoder import DecodeLimits
 from unmingle.service.http.metrics import Metrics
+from unmingle.service.http.uploads import UploadLimits
 from unmingle.service.jobs.jobs import Jobs
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
-from unmingle.service.scheduling.engine import Engine, State
-from unmingle.service.scheduling.request_slots import RequestSlots
+from unmingle.service.scheduling.capacity import Ledger
+from unmingle.service.scheduling.engine import Engine
 from unmingle.service.settings import Settings
 
 START_S = 5.0
@@ -41,7 +42,7 @@ class ServiceState:
     pipeline: separates for those who wait.
     embedder: the model in use.
     jobs: for later.
-    request_slots: for requests that bring a recording.
+    ledger: who holds how much of what.
     metrics: what the server counts.
     spool: directory of requests in flight.
     started: time.monotonic() when the server was made.
@@ -51,7 +52,7 @@ class ServiceState:
     pipeline: Pipeline
     embedder: Embedder
     jobs: Jobs
-    request_slots: RequestSlots
+    ledger: Ledger
     metrics: Metrics
     spool: Path
     started: float
@@ -62,10 +63,10 @@ class ServiceState:
         return self.pipeline.engine
 
     @property
-    def condition(self) -> State:
+    def condition(self) -> Literal["starting", "ok", "draining", "failed"]:
         """The engine's state, and draining from the moment on that no new work is taken."""
         state = self.engine.state
-        return "draining" if state == "ok" and self.request_slots.closed else state
+        return "draining" if state == "stopped" or (state == "ok" and self.ledger.closed) else state
 
     @property
     def provider(self) -> str:
@@ -83,12 +84,23 @@ class ServiceState:
         s = self.settings
         return DecodeLimits(s.max_seconds, s.max_decoded_bytes, s.decode_memory_bytes, s.decode_timeout_s, ADVICE)
 
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """Of an upload to /separate."""
+        s = self.settings
+        return UploadLimits(s.max_upload_bytes, s.client_timeout_s, s.client_min_bytes_per_s)
+
+    @property
+    def job_upload_limits(self) -> UploadLimits:
+        """Of an upload to /jobs."""
+        return dataclasses.replace(self.upload_limits, max_bytes=self.settings.job_max_upload_bytes)
+
     def retry_after(self) -> dict[str, str]:
         """The header for who meets a server that takes no work: until it, or its successor, will."""
         if self.condition == "starting":  # as long again as it has taken already
             wait = time.monotonic() - self.started
         else:
-            wait = self.engine.audio_seconds * self.engine.real_time_factor + START_S
+            wait = self.engine.audio_seconds("requests") * self.engine.real_time_factor + START_S
         return {"Retry-After": str(max(1, math.ceil(wait)))}
 
     def check_ready(self) -> None:
@@ -106,6 +118,16 @@ class ServiceState:
                 extra={"limit": MIN_FREE_BYTES, "unit": "bytes free"},
                 headers=self.retry_after(),
             )
+
+    async def check_takes_jobs(self) -> None:
+        """`check_takes_work`, and whether jobs can be written down.
+
+        Raises:
+            Problem: they cannot; with Retry-After.
+        """
+        if self.jobs.fault:
+            raise Problem("not_ready", f"Jobs are not taken just now. {self.jobs.fault}", headers=self.retry_after())
+        await self.check_takes_work()
 
     async def check_takes_work(self) -> None:
         """`check_ready`, for the event loop."""

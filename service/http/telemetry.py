@@ -7,85 +7,147 @@ import logging
 import re
 import secrets
 import time
+from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.service import problems
 from unmingle.service.http.metrics import Metrics
+from unmingle.service.http.sending import PacedSend
+from unmingle.service.http.site import Site
+from unmingle.service.http.uploads import UploadLimits
+from unmingle.service.problems import Problem
 
 log = logging.getLogger("unmingle.service.requests")
 
 REQUEST_ID = "x-request-id"
 _PROBES = ("/livez", "/readyz", "/health", "/metrics")
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_TIME_IS_UP = Problem(
+    "not_ready",
+    "The server ends, and this request took longer than it could wait. Send it again in 5 s.",
+    headers={"Retry-After": "5", "Connection": "close"},
+)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class InFlight:
+    """Requests that are being answered. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.ended = False
+
+    def end(self) -> None:
+        """The server's time is up: who has no answer yet is told so, and answers that are being sent break off."""
+        self.ended = True
+        for task in self.tasks:
+            task.cancel()
 
 
 class RequestFrame:
     """ASGI middleware around everything else."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, client_timeout_s: float) -> None:
-        """Give up on clients that take nothing of their answer for `client_timeout_s`."""
-        self._app, self._metrics, self._client_timeout_s = app, metrics, client_timeout_s
+    def __init__(self, app: ASGIApp, metrics: Metrics, site: Site, limits: UploadLimits, in_flight: InFlight) -> None:
+        """Give up on clients that take their answer more slowly than `limits` allows for uploads."""
+        self._app, self._metrics, self._site = app, metrics, site
+        self._limits, self._in_flight = limits, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
-        start, status, accounted = time.perf_counter(), 0, False
-
-        def account() -> None:
-            nonlocal accounted
-            if not accounted:
-                accounted = True
-                self._account(scope, status, time.perf_counter() - start, request_id)
-
-        async def send_framed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message.setdefault("headers", []).append((REQUEST_ID.encode(), request_id.encode()))
-            elif message["type"] == "http.response.body" and not message.get("more_body", False):
-                account()  # before the last of it goes out: who has the whole answer finds it counted
-            try:
-                async with asyncio.timeout(self._client_timeout_s):
-                    await send(message)
-            except TimeoutError as error:
-                raise ClientDisconnect from error
-
+        exchange = _Exchange(scope, send, self._limits, self._metrics)
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_flight.tasks.add(task)
         try:
-            await self._app(scope, receive, send_framed)
+            self._site.check(scope["method"], exchange.headers)
+            await self._app(exchange.scope, receive, exchange.send)
         except ClientDisconnect:
-            status = status or 499
+            exchange.break_off(499)
+        except asyncio.CancelledError:
+            if not self._in_flight.ended:
+                raise
+            task.uncancel()
+            await exchange.fail(_TIME_IS_UP, receive)
         except Exception as error:
             problem = problems.from_exception(error)
             if problem.status == 500:
-                log.exception("A request failed", extra={"request_id": request_id})
-            if status:
-                raise  # the answer has begun; only breaking the connection can say that it is not whole
-            scope["state"]["problem"] = problem.code
-            await problems.response(problem, request_id)(scope, receive, send_framed)
+                log.exception("A request failed", extra={"request_id": exchange.request_id})
+            await exchange.fail(problem, receive)
         finally:
-            account()
+            self._in_flight.tasks.discard(task)
+            exchange.account()
 
-    def _account(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        problem_code = scope["state"].get("problem")
-        self._metrics.answered(scope["method"] if route != "unknown" else "any", route, status, seconds)
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, send: Send, limits: UploadLimits, metrics: Metrics) -> None:
+        self.headers, self._metrics = Headers(scope=scope), metrics
+        self.request_id = scope.setdefault("state", {})["request_id"] = _request_id(self.headers)
+        self.scope, self._method = scope, scope["method"]
+        if self._method == "HEAD":  # whatever has a GET has a HEAD; uvicorn leaves the body out
+            scope["state"]["head"] = True
+            self.scope = {**scope, "method": "GET"}
+        self._paced = PacedSend(scope, send, limits)
+        self._start, self._status, self._accounted = time.perf_counter(), 0, False
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`, with what every answer has."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            added = {REQUEST_ID: self.request_id}
+            if "cache-control" not in Headers(raw=message.setdefault("headers", [])):
+                added["cache-control"] = "no-store"
+            if "content-length" in self.headers and "transfer-encoding" in self.headers:
+                added["connection"] = "close"  # they may disagree on where the next request begins (RFC 9112, 6.3)
+            message["headers"] += [(name.encode(), value.encode()) for name, value in added.items()]
+        elif message["type"] == "http.response.body" and not message.get("more_body") and not self._paced.gone:
+            self.account()  # before the last of it goes out: who has the whole answer finds it counted
+        await self._paced(message)
+
+    async def fail(self, problem: Problem, receive: Receive) -> None:
+        """Send a problem; where an answer has begun, only breaking the connection can say that it is not whole."""
+        if self._status:
+            self.break_off(500)
+            return
+        self.scope["state"]["problem"] = problem.code
+        try:
+            await problems.response(problem, self.request_id)(self.scope, receive, self.send)
+        except ClientDisconnect:
+            self.break_off(499)
+
+    def break_off(self, status: int) -> None:
+        """The client does not get the whole answer: it has left, or is given up, or the server fails."""
+        self._status = status
+        self._paced.break_off()
+
+    def account(self) -> None:
+        """Count it and log it, once."""
+        if self._accounted:
+            return
+        self._accounted = True
+        seconds = time.perf_counter() - self._start
+        route = getattr(self.scope.get("route"), "path", "unknown")
+        problem_code = self.scope["state"].get("problem")
+        # Names that a client makes up would each be a series of their own.
+        method = self._method if self._method in _METHODS else "other"
+        self._metrics.answered("any" if route == "unknown" else method, route, self._status, seconds)
         if problem_code:
             self._metrics.rejected(problem_code)
-        extra = {"request_id": request_id, "seconds": round(seconds, 4)}
+        extra: dict[str, object] = {"request_id": self.request_id, "seconds": round(seconds, 4)}
         if problem_code:
             extra["problem"] = problem_code
         level = logging.DEBUG if route in _PROBES else logging.INFO
-        log.log(level, "%s %s %s", scope["method"], route, status, extra=extra)
+        log.log(level, "%s %s %s", self._method, route, self._status, extra=extra)
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(headers: Headers) -> str:
     """The client's, where it is fit for a log; else a new one."""
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID.encode() and _GOOD_ID.fullmatch(given := value.decode("latin-1")):
-            return str(given)
-    return secrets.token_hex(8)
+    given = headers.get(REQUEST_ID, "")
+    return given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)

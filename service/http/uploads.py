@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import time
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from unmingle.service.decoding import audio_header
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.capacity import Lease
+from unmingle.service.scheduling.limits import Resource
+from unmingle.service.scheduling.transfers import Transfer
 
 FILE_FIELD = "file"
 MAX_PARTS = 24
@@ -21,9 +26,10 @@ MAX_FIELD_BYTES = 1024
 MAX_PART_HEADER_BYTES = 8192
 
 _WRITE_BYTES = 2**20
+_LOOK_BYTES = 2**17
+"""After so many bytes, the format is looked at: who sends a film need not send all of it to be told."""
 # So that a client that is refused gets to read why, a little of what it still sends is taken and thrown away.
 _DISCARD_BYTES, _DISCARD_S = 32 * 2**20, 3.0
-_LEAST_BYTES_PER_S = 1024
 
 EXPECTED = (
     f"Expected multipart/form-data with the recording in a field named '{FILE_FIELD}', "
@@ -38,10 +44,46 @@ class Upload:
     Attributes:
         path: the file.
         fields: the other form fields.
+        sha256: of the file.
     """
 
     path: Path
     fields: dict[str, str]
+    sha256: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class UploadLimits:
+    """What one upload may take.
+
+    Attributes:
+        max_bytes: of the whole body.
+        stall_s: longest time that the client may send nothing.
+        least_bytes_per_s: on average, after a grace period.
+    """
+
+    max_bytes: int
+    stall_s: float
+    least_bytes_per_s: float
+
+    def transfer(self, announced: int) -> Transfer:
+        """An upload that begins now."""
+        return Transfer(self.stall_s, self.least_bytes_per_s, announced)
+
+
+def check_head(request: Request, max_bytes: int) -> bytes:
+    """Look at the head of a request; the boundary of its parts.
+
+    Raises:
+        Problem: not multipart, or it announces more than `max_bytes`.
+    """
+    media_type, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if media_type != b"multipart/form-data" or not boundary:
+        raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
+    if announced_bytes(request) > max_bytes:
+        raise _too_large(max_bytes)
+    return boundary
 
 
 def announced_bytes(request: Request) -> int:
@@ -50,92 +92,115 @@ def announced_bytes(request: Request) -> int:
     return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
 
 
-async def receive(request: Request, path: Path, max_bytes: int, stall_s: float) -> Upload:
+async def receive(request: Request, path: Path, limits: UploadLimits, lease: Lease, space: Resource) -> Upload:
     """Stream the body of `request` into the new file `path`.
 
     Args:
         request: not read yet.
         path: of the file.
-        max_bytes: of the whole body.
-        stall_s: longest time that the client may send nothing; on the whole it has to send a KiB a second.
+        limits: of the upload.
+        lease: has the transfer; its `space` on disk is raised as bytes arrive that were not announced.
+        space: which disk space that is.
 
     Raises:
-        Problem: not multipart, malformed, without a file, with an empty one, too slow, or larger than `max_bytes`.
+        Problem: not multipart, malformed, without a file, with an empty one, too slow, larger than `max_bytes`, or
+            there is no more disk space.
         ClientDisconnect: the client went away.
     """
-    media_type, options = parse_options_header(request.headers.get("content-type"))
-    if media_type != b"multipart/form-data" or not options.get(b"boundary"):
-        raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
-    stream = _paced(request.stream(), stall_s)
-    if announced_bytes(request) > max_bytes:
-        await _discard(stream)
-        raise _too_large(max_bytes)
+    boundary = check_head(request, limits.max_bytes)
+    stream = _paced(request.stream(), lease)
     with path.open("wb") as file:
+        form = _Form(file, boundary)
         try:
-            form = await _form(file, options[b"boundary"], stream, max_bytes)
+            await _fill(form, path, stream, limits.max_bytes, lease, space)
         except (Problem, OSError):
-            await _discard(stream)
+            if not (lease.transfer and lease.transfer.displaced):
+                await discard(request)
             raise
     if not form.has_file:
         raise Problem("file_missing", f"The form has no file in a field named '{FILE_FIELD}'. {EXPECTED}")
     if path.stat().st_size == 0:
         raise Problem("file_empty", f"The file in field '{FILE_FIELD}' has 0 bytes; expected audio.")
-    return Upload(path, form.fields)
+    return Upload(path, form.fields, form.sha256.digest())
 
 
-async def _form(file: BinaryIO, boundary: bytes, stream: AsyncIterator[bytes], max_bytes: int) -> _Form:
-    received = 0
+async def _fill(
+    form: _Form, path: Path, stream: AsyncIterator[bytes], max_bytes: int, lease: Lease, space: Resource
+) -> None:
+    received, looked = 0, False
     try:
-        form = _Form(file, boundary)
         async for chunk in stream:
             received += len(chunk)
             if received > max_bytes:
                 raise _too_large(max_bytes)
+            if received > lease.held.get(space, 0.0):
+                lease.take(space, received + _WRITE_BYTES)
             form.write(chunk)
-            if len(form.pending) >= _WRITE_BYTES:
+            if not looked and len(form.pending) >= _LOOK_BYTES:
+                looked = True
+                await asyncio.to_thread(_look, form, path)
+            elif len(form.pending) >= _WRITE_BYTES:
                 await asyncio.to_thread(form.flush)
     except FormParserError as error:
         raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
     form.finish()
     await asyncio.to_thread(form.flush)
-    return form
+    lease.put(space, received)
 
 
-async def _paced(stream: AsyncGenerator[bytes], stall_s: float) -> AsyncIterator[bytes]:
+def _look(form: _Form, path: Path) -> None:
+    """Refuse what is no audio at all. Whatever else is wrong with a file shows when all of it is there."""
+    form.flush()
+    try:
+        audio_header.inspect(path)
+    except Problem as problem:
+        if problem.code == "format_unsupported":
+            raise
+
+
+async def _paced(stream: AsyncGenerator[bytes], lease: Lease) -> AsyncIterator[bytes]:
     """The chunks of a stream, as long as they come."""
-    received, start = 0, time.monotonic()
-    while True:
+    transfer, received = lease.transfer, 0
+    while transfer is not None:
         try:
-            async with asyncio.timeout(stall_s):
-                chunk = await anext(stream, None)
+            async with asyncio.timeout(transfer.patience_s) as patience:
+                with transfer.patient(patience):
+                    chunk = await anext(stream, None)
         except TimeoutError as error:
-            raise _stalled(received, stall_s) from error
+            raise _stalled(transfer) from error
         if chunk is None:
             return
         received += len(chunk)
-        if time.monotonic() - start > stall_s + received / _LEAST_BYTES_PER_S:
-            raise _stalled(received, stall_s)
+        transfer.note(received)
+        if transfer.fault():
+            raise _stalled(transfer)
         yield chunk
 
 
-async def _discard(stream: AsyncIterator[bytes]) -> None:
+async def discard(request: Request) -> None:
+    """Throw away some of what a client still sends, unless it waits for leave to send anything."""
+    if request.headers.get("expect", "").lower() == "100-continue" and not getattr(request, "_stream_consumed", False):
+        return
     left = _DISCARD_BYTES
-    try:
+    with contextlib.suppress(TimeoutError, Problem, ClientDisconnect):
         async with asyncio.timeout(_DISCARD_S):
-            async for chunk in stream:
-                left -= len(chunk)
-                if left < 0:
+            while (message := await request.receive())["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0 or not message.get("more_body"):
                     return
-    except (TimeoutError, Problem):
-        pass
 
 
-def _stalled(received: int, stall_s: float) -> Problem:
+def _stalled(transfer: Transfer) -> Problem:
+    if transfer.displaced:
+        return Problem(
+            "server_full",
+            f"{transfer.moved} bytes came, too slowly while others wait. Send it again over a better connection.",
+            headers={"Connection": "close", "Retry-After": "60"},
+        )
     return Problem(
         "upload_stalled",
-        f"{received} bytes came, and then no more for {stall_s:g} s, or less than {_LEAST_BYTES_PER_S} a second. "
+        f"{transfer.moved} bytes came, and then {transfer.fault() or 'no more'}. "
         "Send it again over a better connection.",
-        extra={"limit": stall_s, "unit": "s"},
         headers={"Connection": "close"},
     )
 
@@ -145,6 +210,7 @@ def _too_large(max_bytes: int) -> Problem:
         "upload_too_large",
         f"The request body is larger than {max_bytes} bytes. Send a compressed format such as FLAC, or a shorter part.",
         extra={"limit": max_bytes, "unit": "bytes"},
+        headers={"Connection": "close"},
     )
 
 
@@ -155,6 +221,7 @@ class _Form:
         self.fields: dict[str, str] = {}
         self.has_file = False
         self.pending = bytearray()
+        self.sha256 = hashlib.sha256()
         self._file = file
         self._parts = 0
         self._header_name, self._header_value = bytearray(), bytearray()
@@ -189,6 +256,7 @@ class _Form:
     def flush(self) -> None:
         """Bring the file's pending bytes to disk."""
         self._file.write(self.pending)
+        self.sha256.update(self.pending)
         self.pending.clear()
 
     def _part_begin(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ from unmingle.service.jobs.store import Job
 from unmingle.service.output.stems import StemSet
 
 UPLOAD, STEMS = "upload", "stems"
+_DELETED = "deleted-"
+
+log = logging.getLogger(__name__)
 
 
 def keep(upload: Path, directory: Path) -> None:
@@ -29,14 +33,34 @@ def settle(stems: StemSet) -> None:
         _sync(path)
 
 
-def clean(directory: Path, kept: Iterable[Job]) -> None:
-    """Delete what an earlier server left unfinished: directories of no job, and files of no use to theirs."""
+def clean(directory: Path, kept: Iterable[Job], set_aside: Path, *, keep_unknown: bool) -> int:
+    """Delete what an earlier server left unfinished: uploads that were never accepted, and files of no use to a job.
+
+    A directory that has stems and no job is not deleted but moved to `set_aside`: the table of jobs may have been lost,
+    or be an older copy.
+
+    Args:
+        directory: of all jobs.
+        kept: the jobs that there are.
+        set_aside: made when it is needed.
+        keep_unknown: whether uploads without a job are set aside, too.
+
+    Returns:
+        How many were set aside.
+    """
     jobs = {job.id: job for job in kept}
+    count = 0
     for entry in directory.iterdir():
         if entry.name in jobs:
             empty(entry, {"done": STEMS, "failed": ""}.get(jobs[entry.name].state, UPLOAD))
-        else:
+        elif entry.name.startswith(_DELETED) or not (keep_unknown or (entry / STEMS).exists()):
+            log.info("deleting what is left of a job that was deleted or never accepted: %s", entry.name)
             shutil.rmtree(entry, ignore_errors=True)
+        else:
+            set_aside.mkdir(exist_ok=True)
+            os.replace(entry, set_aside / entry.name)
+            count += 1
+    return count
 
 
 def empty(directory: Path, except_for: str = "") -> None:
@@ -49,18 +73,15 @@ def empty(directory: Path, except_for: str = "") -> None:
 
 def discard(directory: Path) -> None:
     """Delete `directory`, under whatever hands: nobody who knows it by its name gets to write there any more."""
-    gone = directory.with_name(f"deleted-{directory.name}")
+    gone = directory.with_name(_DELETED + directory.name)
     with contextlib.suppress(FileNotFoundError):
         os.replace(directory, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def fingerprint(upload: Path, parameters: str) -> str:
+def fingerprint(upload_sha256: bytes, parameters: str) -> str:
     """A hash of the upload and the parameters."""
-    with upload.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(parameters.encode())
-    return digest.hexdigest()
+    return hashlib.sha256(upload_sha256 + parameters.encode()).hexdigest()
 
 
 def disk_use(directory: Path) -> int:

@@ -13,97 +13,120 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from unmingle.service.decoding import audio_header
 from unmingle.service.decoding.decoder import too_long
 from unmingle.service.jobs import directories
-from unmingle.service.jobs.admission import Arrival, JobAdmission, JobLimits
+from unmingle.service.jobs.changes import Changes
+from unmingle.service.jobs.leases import JobLeases
+from unmingle.service.jobs.limits import JobLimits
 from unmingle.service.jobs.results import JobResults
 from unmingle.service.jobs.runner import JobRunner
 from unmingle.service.jobs.store import UNFINISHED, Job, JobStore
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.capacity import Lease, Ledger
+from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, SeparateParameters
 
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 10.0
+_WATCH_S = 2.0
+_UNKNOWN_S = 60.0
+"""How long a job is taken to last while the length of its recording is not known."""
 
 
 class Jobs:
     """All jobs of a server. Belongs to one event loop."""
 
-    def __init__(self, directory: Path, pipeline: Pipeline, limits: JobLimits) -> None:
+    def __init__(self, directory: Path, pipeline: Pipeline, limits: JobLimits, ledger: Ledger) -> None:
         """Open what there is.
 
         Raises:
+            JobStoreError: the table of jobs is damaged or of another version.
             OSError, sqlite3.Error: the directory cannot be used.
         """
         self._directory = directory / "jobs"
         self._directory.mkdir(parents=True, exist_ok=True)
         self.store = JobStore(directory / "jobs.sqlite")
-        self._pipeline, self._limits = pipeline, limits
-        self._admission = JobAdmission(self.store, self._directory, limits, self._expected_s)
-        self._runner = JobRunner(self.store, self._directory, pipeline, limits)
-        self.results = JobResults(self._directory, limits.max_disk_bytes, limits.max_json_bytes)
-        self._sweeper: asyncio.Task[None] | None = None
+        self._pipeline, self._limits, self._ledger = pipeline, limits, ledger
+        self.leases = JobLeases(ledger)
+        self.changes = Changes()
+        self._runner = JobRunner(
+            self.store, self._directory, pipeline, limits, self.leases, self.changes, self._takes_work
+        )
+        self.results = JobResults(self._directory, limits.max_json_bytes, self.leases)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._fault: str | None = None
+        ledger.first_job_s = self._first_done_s
 
     def start(self) -> None:
         """Take up what an earlier server left, and begin to work."""
         self._runner.start()
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
         """Let jobs that run wait for the next server."""
-        if self._sweeper:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.results.stop()
         await self._runner.stop()
         self.store.close()
 
-    @asynccontextmanager
-    async def hold(self, owner: str, upload_bytes: int, idempotency_key: str | None) -> AsyncIterator[Arrival | None]:
-        """Hold a slot for a job while its upload comes; None for a request that was accepted before and needs none.
+    @property
+    def recovering(self) -> bool:
+        """Whether the jobs of the server before are still being taken up."""
+        return not self._runner.recovered
 
-        Raises:
-            Problem: too many jobs, or no disk space for it; with Retry-After.
-        """
-        if idempotency_key is not None:
-            earlier = await asyncio.to_thread(self.store.with_key, owner, idempotency_key)
-            if earlier:
-                yield None
-                return
-        async with self._admission.hold(owner, upload_bytes) as arrival:
-            yield arrival
+    @property
+    def fault(self) -> str | None:
+        """Why jobs are neither taken nor known just now, if that is so."""
+        if self.recovering:
+            return "The jobs of the server before are being taken up."
+        return self._fault
+
+    async def earlier(self, owner: str, idempotency_key: str | None) -> Job | None:
+        """The job that a repeated request stands for, as far as that shows before its upload."""
+        if idempotency_key is None or not owner:
+            return None
+        return await asyncio.to_thread(self.store.with_key, owner, idempotency_key)
 
     async def add(
-        self,
-        upload: Path,
-        parameters: SeparateParameters,
-        owner: str,
-        idempotency_key: str | None,
-        arrival: Arrival | None,
+        self, upload: Path, sha256: bytes, parameters: SeparateParameters, idempotency_key: str | None, lease: Lease
     ) -> tuple[Job, bool]:
-        """Accept a job; `upload` is moved. Returns it, and whether it is new.
+        """Accept a job; the upload is moved. Returns it, and whether it is new.
+
+        Args:
+            upload: the file as it came.
+            sha256: of the upload.
+            parameters: how to separate.
+            idempotency_key: the client's name for the request.
+            lease: of the request; the job takes over what it needs.
 
         Raises:
-            Problem: the upload is no audio that we read, or the idempotency key was used for another request.
+            Problem: the upload is no audio that we read, or the idempotency key was used for another request, or there
+                is no room for one more job.
         """
+        owner = lease.owner
         header = await asyncio.to_thread(audio_header.inspect, upload)
         seconds = header.frames / header.sample_rate if header.frames else None
         if header.format == "WAV" and seconds and seconds > self._limits.decode.max_seconds:
             raise too_long(self._limits.decode, f"lasts {seconds:.0f} s")
         text = parameters.model_dump_json(exclude_unset=True)
-        fingerprint = await asyncio.to_thread(directories.fingerprint, upload, text)
+        fingerprint = directories.fingerprint(sha256, text)
         if idempotency_key is not None:
+            if not owner:  # strangers may choose the same key, and are to know nothing of each other
+                idempotency_key = f"{idempotency_key}\n{fingerprint}"
             earlier = await asyncio.to_thread(self.store.with_key, owner, idempotency_key)
             if earlier:
                 return _same(earlier, fingerprint), False
-        if arrival:
-            await self._admission.measured(arrival, upload.stat().st_size)
+        size = upload.stat().st_size
+        lease.take(Resource.JOBS)
+        lease.take(Resource.JOB_BYTES, size)
         job_id = secrets.token_urlsafe(16)
         directory = self._directory / job_id
 
@@ -118,11 +141,23 @@ class Jobs:
                 directories.discard(directory)
             return job
 
-        job = await asyncio.to_thread(keep)
+        keeping = asyncio.ensure_future(asyncio.to_thread(keep))
+        try:
+            job = await asyncio.shield(keeping)
+        except asyncio.CancelledError:  # the client leaves; the job is there, or not
+            await asyncio.wait({keeping})
+            if not keeping.exception() and keeping.result().id == job_id:
+                self._accepted(job_id, lease, size)
+            raise
         if job.id != job_id:
             return _same(job, fingerprint), False
-        self._runner.wake()
+        self._accepted(job_id, lease, size)
         return job, True
+
+    def _accepted(self, job_id: str, lease: Lease, size: int) -> None:
+        self.leases.accept(job_id, lease, size)
+        self._runner.wake()
+        self.changes.tell()
 
     async def get(self, job_id: str, owner: str) -> Job:
         """A job of this owner.
@@ -135,14 +170,22 @@ class Jobs:
             raise Problem("job_unknown", "There is no such job; it was deleted, has expired, or never was.")
         return job
 
-    async def status(self, job: Job) -> JobStatus:
-        """What a client may know of a job."""
+    async def ahead(self, job: Job) -> list[Job]:
+        """Jobs that come before this one."""
         ahead: list[Job] = []
         if job.state == "queued":
             for other in await asyncio.to_thread(self.store.unfinished):
                 if other.id == job.id:
                     break
                 ahead.append(other)
+        return ahead
+
+    async def status(self, job: Job) -> JobStatus:
+        """What a client may know of a job."""
+        return self.status_among(job, await self.ahead(job))
+
+    def status_among(self, job: Job, ahead: Sequence[Job]) -> JobStatus:
+        """`status`, where the jobs before it are known."""
         left = self._expected_s([*ahead, job]) if job.state in UNFINISHED else None
         return JobStatus(
             id=job.id,
@@ -163,6 +206,8 @@ class Jobs:
         await self._runner.drop(job_id)
         self.results.forget(job_id)
         await asyncio.to_thread(directories.discard, self._directory / job_id)
+        self.leases.deleted(job_id)
+        self.changes.tell()
         await self._forget(job_id)
 
     async def _forget(self, job_id: str) -> None:
@@ -188,6 +233,22 @@ class Jobs:
                 then = now
             except Exception:
                 log.exception("Jobs that have expired cannot be deleted; trying again")
+
+    async def _watch(self) -> None:
+        """Look whether the table of jobs is well."""
+        while True:
+            fault = await asyncio.to_thread(self.store.fault)
+            if fault != self._fault:
+                log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "The table of jobs can be read again.")
+                self._fault = fault
+            await asyncio.sleep(_WATCH_S)
+
+    def _takes_work(self) -> bool:
+        return self._pipeline.engine.state == "ok" and not self._ledger.closed
+
+    def _first_done_s(self) -> float:
+        first_s = self._runner.first_done_s()
+        return _UNKNOWN_S if first_s is None else first_s
 
     def _expected_s(self, jobs: Sequence[Job]) -> float | None:
         """Until all of these are done; None where a length is not known yet."""

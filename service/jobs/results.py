@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 from unmingle.service.jobs import directories
+from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.jobs.store import Job
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.stems import StemSet
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.work import Control, StoppedError
 from unmingle.service.schemas import Manifest
 
 _KEPT_PER_JOB = 4
@@ -26,15 +28,17 @@ _AT_A_TIME = 2
 class JobResults:
     """Packs, and keeps what was packed lately. Belongs to one event loop."""
 
-    def __init__(self, directory: Path, max_disk_bytes: int, max_json_bytes: int) -> None:
-        self._directory = directory
-        self._max_disk_bytes, self._max_json_bytes = max_disk_bytes, max_json_bytes
+    def __init__(self, directory: Path, max_json_bytes: int, leases: JobLeases) -> None:
+        self._directory, self._max_json_bytes, self._leases = directory, max_json_bytes, leases
         self._packages: dict[str, dict[Delivery, tuple[Package, Path]]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._packing: dict[str, set[Control]] = {}
         self._free = asyncio.Semaphore(_AT_A_TIME)
 
-    async def package(self, job: Job, delivery: Delivery, target: Path) -> Package:
-        """The package as the new file `target`, which is the caller's: it stays when the job is deleted.
+    async def package(self, job: Job, delivery: Delivery, place: Path) -> Package:
+        """The package, with its files in the directory `place`: they are the caller's, and stay when the job goes.
+
+        Cancelling this ends the packing.
 
         Raises:
             Problem: the job is not done, or is deleted meanwhile, or there is no disk space.
@@ -46,16 +50,16 @@ class JobResults:
                 made = self._packages.setdefault(job.id, {})
                 if delivery not in made:
                     async with self._free:
-                        made[delivery] = await asyncio.to_thread(self._pack, job, delivery)
+                        made[delivery] = await self._make(job, delivery)
                 package, _ = made[delivery] = made.pop(delivery)  # the latest comes last
-                await asyncio.to_thread(_give, package.path, target)
+                given = await asyncio.to_thread(_give, package, place)
                 while len(made) > _KEPT_PER_JOB:
-                    _, place = made.pop(next(iter(made)))
-                    await asyncio.to_thread(shutil.rmtree, place, True)
-        except FileNotFoundError as error:
+                    _, old = made.pop(next(iter(made)))
+                    await asyncio.to_thread(shutil.rmtree, old, True)
+        except (FileNotFoundError, StoppedError) as error:
             self.forget(job.id)
             raise _deleted() from error
-        return dataclasses.replace(package, path=target)
+        return given
 
     async def manifest(self, job: Job) -> Manifest:
         """What is said about the stems of a job that is done.
@@ -70,27 +74,40 @@ class JobResults:
             raise _deleted() from error
 
     def forget(self, job_id: str) -> None:
-        """The job is deleted, with all its files."""
+        """The job is deleted, with all its files; what is being packed of it is not."""
+        for control in self._packing.get(job_id, ()):
+            control.stop()
         self._packages.pop(job_id, None)
         self._locks.pop(job_id, None)
 
-    def _pack(self, job: Job, delivery: Delivery) -> tuple[Package, Path]:
-        directory = self._directory / job.id
-        stems = StemSet.open(directory / directories.STEMS)
-        as_it_is = delivery.stem is not None and delivery.subtype in (None, "FLOAT")
-        needed = 0 if as_it_is else sum(file.stat().st_size for file in stems.files)
-        used = directories.disk_use(self._directory) if needed else 0
-        if used + needed > self._max_disk_bytes:
-            raise Problem(
-                "disk_full",
-                f"Jobs take {used} of {self._max_disk_bytes} bytes already, and this answer would take more; "
-                "delete jobs that are done, or ask for one stem as audio/wav with subtype=FLOAT, which takes none.",
-                extra={"limit": self._max_disk_bytes, "unit": "bytes"},
-            )
+    def stop(self) -> None:
+        """End all packing."""
+        for controls in self._packing.values():
+            for control in controls:
+                control.stop()
+
+    async def _make(self, job: Job, delivery: Delivery) -> tuple[Package, Path]:
+        directory, control = self._directory / job.id, Control()
+        stems = await asyncio.to_thread(StemSet.open, directory / directories.STEMS)
+        if not delivery.is_as_it_is:
+            size = sum(file.stat().st_size for file in stems.files)
+            self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)
+        running = self._packing.setdefault(job.id, set())
+        running.add(control)
+        try:
+            return await asyncio.to_thread(self._pack, stems, delivery, directory, control)
+        finally:
+            control.stop()
+            running.discard(control)
+            if not running:
+                self._packing.pop(job.id, None)
+            self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
+
+    def _pack(self, stems: StemSet, delivery: Delivery, directory: Path, control: Control) -> tuple[Package, Path]:
         place = directory / f"package-{secrets.token_hex(4)}"
         place.mkdir()
         try:
-            return pack(stems, delivery, place, self._max_json_bytes), place
+            return pack(stems, delivery, place, self._max_json_bytes, lambda: control(1.0)), place
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -108,11 +125,14 @@ def _deleted() -> Problem:
     return Problem("job_unknown", "There is no such job any more; it was deleted just now.")
 
 
-def _give(path: Path, target: Path) -> None:
-    """Make `target` a second name of `path`, or a copy where the file system has no second names."""
-    try:
-        os.link(path, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(path, target)
+def _give(package: Package, place: Path) -> Package:
+    """The same package, whose files have a second name in `place`, or are copied where there are no second names."""
+    places = {path: place / f"{number}-{path.name}" for number, path in enumerate(package.content.files)}
+    for path, target in places.items():
+        try:
+            os.link(path, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copy2(path, target)
+    return dataclasses.replace(package, content=package.content.moved(places))

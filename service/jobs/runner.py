@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.jobs import directories
-from unmingle.service.jobs.admission import JobLimits
+from unmingle.service.jobs.changes import Changes
+from unmingle.service.jobs.leases import JobLeases, too_large
+from unmingle.service.jobs.limits import JobLimits
 from unmingle.service.jobs.store import Job, JobStore
-from unmingle.service.pipeline import Pipeline
+from unmingle.service.pipeline import Decoded, Pipeline
 from unmingle.service.problems import Problem, from_exception
 from unmingle.service.scheduling.engine import Control
 from unmingle.service.schemas import SeparateParameters
@@ -40,6 +41,7 @@ P = ParamSpec("P")
 class _Run:
     task: asyncio.Task[None]
     control: Control
+    audio_seconds: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +57,21 @@ class _Hold:
 class JobRunner:
     """The workers. Belongs to one event loop."""
 
-    def __init__(self, store: JobStore, directory: Path, pipeline: Pipeline, limits: JobLimits) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        directory: Path,
+        pipeline: Pipeline,
+        limits: JobLimits,
+        leases: JobLeases,
+        changes: Changes,
+        takes_work: Callable[[], bool],
+    ) -> None:
+        """Args: takes_work: whether jobs may be begun now."""
         self._store, self._directory, self._pipeline, self._limits = store, directory, pipeline, limits
+        self._leases, self._changes, self._takes_work = leases, changes, takes_work
+        self.recovered = False
+        """Whether what an earlier server left has been taken up."""
         self._running: dict[str, _Run] = {}
         self._held: dict[str, _Hold] = {}
         self.dropped: set[str] = set()
@@ -85,6 +100,16 @@ class JobRunner:
         """0 to 1; None where the job does not run."""
         return self._running[job_id].control.done if job_id in self._running else None
 
+    def first_done_s(self) -> float | None:
+        """Until the first job that runs is done; None where that is not known."""
+        factor = self._pipeline.engine.real_time_factor
+        left = [
+            run.audio_seconds * (1 - run.control.done) * factor
+            for run in self._running.values()
+            if run.audio_seconds is not None
+        ]
+        return min(left, default=None)
+
     def obstacle(self, job_id: str) -> dict[str, Any] | None:
         """What a job that waits is waiting for, apart from its turn."""
         return self._held[job_id].problem if job_id in self._held else None
@@ -100,22 +125,37 @@ class JobRunner:
     async def _begin(self) -> None:
         while True:
             try:
-                await asyncio.to_thread(self._recover)
+                for job, disk_bytes in await asyncio.to_thread(self._recover):
+                    self._leases.restore(job, disk_bytes)
                 break
             except (OSError, sqlite3.Error) as error:
                 log.error("Jobs of the server before cannot be taken up (%s); trying again", error)
                 await asyncio.sleep(_RETRY_S)
+        self.recovered = True
         self._tasks += [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
 
-    def _recover(self) -> None:
-        jobs = self._store.all()
-        directories.clean(self._directory, jobs)
+    def _recover(self) -> list[tuple[Job, int]]:
+        """The jobs that there are, and what they have on disk."""
+        jobs, found = self._store.all(), []
+        aside = self._directory.with_name("set-aside")
+        if count := directories.clean(self._directory, jobs, aside, keep_unknown=self._store.is_new):
+            log.error(
+                "%d directories of jobs are in no table of jobs; they are in %s now. Delete them when they are of no "
+                "use any more.",
+                count,
+                aside,
+            )
         for job in jobs:
-            if not (self._directory / job.id).is_dir():  # its deletion was under way
+            directory = self._directory / job.id
+            if not directory.is_dir():  # its deletion was under way
+                log.info("a job without files is removed", extra={"job": job.id})
                 self._store.remove(job.id)
-            elif job.state == "running":
+                continue
+            found.append((job, directories.disk_use(directory)))
+            if job.state == "running":
                 self._store.requeue(job.id, forgive=False)
                 log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
+        return found
 
     async def _work(self) -> None:
         """Run one job after the other, whatever happens to each."""
@@ -128,7 +168,7 @@ class JobRunner:
 
     async def _work_once(self) -> None:
         self._wake.clear()
-        ready = self._pipeline.engine.state == "ok"
+        ready = self._takes_work()
         now = time.monotonic()
         skipped = self.dropped | {job_id for job_id, hold in self._held.items() if hold.until > now}
         job = await asyncio.to_thread(self._store.claim, skipped) if ready else None
@@ -140,7 +180,8 @@ class JobRunner:
         self._wake.set()  # another worker may find the next one
         control = Control()
         task = asyncio.create_task(self._run(job, control))
-        self._running[job.id] = _Run(task, control)
+        self._running[job.id] = _Run(task, control, job.audio_seconds)
+        self._changes.tell()
         task.add_done_callback(lambda _: self._running.pop(job.id, None))
         await asyncio.wait({task})
         if not task.cancelled() and (error := task.exception()):
@@ -158,10 +199,9 @@ class JobRunner:
             await self._fail(job, error)
         else:
             await self._record(self._store.finish, job.id)
+            await self._settle(job.id)
             self._held.pop(job.id, None)
             log.info("job done", extra={"job": job.id})
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread((self._directory / job.id / directories.UPLOAD).unlink, True)
 
     async def _separate(self, job: Job, control: Control) -> None:
         if job.attempts > _MAX_ATTEMPTS:
@@ -169,9 +209,17 @@ class JobRunner:
         directory = self._directory / job.id
         parameters = SeparateParameters.model_validate_json(job.parameters)
 
-        def measured(recording: DecodedRecording) -> None:
-            self._store.measured(job.id, recording.samples / recording.sample_rate)
-            self._check_room(recording, parameters)
+        upload_bytes = self._leases.disk_bytes(job.id)
+
+        async def decoded(recording: Decoded) -> None:
+            await asyncio.to_thread(self._store.measured, job.id, recording.seconds)
+            if run := self._running.get(job.id):
+                self._running[job.id] = dataclasses.replace(run, audio_seconds=recording.seconds)
+            self._changes.tell()
+            needed = upload_bytes + recording.audio_bytes + recording.stem_bytes
+            if needed > self._limits.max_disk_bytes:
+                raise too_large(needed, self._limits.max_disk_bytes)
+            self._leases.take(job.id, needed)
 
         await self._pipeline.separate(
             directory / directories.UPLOAD,
@@ -179,24 +227,18 @@ class JobRunner:
             parameters,
             self._limits.decode,
             directories.settle,
-            timeout_s=None,
+            decoded,
             control=control,
-            on_decoded=measured,
         )
 
-    def _check_room(self, recording: DecodedRecording, parameters: SeparateParameters) -> None:
-        stems = self._pipeline.engine.separator.most_stems(parameters.options)
-        needed = 4 * recording.samples * recording.channels * stems
-        used, most = directories.disk_use(self._directory), self._limits.max_disk_bytes
-        if needed > most:
-            raise Problem(
-                "recording_too_large",
-                f"The stems take {needed} bytes; expected at most {most}, the disk space of all jobs. "
-                "Ask for fewer sources, or cut the recording into parts.",
-                extra={"limit": most, "unit": "bytes"},
-            )
-        if used + needed > most:
-            raise Problem("disk_full", f"The stems take {needed} bytes, and jobs take {used} of {most} already.")
+    async def _settle(self, job_id: str) -> None:
+        """A job has come to its end: its upload goes, and it holds what is left."""
+        self._leases.finished(job_id)
+        directory = self._directory / job_id
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread((directory / directories.UPLOAD).unlink, True)
+        self._leases.has(job_id, await asyncio.to_thread(directories.disk_use, directory))
+        self._changes.tell()
 
     async def _fail(self, job: Job, error: Exception) -> None:
         """A job did not come to its end: it is put back, put on hold, or has failed."""
@@ -210,13 +252,16 @@ class JobRunner:
         body = {"code": problem.code, "status": problem.status, "detail": problem.detail, **problem.extra}
         if problem.code == "disk_full" and self._hold(job.id, body):
             await asyncio.to_thread(directories.empty, directory, directories.UPLOAD)
+            self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
             await self._record(self._store.requeue, job.id, forgive=True)
+            self._changes.tell()
             log.warning("a job waits for disk space", extra={"job": job.id})
             return
         if problem.code == "internal":
             log.error("A job failed", extra={"job": job.id}, exc_info=error)
         await asyncio.to_thread(directories.empty, directory)
         await self._record(self._store.finish, job.id, body)
+        await self._settle(job.id)
         self._held.pop(job.id, None)
         log.info("job failed", extra={"job": job.id, "problem": problem.code})
 

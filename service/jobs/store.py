@@ -12,13 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unmingle.model.errors import UnmingleError
 from unmingle.service.schemas import JobState
 
 UNFINISHED: tuple[JobState, ...] = ("queued", "running")
 _FINISHED = "state IN ('done', 'failed')"
 
+_VERSION = 1
+"""Of the schema, in SQLite's user_version. 0 is that of the first servers, which is the same but for the number."""
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT UNIQUE NOT NULL,
     owner TEXT NOT NULL,
@@ -37,6 +41,10 @@ CREATE TABLE IF NOT EXISTS jobs (
 _COLUMNS = (
     "id, owner, state, created, age_s, attempts, audio_seconds, parameters, fingerprint, idempotency_key, problem"
 )
+
+
+class JobStoreError(UnmingleError):
+    """The file of the jobs cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +82,65 @@ class JobStore:
     """The table of jobs."""
 
     def __init__(self, path: Path) -> None:
+        """Open the table, or make it.
+
+        Raises:
+            JobStoreError: the file is damaged, or of a version that this server does not know.
+            OSError, sqlite3.Error: it cannot be opened at all.
+        """
         self._lock = threading.Lock()
+        self._path = path
+        self.is_new = not path.exists() or path.stat().st_size == 0
+        """Whether there was no table before."""
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._inode = path.stat().st_ino
+
+    def _prepare(self) -> None:
+        try:
+            (health,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(f"is damaged ({error})") from error
+        if health != "ok":
+            raise self._unusable(f"is damaged ({health})")
+        if version > _VERSION:
+            raise self._unusable(f"has version {version}, made by a newer server; this one knows {_VERSION}")
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute(_SCHEMA)
+        with self._transaction() as connection:
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+            if not columns:
+                self.is_new = True
+                connection.execute(_SCHEMA)
+            elif missing := set(_COLUMNS.split(", ")) - columns:
+                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: it is not of this program")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _unusable(self, what: str) -> JobStoreError:
+        return JobStoreError(
+            f"{self._path} {what}. Nothing was changed. Put back a copy that is good; or move it away, and the server "
+            "begins without jobs and sets aside the files of those that there are."
+        )
+
+    def fault(self) -> str | None:
+        """What is wrong with the store, if anything is."""
+        try:
+            if self._path.stat().st_ino != self._inode:
+                return f"{self._path.name} was replaced while the server runs; restart it."
+            with self._reading() as connection:
+                connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchone()
+        except FileNotFoundError:
+            return f"{self._path.name} was removed while the server runs; restart it."
+        except (OSError, sqlite3.Error) as error:
+            return f"{self._path.name} cannot be read ({error})."
+        return None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -109,29 +171,29 @@ class JobStore:
 
     def get(self, job_id: str) -> Job | None:
         """The job, if it is kept."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = self._find(connection, "id = ?", job_id)
             return found[0] if found else None
 
     def with_key(self, owner: str, idempotency_key: str) -> Job | None:
         """The owner's job with this idempotency key, if it is kept."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = self._find(connection, "owner = ? AND idempotency_key = ?", owner, idempotency_key)
             return found[0] if found else None
 
     def unfinished(self) -> list[Job]:
         """Jobs that wait or run, in their order."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return self._find(connection, "state IN ('queued', 'running')")
 
     def all(self) -> list[Job]:
         """Every job that is kept."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return self._find(connection, "TRUE")
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall()
             return {"queued": 0, "running": 0, "done": 0, "failed": 0, **dict(rows)}
 
@@ -174,13 +236,19 @@ class JobStore:
 
     def expired(self, elapsed_s: float, keep_s: float) -> list[str]:
         """Finished jobs that are older than `keep_s` when `elapsed_s` is added to their age."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [job.id for job in self._find(connection, f"{_FINISHED} AND age_s + ? > ?", elapsed_s, keep_s)]
 
     def age(self, elapsed_s: float) -> None:
         """Let finished jobs grow older."""
         with self._transaction() as connection:
             connection.execute(f"UPDATE jobs SET age_s = age_s + ? WHERE {_FINISHED}", (elapsed_s,))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Takes no lock of the file's: readers wait for nobody (WAL)."""
+        with self._lock:
+            yield self._connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,4 +1,4 @@
-"""Stems on disk -> one file to send: a ZIP, JSON with the stems in it, a multipart body, or a WAV."""
+"""Stems on disk -> an answer: a ZIP, JSON with the stems in it, a multipart body, or a WAV."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
-import shutil
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,8 +15,10 @@ import numpy as np
 
 from unmingle.model.errors import ParameterError
 from unmingle.service.output import encoding
+from unmingle.service.output.content import Content, FilePart
 from unmingle.service.output.encoding import Samples
 from unmingle.service.output.stems import MANIFEST, StemSet, reports
+from unmingle.service.output.zip_layout import zip_of
 from unmingle.service.problems import Problem
 from unmingle.service.schemas import Format, Manifest, ResultParameters, Subtype
 
@@ -26,8 +26,6 @@ Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mi
 
 KINDS: tuple[Kind, ...] = ("application/zip", "application/json", "audio/wav", "multipart/mixed")
 """What an answer can be, the default first."""
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's; archives should not depend on the time of day
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +44,13 @@ class Delivery:
     subtype: Subtype | None = None
     stem: int | None = None
 
+    @property
+    def is_as_it_is(self) -> bool:
+        """Whether the stems are sent as they lie on disk, so that the answer takes no space of its own."""
+        if self.kind == "audio/wav":
+            return self.stem is not None and self.subtype in (None, "FLOAT")
+        return self.kind != "application/json" and self.format == "wav" and self.subtype in (None, "FLOAT")
+
     @classmethod
     def of(cls, kind: Kind, parameters: ResultParameters) -> Delivery:
         """What a request asks for.
@@ -63,16 +68,16 @@ class Delivery:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A file to send.
+    """An answer to send.
 
     Attributes:
-        path: the file.
+        content: its body.
         media_type: of the answer.
         filename: for the client's disk.
         manifest: what is in it.
     """
 
-    path: Path
+    content: Content
     media_type: str
     filename: str
     manifest: Manifest
@@ -125,7 +130,7 @@ def pack(
     max_json_bytes: int,
     still_wanted: encoding.StillWanted = encoding.wanted_anyway,
 ) -> Package:
-    """Make the file to send in `directory`, which is empty and stays until the file is sent.
+    """Make the answer; what it needs besides the stems is in `directory`, which is empty and stays until it is sent.
 
     Raises:
         ParameterError: the stems cannot be had so.
@@ -136,15 +141,17 @@ def pack(
     if delivery.stem is not None and delivery.stem > manifest.num_sources:
         raise ParameterError(f"stem={delivery.stem}, but there are {manifest.num_sources}.")
     if delivery.kind == "audio/wav":
-        return _one_wav(stems, delivery.stem, subtype, directory)
+        return _one_wav(stems, delivery.stem, subtype, directory, still_wanted)
     converted = convert(stems, delivery.format, subtype, directory, still_wanted)
     match delivery.kind:
         case "application/zip":
-            return Package(_zip(converted, directory), delivery.kind, "stems.zip", converted.manifest)
+            archive = zip_of(converted.files, reports(converted.manifest), still_wanted)
+            return Package(archive, delivery.kind, "stems.zip", converted.manifest)
         case "application/json":
-            return Package(_json(converted, directory, max_json_bytes), delivery.kind, "stems.json", converted.manifest)
+            text = Content((FilePart.of(_json(converted, directory, max_json_bytes)),))
+            return Package(text, delivery.kind, "stems.json", converted.manifest)
         case _:
-            body, boundary = _multipart(converted, directory, delivery.format)
+            body, boundary = _multipart(converted, delivery.format)
             return Package(body, f'multipart/mixed; boundary="{boundary}"', "", converted.manifest)
 
 
@@ -178,23 +185,6 @@ def convert(
     return StemSet(directory, stems.manifest.model_copy(update=update))
 
 
-def _zip(stems: StemSet, directory: Path) -> Path:
-    """Stored, not compressed: samples hardly compress."""
-    target = directory / "package"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for path in stems.files:
-            entry = zipfile.ZipInfo(path.name, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            large = path.stat().st_size > 2**30
-            with path.open("rb") as source, archive.open(entry, "w", force_zip64=large) as file:
-                shutil.copyfileobj(source, file, 2**20)
-        for name, text in reports(stems.manifest):
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, text)
-    return target
-
-
 def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
     size = sum(path.stat().st_size for path in stems.files)
     if size > max_bytes:
@@ -215,9 +205,8 @@ def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
     return target
 
 
-def _multipart(stems: StemSet, directory: Path, format: Format) -> tuple[Path, str]:
+def _multipart(stems: StemSet, format: Format) -> tuple[Content, str]:
     """The body, and the boundary between its parts."""
-    target = directory / "package"
     boundary = _boundary(stems)
 
     def head(media_type: str, name: str, size: int) -> bytes:
@@ -229,16 +218,12 @@ def _multipart(stems: StemSet, directory: Path, format: Format) -> tuple[Path, s
         )
         return "\r\n".join((*lines, "", "")).encode()
 
-    with target.open("wb") as file:
-        text = stems.manifest.model_dump_json(indent=2).encode()
-        file.write(head("application/json", MANIFEST, len(text)) + text + b"\r\n")
-        for path in stems.files:
-            file.write(head(encoding.MEDIA_TYPES[format], path.name, path.stat().st_size))
-            with path.open("rb") as source:
-                shutil.copyfileobj(source, file, 2**20)
-            file.write(b"\r\n")
-        file.write(f"--{boundary}--\r\n".encode())
-    return target, boundary
+    text = stems.manifest.model_dump_json(indent=2).encode()
+    parts: list[bytes | FilePart] = [head("application/json", MANIFEST, len(text)) + text + b"\r\n"]
+    for path in stems.files:
+        part = FilePart.of(path)
+        parts += [head(encoding.MEDIA_TYPES[format], path.name, part.size), part, b"\r\n"]
+    return Content((*parts, f"--{boundary}--\r\n".encode())), boundary
 
 
 def _boundary(stems: StemSet) -> str:
@@ -250,20 +235,23 @@ def _boundary(stems: StemSet) -> str:
     return f"unmingle-{digest.hexdigest()[:32]}"
 
 
-def _one_wav(stems: StemSet, stem: int | None, subtype: Subtype, directory: Path) -> Package:
+def _one_wav(
+    stems: StemSet, stem: int | None, subtype: Subtype, directory: Path, still_wanted: encoding.StillWanted
+) -> Package:
     """One stem; or all of them, their channels side by side: stem 1's, then stem 2's ..., then the background's."""
     manifest = stems.manifest
     files = stems.files if stem is None else (stems.files[stem - 1],)
     if stem is not None and subtype == "FLOAT":
-        return Package(files[0], "audio/wav", files[0].name, manifest)
+        return Package(Content((FilePart.of(files[0]),)), "audio/wav", files[0].name, manifest)
     sources = [stems.samples(file) for file in files]
     shape = (manifest.samples, manifest.channels * len(sources))
 
     def blocks() -> Iterator[Samples]:
         for start in range(0, manifest.samples, 2**16):
+            still_wanted()
             yield np.concatenate([source[start : start + 2**16] for source in sources], axis=1)
 
     target = directory / "package"
     encoding.encode(blocks, target, shape, manifest.sample_rate, "wav", subtype)
     name = "stems.wav" if stem is None else f"stem_{stem}.wav"
-    return Package(target, "audio/wav", name, manifest)
+    return Package(Content((FilePart.of(target),)), "audio/wav", name, manifest)

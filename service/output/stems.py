@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from unmingle.model.errors import UnmingleError
 from unmingle.model.passes import Progress
 from unmingle.model.separator import Separator
 from unmingle.service.decoding.recordings import DecodedRecording, FileRecording
@@ -20,6 +22,10 @@ from unmingle.service.version import version
 MANIFEST = "manifest.json"
 ACTIVITY = "activity.rttm"
 BACKGROUND = "background"
+
+
+class DamagedStemsError(UnmingleError):
+    """Stems on disk are not as they were written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +42,15 @@ class StemSet:
 
     @classmethod
     def open(cls, directory: Path) -> StemSet:
-        """The stems that `separate` wrote."""
-        return cls(directory, Manifest.model_validate_json((directory / MANIFEST).read_bytes()))
+        """The stems that `separate` wrote.
+
+        Raises:
+            DamagedStemsError: somebody else wrote something there since.
+        """
+        try:
+            return cls(directory, Manifest.model_validate_json((directory / MANIFEST).read_bytes()))
+        except ValidationError as error:  # which would be the client's fault, were it about a request
+            raise DamagedStemsError(f"{directory / MANIFEST} is damaged.") from error
 
     @property
     def files(self) -> tuple[Path, ...]:

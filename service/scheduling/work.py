@@ -6,11 +6,16 @@ import concurrent.futures
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from unmingle.model.separator import Separator
 
 T = TypeVar("T")
+
+Lane = Literal["requests", "jobs"]
+"""Somebody waits for the answer, or nobody does. Each lane has workers of its own."""
+
+LANES: tuple[Lane, ...] = ("requests", "jobs")
 
 
 class StoppedError(Exception):
@@ -46,17 +51,13 @@ class Work(Generic[T]):
     Attributes:
         run: called on a worker thread with the separator and a control, which it is to call now and then.
         audio_seconds: length of the recording.
-        audio_bytes: decoded.
-        timeout_s: from submission to the result; None waits as long as it takes.
-        owner: whose share of the queue this counts against.
+        lane: whose workers do it.
         control: stops the work and tells its progress.
     """
 
     run: Callable[[Separator, Control], T]
     audio_seconds: float
-    audio_bytes: int
-    timeout_s: float | None
-    owner: str = ""
+    lane: Lane = "requests"
     control: Control = dataclasses.field(default_factory=Control)
 
 

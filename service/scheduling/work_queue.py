@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from unmingle.service.scheduling.work import Ticket
+from unmingle.service.scheduling.work import Lane, Ticket
 
 LONG_S = 30.0
 """Recordings longer than this never take all workers, so that a short one waits for short ones only."""
@@ -15,10 +15,14 @@ _TELLING_S = 1.0
 
 
 class WorkQueue:
-    """First come, first served, but that long recordings have half of the workers at most."""
+    """One queue with two lanes: first come, first served in each, but long requests get half of their workers at most.
 
-    def __init__(self, workers: int) -> None:
-        self._for_long = max(1, workers // 2)
+    Jobs have workers of their own, so an hour of audio does not keep short requests waiting.
+    """
+
+    def __init__(self, workers: Mapping[Lane, int]) -> None:
+        self._workers = workers
+        self._for_long = max(1, workers["requests"] // 2)
         self._waiting: collections.deque[Ticket] = collections.deque()
         self._running: list[Ticket] = []
         self._counted_until = 0.0
@@ -28,29 +32,17 @@ class WorkQueue:
     def __iter__(self) -> Iterator[Ticket]:
         return iter((*self._running, *self._waiting))
 
-    @property
-    def waiting(self) -> int:
+    def waiting(self, lane: Lane) -> int:
         """Recordings that wait."""
-        return len(self._waiting)
+        return sum(ticket.work.lane == lane for ticket in tuple(self._waiting))
 
-    @property
-    def running(self) -> int:
+    def running(self, lane: Lane) -> int:
         """Recordings that are being separated."""
-        return len(self._running)
+        return sum(ticket.work.lane == lane for ticket in tuple(self._running))
 
-    @property
-    def audio_seconds(self) -> float:
+    def audio_seconds(self, lane: Lane) -> float:
         """Of all that waits or runs."""
-        return sum(ticket.work.audio_seconds for ticket in self)
-
-    @property
-    def audio_bytes(self) -> int:
-        """Of all that waits or runs."""
-        return sum(ticket.work.audio_bytes for ticket in self)
-
-    def count(self, owner: str) -> int:
-        """Recordings of one owner that wait or run."""
-        return sum(ticket.work.owner == owner for ticket in self)
+        return sum(ticket.work.audio_seconds for ticket in self if ticket.work.lane == lane)
 
     def add(self, ticket: Ticket) -> None:
         """Let it wait."""
@@ -64,9 +56,8 @@ class WorkQueue:
     def begin(self, now: float) -> Ticket | None:
         """The next one to run, which runs from now on; None where none may."""
         self._charge(now)
-        long_ones = sum(ticket.work.audio_seconds > LONG_S for ticket in self._running)
         for ticket in tuple(self._waiting):
-            if ticket.work.audio_seconds > LONG_S and long_ones >= self._for_long:
+            if not self._may_run(ticket):
                 continue
             self._waiting.remove(ticket)
             if ticket.result.set_running_or_notify_cancel():
@@ -74,6 +65,15 @@ class WorkQueue:
                 self._running.append(ticket)
                 return ticket
         return None
+
+    def _may_run(self, ticket: Ticket) -> bool:
+        lane = ticket.work.lane
+        beside = [other.work for other in self._running if other.work.lane == lane]
+        if len(beside) >= self._workers[lane]:
+            return False
+        if lane == "jobs" or ticket.work.audio_seconds <= LONG_S:
+            return True
+        return sum(work.audio_seconds > LONG_S for work in beside) < self._for_long
 
     def end(self, ticket: Ticket, now: float, complete: bool) -> None:
         """It has run; `complete` where its time tells what its audio costs."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from unmingle.model.threads import _cgroup_cores, usable_cores
+from unmingle.model.threads import _cgroup_cores, _own_cgroups, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,25 @@ def test_quota_of_either_cgroup_version(tmp_path, file, text, cores):
     if file.startswith("cpu/"):
         (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
     assert _cgroup_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    ("membership", "quota_at", "file", "text"),
+    [
+        ("0::/system.slice/unmingle.service\n", "system.slice/unmingle.service", "cpu.max", "150000 100000\n"),
+        ("0::/kubepods.slice/pod1/container\n", "kubepods.slice/pod1", "cpu.max", "150000 100000\n"),
+        ("3:cpu,cpuacct:/docker/abc\n1:name=systemd:/x\n", "cpu/docker/abc", "cpu.cfs_quota_us", "150000\n"),
+        ("0::/\n", ".", "cpu.max", "150000 100000\n"),
+    ],
+)
+def test_a_quota_is_found_in_whatever_group_it_stands(tmp_path, membership, quota_at, file, text):
+    root = tmp_path / "cgroup"
+    (root / quota_at).mkdir(parents=True)
+    (root / quota_at / file).write_text(text)
+    (root / quota_at / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "membership").write_text(membership)
+    quotas = [_cgroup_cores(group) for group in _own_cgroups(root, tmp_path / "membership")]
+    assert [quota for quota in quotas if quota is not None] == [2]
 
 
 def test_no_more_than_the_host_has():

@@ -32,3 +32,25 @@ def start_server(tmp_path: Path, bundled_model: Path) -> Iterator[StartServer]:
     yield start
     for running in started:
         running.kill()
+
+
+SMALL_MODEL = Path(__file__).parent / "small.onnx"
+"""A network that was never taught anything, and is fast: for tests about the server and not about sound."""
+
+
+@pytest.fixture(scope="session")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with the small model and default settings, shared by tests that leave it as it was."""
+    running = RunningServer(tmp_path_factory.mktemp("small"), {"UNMINGLE_MODEL": str(SMALL_MODEL)})
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def start_small(start_server: StartServer) -> StartServer:
+    """`start_server`, with the small model."""
+
+    def start(**environment: str) -> RunningServer:
+        return start_server(**{"UNMINGLE_MODEL": str(SMALL_MODEL), **environment})
+
+    return start

@@ -138,6 +138,30 @@ def read(process: int, what: str) -> bytes:
         return b""
 
 
+def separating(body: dict) -> bool:
+    return body["queue"]["running"] > 0
+
+
+def idle(body: dict) -> bool:
+    return body["queue"]["running"] == body["queue"]["waiting"] == 0
+
+
+def request_bytes(content: bytes, announced: int | None = None) -> bytes:
+    body = (
+        b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + content + b"\r\n--xyz--\r\n"
+    )
+    head = (
+        "POST /separate?num_sources=8 HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=xyz\r\n"
+        f"Content-Length: {announced or len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def connect(server: RunningServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port))
+
+
 def noise(seconds: float, rate: int = 16_000) -> bytes:
     """A WAV of noise."""
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * rate)).astype(np.float32)

@@ -6,41 +6,26 @@ import concurrent.futures
 import os
 import re
 import signal
-import socket
+import time
 from pathlib import Path
 
 import httpx
 import numpy as np
-import torch
 
-from tests.service.harness import RunningServer, StartServer, children_of, encoded, noise, post, problem_of, unpack
-from unmingle.model.config import ModelConfig
-from unmingle.model.network.export import export_int8
-from unmingle.model.network.trunk import make_network
-
-
-def separating(body: dict) -> bool:
-    return body["queue"]["running"] > 0
-
-
-def idle(body: dict) -> bool:
-    return body["queue"]["running"] == body["queue"]["waiting"] == 0
-
-
-def request_bytes(content: bytes, announced: int | None = None) -> bytes:
-    body = (
-        b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + content + b"\r\n--xyz--\r\n"
-    )
-    head = (
-        "POST /separate?num_sources=8 HTTP/1.1\r\nHost: x\r\n"
-        "Content-Type: multipart/form-data; boundary=xyz\r\n"
-        f"Content-Length: {announced or len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port))
+from tests.service.harness import (
+    RunningServer,
+    StartServer,
+    children_of,
+    connect,
+    encoded,
+    idle,
+    noise,
+    post,
+    problem_of,
+    request_bytes,
+    separating,
+    unpack,
+)
 
 
 def test_a_full_server_refuses_at_once_and_says_when_to_come_back(start_server: StartServer) -> None:
@@ -92,8 +77,7 @@ def test_a_client_that_goes_away_frees_the_server(start_server: StartServer) -> 
     server.wait_for(idle, within_s=20)
     with connect(server) as mid_upload:
         mid_upload.sendall(request_bytes(noise(1), announced=10_000_000))
-        while not server.spooled():
-            pass
+        server.wait_for(lambda _: bool(server.spooled()))
     server.wait_for(lambda _: not server.spooled(), within_s=5)
 
 
@@ -109,11 +93,8 @@ def test_a_short_recording_does_not_wait_for_long_ones(start_server: StartServer
     server.wait_for(idle, within_s=20)
 
 
-def test_the_same_stems_whatever_runs_beside(start_server: StartServer, tmp_path: Path) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        export_int8(make_network(ModelConfig(name="small", hidden=32)), tmp_path / "small.onnx")
-    server = start_server(UNMINGLE_MODEL=str(tmp_path / "small.onnx"))
+def test_the_same_stems_whatever_runs_beside(start_small: StartServer) -> None:
+    server = start_small()
     rng = np.random.default_rng(0)
     recordings = [
         encoded(rng.uniform(-level, level, 32_000).astype(np.float32), 16_000) for level in (0.5, 0.01, 0.9, 0.1)
@@ -159,8 +140,10 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
     server = start_server()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sent = pool.submit(post, server, noise(300))
+        give_up = time.monotonic() + 60
         while not (children := decoders(server)) and not sent.done():
-            pass
+            assert time.monotonic() < give_up
+            time.sleep(0.001)
         for child in children:
             os.kill(child, signal.SIGKILL)
         assert 400 <= sent.result().status_code < 500
@@ -182,8 +165,10 @@ def has_upload(process: int) -> bool:
 
 def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
     server = start_server()
+    give_up = time.monotonic() + 60
     while not (waiting := children_of(server.process.pid)):
-        pass
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
     for child in waiting:
         os.kill(child, signal.SIGKILL)
     assert post(server, noise(1)).status_code == 200

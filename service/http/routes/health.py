@@ -31,17 +31,24 @@ async def health(service: Service, response: Response) -> Health:
     """200 only when the model is loaded, has run once, and the engine takes work."""
     engine = service.engine
     state = service.condition
+    if state == "ok" and service.jobs.fault:
+        state = "starting" if service.jobs.recovering else "failed"
     if state != "ok":
         response.status_code = 503
         response.headers.update(service.retry_after())
     return Health(
-        status="draining" if state == "stopped" else state,
+        status=state,
         model=service.pipeline.model,
         provider=service.provider,
         fallback=service.fallback,
         version=version(),
         uptime_s=round(time.monotonic() - service.started, 3),
-        queue=QueueState(waiting=engine.waiting, running=engine.running, audio_seconds=round(engine.audio_seconds, 3)),
+        queue=QueueState(
+            waiting=engine.waiting("requests"),
+            running=engine.running("requests"),
+            audio_seconds=round(engine.audio_seconds("requests"), 3),
+        ),
+        jobs=service.jobs.fault,
     )
 
 
@@ -60,6 +67,10 @@ def readyz(service: Service) -> str:
     """200 while work is taken; send no requests when it is not."""
     try:
         service.check_ready()
+        if service.jobs.fault:
+            raise Problem("not_ready", service.jobs.fault, headers=service.retry_after())
+        if crowded := service.ledger.crowded:
+            raise Problem("not_ready", f"There is no room for more {crowded.what}.", headers=service.retry_after())
     except Problem as problem:
         raise Problem("not_ready", problem.detail, extra=problem.extra, headers=problem.headers) from problem
     return "ok\n"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from unmingle.service.http import examples, uploads
 from unmingle.service.http.answers import PackageResponse, accepted_types
 from unmingle.service.http.auth import Caller
+from unmingle.service.http.disconnect import unless_disconnected
 from unmingle.service.http.documentation import (
     ANSWERS,
     EVENTS,
@@ -26,10 +27,11 @@ from unmingle.service.http.documentation import (
 )
 from unmingle.service.http.receiving import receive
 from unmingle.service.http.state import Service, ServiceState
-from unmingle.service.jobs.store import UNFINISHED
+from unmingle.service.jobs.store import UNFINISHED, Job
 from unmingle.service.output import encoding
 from unmingle.service.output.package import Delivery, negotiate
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -51,7 +53,7 @@ _HEARTBEAT_S = 15.0
     responses={
         200: body(examples.DONE, "A job with this Idempotency-Key was accepted before.", model=JobStatus, **JOB_LINKS),
         202: body(examples.QUEUED, "Accepted.", **JOB_LINKS),
-        **problem_responses(400, 401, 408, 413, 415, 422, 429, 500, 503, 507),
+        **problem_responses(400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def create(
@@ -69,14 +71,28 @@ async def accept(
     request: Request, query: SeparateParameters, service: ServiceState, caller: str, idempotency_key: str | None
 ) -> Response:
     """Read the upload and keep it as a job."""
-    await service.check_takes_work()
-    most = service.settings.job_max_upload_bytes
-    async with AsyncExitStack() as answer:
-        announced = min(uploads.announced_bytes(request), most)
-        arrival = await answer.enter_async_context(service.jobs.hold(caller, announced, idempotency_key))
-        async with receive(request, query, service, caller, most, answer) as received:
-            encoding.check(received.parameters.format, received.parameters.subtype)
-            job, new = await service.jobs.add(received.upload, received.parameters, caller, idempotency_key, arrival)
+    limits = service.job_upload_limits
+    uploads.check_head(request, limits.max_bytes)
+    async with AsyncExitStack() as held:
+        lease = held.enter_context(service.ledger.lease(caller))
+        announced = uploads.announced_bytes(request)
+        lease.take(Resource.JOB_UPLOADS)
+        space = Resource.JOB_BYTES
+        if await service.jobs.earlier(caller, idempotency_key):
+            space = Resource.SPOOL_BYTES  # it needs no place among jobs; its upload is compared and thrown away
+        else:
+            lease.take(Resource.JOBS)
+        lease.take(space, announced)
+        await service.check_takes_jobs()
+        lease.transfer = limits.transfer(announced)
+        directory = await held.enter_async_context(service.scratch())
+        received = await receive(request, query, service, limits, lease, space, directory)
+        encoding.check(received.parameters.format, received.parameters.subtype)
+        lease.transfer = None
+        lease.drop(Resource.JOB_UPLOADS)
+        job, new = await service.jobs.add(
+            received.upload.path, received.upload.sha256, received.parameters, idempotency_key, lease
+        )
     status = await service.jobs.status(job)
     return JSONResponse(
         status.model_dump(mode="json"),
@@ -101,23 +117,53 @@ async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
     response_class=StreamingResponse,
     responses={
         200: EVENTS,
-        **problem_responses(401, 404, 422, 429),
+        **problem_responses(401, 404, 422, 429, 503),
     },
 )
-async def events(job_id: JobId, service: Service, caller: Caller) -> Response:
+async def events(request: Request, job_id: JobId, service: Service, caller: Caller) -> Response:
     """The job's state whenever it changes, as server-sent events named `status`; the last one is final."""
-    await service.jobs.get(job_id, caller)
-    return StreamingResponse(_events(service, job_id, caller), 200, {"Cache-Control": "no-store"}, "text/event-stream")
+    job = await service.jobs.get(job_id, caller)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies are to pass each event on at once
+    if request.scope["state"].get("head"):
+        return Response(None, 200, headers, "text/event-stream")
+    held = ExitStack()
+    lease = held.enter_context(service.ledger.lease(caller))
+    try:
+        lease.take(Resource.STREAMS)
+    except Problem:
+        held.close()
+        raise
+    return EventStream(_events(service, job), headers, held)
 
 
-async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncIterator[str]:
-    last, spoken = None, time.monotonic()
+class EventStream(StreamingResponse):
+    """Server-sent events; `held` is closed when they end."""
+
+    def __init__(self, events: AsyncIterator[str], headers: dict[str, str], held: ExitStack) -> None:
+        super().__init__(events, 200, headers, "text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them until the last, or until the client leaves."""
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(service: ServiceState, job: Job) -> AsyncIterator[str]:
+    """The store is asked only when something has changed; how far a job has come is known without it."""
+    jobs = service.jobs
+    last, spoken, seen = None, time.monotonic(), -1
+    ahead: list[Job] = []
     while service.condition in ("starting", "ok"):
-        try:
-            status = await service.jobs.status(await service.jobs.get(job_id, caller))
-        except Problem:
-            yield "event: deleted\ndata: {}\n\n"
-            return
+        if seen != jobs.changes.count:
+            seen = jobs.changes.count
+            try:
+                job = await jobs.get(job.id, job.owner)
+            except Problem:
+                yield "event: deleted\ndata: {}\n\n"
+                return
+            ahead = await jobs.ahead(job)
+        status = jobs.status_among(job, ahead)
         if status != last:
             yield f"event: status\ndata: {status.model_dump_json()}\n\n"
             last, spoken = status, time.monotonic()
@@ -126,7 +172,8 @@ async def _events(service: ServiceState, job_id: str, caller: str) -> AsyncItera
             spoken = time.monotonic()
         if status.state not in UNFINISHED:
             return
-        await asyncio.sleep(_LOOK_S)
+        if seen == jobs.changes.count:
+            await jobs.changes.wait(_LOOK_S)
 
 
 @router.get(
@@ -149,7 +196,8 @@ async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
     responses={
         200: ANSWERS,
         206: PART_OF_ANSWER,
-        **problem_responses(401, 404, 406, 409, 413, 416, 422, 429, 500, 507),
+        304: {"description": "The client has it already: If-None-Match names its ETag."},
+        **problem_responses(401, 404, 406, 409, 413, 416, 422, 429, 500, 503, 507),
     },
 )
 async def result(
@@ -162,10 +210,12 @@ async def result(
     """The stems, in the type that Accept asks for; Range requests work."""
     job = await service.jobs.get(job_id, caller)
     delivery = _delivery(accepted_types(request), query, SeparateParameters.model_validate_json(job.parameters))
-    async with AsyncExitStack() as answer:
-        directory = await answer.enter_async_context(service.scratch())
-        package = await service.jobs.results.package(job, delivery, directory / "package")
-        return PackageResponse(package, answer.pop_all())
+    async with AsyncExitStack() as held:
+        lease = held.enter_context(service.ledger.lease(caller))
+        held.enter_context(service.jobs.leases.download(job.id, lease))
+        directory = await held.enter_async_context(service.scratch())
+        package = await unless_disconnected(request, service.jobs.results.package(job, delivery, directory))
+        return PackageResponse(package, lease, held.pop_all())
 
 
 def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparateParameters) -> Delivery:
@@ -184,7 +234,7 @@ def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparatePar
     operation_id="delete_job",
     status_code=204,
     response_class=Response,
-    responses=problem_responses(401, 404, 422, 429),
+    responses=problem_responses(401, 403, 404, 422, 429),
 )
 async def delete(job_id: JobId, service: Service, caller: Caller) -> Response:
     """End a job, whatever its state, and free its disk space."""

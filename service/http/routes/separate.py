@@ -8,17 +8,20 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import FileResponse
 
-from unmingle.service.http import examples
+from unmingle.service.http import examples, uploads
 from unmingle.service.http.answers import PackageResponse, accepted_types
 from unmingle.service.http.auth import Caller
 from unmingle.service.http.disconnect import unless_disconnected
 from unmingle.service.http.documentation import ANSWERS, JOB_LINKS, UPLOAD, body, problem_responses
-from unmingle.service.http.receiving import receive
+from unmingle.service.http.receiving import Received, receive
 from unmingle.service.http.routes import jobs
-from unmingle.service.http.state import Service
+from unmingle.service.http.state import Service, ServiceState
 from unmingle.service.output.package import Delivery, Package, negotiate, pack
 from unmingle.service.output.stems import StemSet
+from unmingle.service.pipeline import Decoded
+from unmingle.service.scheduling.capacity import Lease
 from unmingle.service.scheduling.engine import Control
+from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, SeparateParameters
 
 router = APIRouter(tags=["separate"])
@@ -31,7 +34,7 @@ router = APIRouter(tags=["separate"])
     responses={
         200: ANSWERS,
         202: body(examples.QUEUED, "With Prefer: respond-async, the job that it became.", model=JobStatus, **JOB_LINKS),
-        **problem_responses(400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 507),
+        **problem_responses(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503, 507),
     },
 )
 async def separate(
@@ -48,36 +51,63 @@ async def separate(
         accepted.headers["Preference-Applied"] = "respond-async"
         return accepted
     kind = negotiate(accepted_types(request), query.stem)
-    service.engine.admit(caller)  # before what takes a thread: who is refused should cost as little as can be
-    await service.check_takes_work()
-    settings = service.settings
-    async with AsyncExitStack() as answer:
-        async with receive(request, query, service, caller, settings.max_upload_bytes, answer) as received:
-            delivery = Delivery.of(kind, received.parameters)
-            received.slot.at_work = True
+    limits = service.upload_limits
+    uploads.check_head(request, limits.max_bytes)
+    async with AsyncExitStack() as held:
+        lease = held.enter_context(service.ledger.lease(caller))
+        announced = uploads.announced_bytes(request)
+        # Before what takes a thread: who is refused should cost as little as can be.
+        lease.take(Resource.RECORDINGS)
+        lease.take(Resource.REQUESTS)
+        service.ledger.check(lease, Resource.ANSWERS, 1)
+        lease.take(Resource.UPLOADS)
+        lease.take(Resource.SPOOL_BYTES, announced)
+        await service.check_takes_work()
+        lease.transfer = limits.transfer(announced)
+        directory = await held.enter_async_context(service.scratch())
+        received = await receive(request, query, service, limits, lease, Resource.SPOOL_BYTES, directory)
+        lease.uploaded()
+        package = await _work(request, service, received, Delivery.of(kind, received.parameters), lease)
+        lease.answered = True
+        lease.stems_are_there()
+        lease.put(Resource.ANSWERS)
+        return PackageResponse(package, lease, held.pop_all())
 
-            control = Control()
 
-            def finish(stems: StemSet) -> Package:
-                target = received.directory / "package"
-                target.mkdir()
-                return pack(stems, delivery, target, settings.max_json_bytes, lambda: control(1.0))
+async def _work(
+    request: Request, service: ServiceState, received: Received, delivery: Delivery, lease: Lease
+) -> Package:
+    settings, control = service.settings, Control()
+    upload_bytes = lease.held[Resource.SPOOL_BYTES]
 
-            package = await unless_disconnected(
-                request,
-                service.pipeline.separate(
-                    received.upload,
-                    received.directory,
-                    received.parameters,
-                    service.decode_limits,
-                    finish,
-                    timeout_s=settings.request_timeout_s,
-                    owner=caller,
-                    control=control,
-                ),
-            )
-            received.slot.answered = True
-        return PackageResponse(package, answer.pop_all())
+    async def decoded(recording: Decoded) -> None:
+        service.ledger.check_in_time(recording.seconds, recording.left_s, settings.request_timeout_s)
+        lease.take(Resource.AUDIO_SECONDS, recording.seconds)
+        lease.take(Resource.AUDIO_BYTES, recording.audio_bytes)
+        extra = 0 if delivery.is_as_it_is else recording.stem_bytes
+        lease.take(Resource.SPOOL_BYTES, upload_bytes + recording.audio_bytes + recording.stem_bytes + extra)
+
+    def finish(stems: StemSet) -> Package:
+        target = received.directory / "package"
+        target.mkdir()
+        return pack(stems, delivery, target, settings.max_json_bytes, lambda: control(1.0))
+
+    try:
+        return await unless_disconnected(
+            request,
+            service.pipeline.separate(
+                received.upload.path,
+                received.directory,
+                received.parameters,
+                service.decode_limits,
+                finish,
+                decoded,
+                timeout_s=settings.request_timeout_s,
+                control=control,
+            ),
+        )
+    except TimeoutError as error:
+        raise service.ledger.late(settings.request_timeout_s) from error
 
 
 def _prefers_a_job(request: Request) -> bool:

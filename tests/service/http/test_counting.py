@@ -45,6 +45,18 @@ def test_bounds_the_wrong_way_round_are_refused(server: RunningServer, two_speak
     assert "min_sources is 3 and max_sources is 2" in answer.json()["detail"]
 
 
+def test_a_job_that_the_model_cannot_do_is_not_accepted(server: RunningServer, two_speakers: Path) -> None:
+    most = 8  # more than the model was taught to count
+    for address in ("/jobs", "/separate"):
+        answer = server.http.post(
+            address,
+            params={"num_sources": "auto", "min_sources": most},
+            files={"file": two_speakers.read_bytes()},
+            timeout=60,
+        )
+        assert f"min_sources={most}" in problem_of(answer, 422, "parameter_invalid")["detail"]
+
+
 def test_the_command_counts_too(tmp_path: Path, two_speakers: Path) -> None:
     done = unmingle("separate", two_speakers, "-o", "out", "-n", "auto", "--max-sources", 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

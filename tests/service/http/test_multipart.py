@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.service.harness import RunningServer, encoded, problem_of
+from tests.service.harness import RunningServer, connect, encoded, problem_of
 from tests.service.hostile import SEEDS, wav
-from tests.service.test_load import connect
 
 BEGIN = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 END = b"\r\n--xyz--\r\n"
@@ -116,7 +115,7 @@ def test_a_boundary_that_cannot_be_one(server: RunningServer, kind: bytes, statu
 )
 def test_what_never_ends_is_refused_when_it_is_too_long(server: RunningServer, begin: bytes) -> None:
     head = (
-        b"POST /separate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"POST /separate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: multipart/form-data; boundary=xyz\r\n\r\n"
     )
     body = begin + b"y" * 20_000

@@ -87,4 +87,4 @@ def test_schemathesis_finds_nothing(start_server: StartServer, tmp_path: Path) -
 def test_a_method_that_an_address_does_not_take_is_told_all_that_it_does(server: RunningServer) -> None:
     response = server.http.put("/jobs/x")
     problem_of(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"

@@ -129,13 +129,14 @@ def test_a_result_comes_as_the_job_was_asked_for(server: RunningServer, two_spea
     problem_of(submit(server, two_speakers.read_bytes(), format="flac", subtype="OPUS"), 422, "parameter_invalid")
 
 
-def test_an_idempotency_key_makes_one_job(server: RunningServer, two_speakers: Path) -> None:
-    content = two_speakers.read_bytes()
-    first, second = submit(server, content, "key-1"), submit(server, content, "key-1")
+def test_an_idempotency_key_makes_one_job(start_server: StartServer, two_speakers: Path) -> None:
+    server = start_server(UNMINGLE_API_KEYS=f"alice={hashed('a')}")
+    content, alice = two_speakers.read_bytes(), {"authorization": "Bearer a"}
+    first, second = (submit(server, content, "key-1", alice) for _ in "12")
     assert (first.status_code, second.status_code) == (202, 200)
     assert first.headers["location"] == second.headers["location"]
-    problem_of(submit(server, content, "key-1", seed=1), 422, "idempotency_conflict")
-    assert submit(server, content, "key-2").headers["location"] != first.headers["location"]
+    problem_of(submit(server, content, "key-1", alice, seed=1), 422, "idempotency_conflict")
+    assert submit(server, content, "key-2", alice).headers["location"] != first.headers["location"]
 
 
 def test_bad_uploads_and_unknown_jobs(server: RunningServer) -> None:

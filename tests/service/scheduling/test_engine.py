@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from unmingle.model.separator import Separator
-from unmingle.service.problems import Problem
-from unmingle.service.scheduling.engine import Control, Engine, EngineLimits, Work
+from unmingle.service.scheduling.engine import Control, Engine, Lane, Work
 
-LIMITS = EngineLimits(workers=1, max_seconds=100, max_bytes=10**9, max_per_owner=2)
+WORKERS: dict[Lane, int] = {"requests": 1, "jobs": 1}
 
 E = TypeVar("E", bound=Engine)
 
@@ -34,7 +33,7 @@ def running(engine: E) -> Iterator[E]:
 
 @pytest.fixture
 def engine(separator: Separator) -> Iterator[Engine]:
-    with running(Engine(separator, LIMITS)) as engine:
+    with running(Engine(separator, WORKERS)) as engine:
         yield engine
 
 
@@ -43,8 +42,8 @@ def separate(separator: Separator, control: Control) -> int:
     return len(separator.separate(noise, 16_000, 2, progress=control).stems)
 
 
-def work(run: object = separate, timeout_s: float | None = None, seconds: float = 1.0) -> Work:
-    return Work(run, seconds, 64_000, timeout_s)  # type: ignore[arg-type]
+def work(run: object = separate, seconds: float = 1.0, lane: Lane = "requests") -> Work:
+    return Work(run, seconds, lane)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt, SystemExit])
@@ -81,12 +80,14 @@ class MortalEngine(Engine):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_died_comes_back(separator: Separator) -> None:
-    with running(MortalEngine(separator, LIMITS)) as engine:
+    with running(MortalEngine(separator, WORKERS)) as engine:
         engine.dies = True
-        (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
         assert asyncio.run(engine.run(work())) == 2
-        thread.join(timeout=5)
-        assert not thread.is_alive()
+        give_up = time.monotonic() + 5
+        while all(thread.is_alive() for thread in threads):
+            assert time.monotonic() < give_up, "no worker has died"
+            time.sleep(0.01)
         assert asyncio.run(engine.run(work())) == 2
 
 
@@ -101,10 +102,12 @@ def test_work_past_its_deadline_is_given_up_and_stopped(engine: Engine) -> None:
         finally:
             stopped.set()
 
-    with pytest.raises(Problem) as caught:
-        asyncio.run(engine.run(work(endless, timeout_s=0.5)))
-    assert caught.value.code == "deadline_exceeded"
-    assert "Retry-After" in caught.value.headers
+    async def run() -> None:
+        async with asyncio.timeout(0.5):
+            await engine.run(work(endless))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(run())
     assert stopped.wait(5)
     assert asyncio.run(engine.run(work())) == 2
 
@@ -121,13 +124,12 @@ def test_work_whose_deadline_passes_while_it_waits_is_never_begun(engine: Engine
         pytest.fail("it was begun")
 
     async def run() -> str:
-        running = asyncio.create_task(engine.run(work(first, seconds=0.001)))
+        running = asyncio.create_task(engine.run(work(first)))
         await asyncio.to_thread(begun.wait)
-        with pytest.raises(Problem) as caught:
-            await engine.run(work(second, timeout_s=0.5, seconds=0.001))
-        assert caught.value.code == "deadline_exceeded"
-        assert int(caught.value.headers["Retry-After"]) >= 1
-        assert (engine.waiting, engine.running) == (0, 1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await engine.run(work(second))
+        assert (engine.waiting("requests"), engine.running("requests")) == (0, 1)
         go_on.set()
         return await running
 
@@ -163,7 +165,7 @@ def test_nothing_of_work_that_failed_or_was_stopped_stays(engine: Engine) -> Non
             await asyncio.sleep(0.001)
         stopped.cancel()
         await asyncio.wait({stopped})
-        while engine.running:
+        while engine.running("requests"):
             await asyncio.sleep(0.001)
 
     gc.disable()  # which comes when it likes
@@ -194,3 +196,26 @@ def test_stopping_leaves_nobody_waiting(engine: Engine) -> None:
             return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert all(isinstance(result, BaseException) for result in asyncio.run(run()))
+
+
+def test_jobs_take_no_worker_of_requests(engine: Engine) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def long(separator: Separator, control: Control) -> str:
+        begun.set()
+        go_on.wait(60)
+        return "long"
+
+    async def run() -> None:
+        jobs = [asyncio.create_task(engine.run(work(long, 3600.0, "jobs"))) for _ in range(3)]
+        assert await asyncio.to_thread(begun.wait, 60)
+        async with asyncio.timeout(60):
+            assert await engine.run(work()) == 2
+        assert (engine.running("jobs"), engine.waiting("jobs")) == (1, 2)
+        go_on.set()
+        assert await asyncio.gather(*jobs) == ["long"] * 3
+
+    try:
+        asyncio.run(run())
+    finally:
+        go_on.set()
