@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-
 from unmingle.model.errors import FileError
 from unmingle.model.reading import ffmpeg
 from unmingle.model.reading.ffmpeg import FfmpegStream
