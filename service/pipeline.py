@@ -70,6 +70,7 @@ class Pipeline:
         give_up = math.inf if timeout_s is None else time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
+                limits = dataclasses.replace(limits, track=parameters.track)
                 recording = await self.decoder.decode(upload, directory / "decoded", limits, mono=parameters.mono)
                 if on_decoded:
                     await asyncio.to_thread(on_decoded, recording)

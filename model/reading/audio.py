@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import numpy as np
+
 from unmingle.model.errors import FileError
 from unmingle.model.reading import ffmpeg
 from unmingle.model.reading.ffmpeg import FfmpegStream
@@ -101,3 +103,19 @@ def open_audio(descriptor: int, track: int | None = None, header: AudioHeader | 
             return AudioStream(header, FfmpegStream(descriptor, size, header, track))
         except FileError as also:
             raise also from refused
+
+
+def read_audio(path: str | os.PathLike[str], track: int | None = None) -> tuple[Samples, int, tuple[str, ...]]:
+    """The whole of a file: (samples, channels) float32, its sample rate in Hz, and warnings.
+
+    Raises:
+        FileError: the file is missing, not audio, damaged, or outside of the limits.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            stream = open_audio(file.fileno(), track)
+            # A decoder writes over the block that it gave before.
+            blocks = [block.copy() for block in stream.blocks()]
+            return np.concatenate(blocks), stream.sample_rate, stream.warnings
+    except OSError as error:
+        raise FileError("audio_unreadable", f"{path} cannot be read: {error.strerror}.") from error

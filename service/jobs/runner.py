@@ -185,7 +185,7 @@ class JobRunner:
         )
 
     def _check_room(self, recording: DecodedRecording, parameters: SeparateParameters) -> None:
-        stems = self._pipeline.engine.separator.most_stems(parameters.options)
+        stems = self._pipeline.engine.separator.most_stems(parameters.options, recording.channels)
         needed = 4 * recording.samples * recording.channels * stems
         used, most = directories.disk_use(self._directory), self._limits.max_disk_bytes
         if needed > most:
