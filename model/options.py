@@ -10,6 +10,7 @@ from unmingle.model.errors import ParameterError
 MaskKind = Literal["soft", "hard"]
 NumSources = int | Literal["auto"]
 Background = Literal["stem", "share", "drop"]
+Channels = Literal["together", "separate"]
 
 MAX_SOURCES = 8
 
@@ -27,6 +28,9 @@ class SeparationOptions:
         background: what becomes of noise, music under speech and hum. "stem" gives them a stem of their own; stems and
             background add up to the recording. "share" leaves them in the stems, which add up to the recording.
             "drop" leaves them out. None is "stem" with a model that was taught what background is, else "share".
+        channels: "together" hears the mean of all channels, and every stem has all of them. "separate" separates each
+            channel on its own: for recordings with a person on each channel, and for channels that cancel. A stem is
+            then silent in all channels but its own, and stems are numbered by channel.
 
     Raises:
         ParameterError: a value is out of range, or not one of those above.
@@ -38,6 +42,7 @@ class SeparationOptions:
     seed: int = 0
     mask_kind: MaskKind = "soft"
     background: Background | None = None
+    channels: Channels = "together"
 
     def __post_init__(self) -> None:
         number = self.num_sources
@@ -52,6 +57,7 @@ class SeparationOptions:
             raise ParameterError(f"seed is {self.seed!r}; expected a whole number, 0 or above.")
         for name, value, choices in (
             ("mask_kind", self.mask_kind, get_args(MaskKind)),
+            ("channels", self.channels, get_args(Channels)),
             ("background", self.background, (None, *get_args(Background))),
         ):
             if value not in choices:

@@ -8,12 +8,48 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unmingle.model.errors import AudioError
+from unmingle.model.errors import AudioError, FileError
 
 Samples = NDArray[np.float32]
 
 BLOCK_S = 10.0
 """Seconds in one block, about: long enough to be efficient, short enough to be nothing in memory."""
+
+
+MAX_AMPLITUDE = 1e10
+"""The largest sample that is taken; full scale is 1. Whole numbers of 32 bits, held as floats, are below it."""
+
+
+def check_samples(block: NDArray[np.floating], axis: int, sample_rate: int, before: int = 0) -> None:
+    """See that samples are finite, and not so large that their squares are not.
+
+    Args:
+        block: two axes, of which `axis` is that of the samples.
+        axis: 0 or 1.
+        sample_rate: Hz.
+        before: samples per channel that came before the block.
+
+    Raises:
+        FileError: they are not; the message says where.
+    """
+    peak = float(np.max(np.abs(block), initial=0.0))
+    if peak <= MAX_AMPLITUDE:  # which NaN is not
+        return
+    good = (np.abs(block) <= MAX_AMPLITUDE).all(axis=1 - axis)
+    at = (before + int(np.argmin(good))) / sample_rate
+    if not np.isfinite(block).all():
+        finite = np.isfinite(block).all(axis=1 - axis)
+        at = (before + int(np.argmin(finite))) / sample_rate
+        raise FileError(
+            "audio_unusable",
+            f"The recording has samples that are not finite (NaN or infinity), first at {at:.4f} s; expected numbers "
+            "only.",
+        )
+    raise FileError(
+        "audio_unusable",
+        f"The recording has samples as large as {peak:.3g}, first at {at:.4f} s, where full scale is 1; expected at "
+        f"most {MAX_AMPLITUDE:g}. Scale it down, or repair it.",
+    )
 
 
 class Recording(Protocol):
@@ -55,9 +91,9 @@ class ArrayRecording:
             )
         if signal.size == 0:
             raise AudioError("The recording has no samples; expected at least one.")
-        if not np.isfinite(signal).all():
-            raise AudioError("The recording has samples that are not finite (NaN or infinity); expected numbers only.")
-        self._signal = np.atleast_2d(signal).astype(np.float32, copy=False)
+        signal = np.atleast_2d(signal)
+        check_samples(signal, 1, sample_rate)
+        self._signal = signal.astype(np.float32, copy=False)
         self.sample_rate = sample_rate
         self.channels, self.samples = self._signal.shape
 

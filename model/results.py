@@ -18,11 +18,13 @@ class StemReport:
         energy_share: its part of the summed energy of the stems; 0 where all are silent.
         confidence: 0 to 1: how pure it is likely to be; see unmingle.model.signal.masks.Clarity.
         active: when it is heard.
+        channel: the channel, from 1, that it is a stem of; None where the channels were separated together.
     """
 
     energy_share: float
     confidence: float
     active: tuple[Stretch, ...]
+    channel: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Outcome:
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         samples: length of every stem.
         stage_seconds: wall time by stage.
+        warnings: what spoils the result, in words.
     """
 
     order: tuple[int, ...]
@@ -45,6 +48,7 @@ class Outcome:
     count_chance: float | None
     samples: int
     stage_seconds: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Separation:
         reports: what is known of each stem.
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         stage_seconds: wall time by stage.
+        warnings: what spoils the result, in words.
     """
 
     stems: Samples
@@ -67,6 +72,7 @@ class Separation:
     reports: tuple[StemReport, ...]
     count_chance: float | None
     stage_seconds: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
 
     @property
     def energy_share(self) -> tuple[float, ...]:

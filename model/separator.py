@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unmingle.model.apart import separate_channels
 from unmingle.model.clustering import counting
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
-from unmingle.model.options import NumSources, SeparationOptions
+from unmingle.model.inspection import Inspected, of_result
+from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.passes import Listening, Masking, Progress, Sink
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.results import Outcome, Separation
@@ -83,6 +85,7 @@ class Separator:
             outcome.stems,
             outcome.count_chance,
             outcome.stage_seconds,
+            outcome.warnings,
         )
 
     def separate_recording(
@@ -102,9 +105,24 @@ class Separator:
             ParameterError: the sample rate is out of range, or the model cannot count as far as `min_sources`.
         """
         _check_rate(recording.sample_rate)
+        self._to_count(options)
+        tell = progress or _tell_nobody
+        inspected = Inspected(recording)
+
+        def separate(part: Recording, part_sink: Sink, part_tell: Progress) -> Outcome:
+            return self._separate(part, part_sink, options, part_tell)
+
+        if options.channels == "separate" and recording.channels > 1:
+            has_background = self.background_of(options) == "stem"
+            outcome = separate_channels(inspected, separate, sink, tell, has_background)
+        else:
+            outcome = separate(inspected, sink, tell)
+        warnings = inspected.inspection.warnings() + of_result(outcome.stems, outcome.count_chance)
+        return dataclasses.replace(outcome, warnings=warnings)
+
+    def _separate(self, recording: Recording, sink: Sink, options: SeparationOptions, tell: Progress) -> Outcome:
         counted = self._to_count(options)
         clock = StageClock()
-        tell = progress or _tell_nobody
         rng = np.random.default_rng(options.seed)
         listening = Listening(recording, self.embedder, self.layout, clock)
         listening.listen(rng, tell)
@@ -117,7 +135,7 @@ class Separator:
         else:
             listening.expect(num_sources, rng)
         centroids = listening.centroids(num_sources, rng)
-        background = options.background or ("stem" if self._knows_background else "share")
+        background = self.background_of(options)
         masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background)
         return masking.run(centroids, chance, sink, tell)
 
@@ -129,12 +147,16 @@ class Separator:
         """
         self._to_count(options)
 
-    def most_stems(self, options: SeparationOptions) -> int:
-        """How many stems there can be, the background among them, which is what a recording needs room for."""
-        background = options.background == "stem" or (options.background is None and self._knows_background)
-        if isinstance(options.num_sources, int):
-            return options.num_sources + background
-        return min(options.max_sources, max(UNCOUNTED, self._counts_up_to)) + background
+    def background_of(self, options: SeparationOptions) -> Background:
+        """What becomes of the background."""
+        return options.background or ("stem" if self._knows_background else "share")
+
+    def most_stems(self, options: SeparationOptions, channels: int = 1) -> int:
+        """How many stems a recording of so many channels may need room for, the background among them."""
+        most = min(options.max_sources, max(UNCOUNTED, self._counts_up_to))
+        sources = options.num_sources if isinstance(options.num_sources, int) else most
+        apart = channels if options.channels == "separate" else 1
+        return sources * apart + (self.background_of(options) == "stem")
 
     def _to_count(self, options: SeparationOptions) -> bool:
         """Whether the sources are to be counted.

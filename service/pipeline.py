@@ -87,11 +87,13 @@ class Pipeline:
         """
         give_up = time.monotonic() + timeout_s
         # Before anything is decoded: what the model cannot do is known already.
-        most_stems = self.engine.separator.most_stems(parameters.options)
+        self.engine.separator.check(parameters.options)
+        limits = dataclasses.replace(limits, track=parameters.track)
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
             recording = await self.decoder.decode(upload, directory / "decoded", limits, mono=parameters.mono)
             seconds = recording.samples / recording.sample_rate
             size = 4 * recording.samples * recording.channels
+            most_stems = self.engine.separator.most_stems(parameters.options, recording.channels)
             await on_decoded(Decoded(seconds, size, size * most_stems, give_up - time.monotonic()))
             return await self.engine.run(
                 Work(self._work(recording, directory, parameters, finish), seconds, self.lane, control or Control())

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
-from unmingle.model.errors import AudioError, InputError, LimitError, ParameterError
+from unmingle.model.errors import AudioError, FileError, InputError, LimitError, ParameterError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:unmingle:problem:"
@@ -109,6 +109,8 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem("parameter_invalid", str(error))
         case LimitError():
             return Problem("limit_exceeded", str(error))
+        case FileError():
+            return Problem(error.code, str(error), extra=error.facts)
         case AudioError() | InputError():
             return Problem("audio_unusable", str(error))
         case HTTPException(status_code=404):

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from unmingle.model.options import MAX_SOURCES, Background, MaskKind, SeparationOptions
+from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, SeparationOptions
 from unmingle.model.separator import UNCOUNTED
 
-Format = Literal["wav", "flac", "ogg"]
-Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"]
+Format = Literal["wav", "flac", "ogg", "mp3", "m4a"]
+Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS", "MP3", "AAC"]
 
 
 class Body(BaseModel):
@@ -30,7 +30,8 @@ class ResultParameters(Body):
     subtype: Subtype | None = Field(
         None,
         description="Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; "
-        "VORBIS (default) or OPUS for ogg. PCM saturates beyond full scale; the manifest counts it.",
+        "VORBIS (default) or OPUS for ogg; MP3 for mp3; AAC for m4a. PCM saturates beyond full scale; "
+        "the manifest counts it.",
     )
     stem: int | None = Field(
         None, ge=1, le=MAX_SOURCES, description="As audio/wav, the only stem to send; else all side by side."
@@ -56,6 +57,14 @@ class SeparateParameters(ResultParameters):
     )
     residual: bool = Field(default=False, deprecated=True, description="The former name of background=stem.")
     mono: bool = Field(False, description="Mix all channels down to one first.")
+    channels: Channels = Field(
+        "together",
+        description="separate separates each channel on its own, for a person on each or for channels that cancel; "
+        "stems are numbered by channel, and silent in all but their own.",
+    )
+    track: int | None = Field(
+        None, ge=1, le=99, description="Which audio track of a file with several; by default the first."
+    )
     model: str | None = Field(
         None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."
     )
@@ -69,6 +78,7 @@ class SeparateParameters(ResultParameters):
             max_sources=self.max_sources,
             seed=self.seed,
             mask_kind=self.masks,
+            channels=self.channels,
             background="stem" if self.__dict__["residual"] and self.background is None else self.background,
         )
 
@@ -95,6 +105,9 @@ class StemEntry(Body):
     confidence: float = Field(description="0 to 1: how pure it is likely to be.")
     active: list[StretchEntry] = Field(description="When it is heard.")
     clipped_samples: int = Field(description="Samples that PCM could not hold and that were set to full scale.")
+    channel: int | None = Field(
+        default=None, description="With channels=separate, the channel that it is a stem of, from 1."
+    )
 
 
 class Manifest(Body):

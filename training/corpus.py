@@ -9,16 +9,35 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unmingle.model.errors import FileError
+from unmingle.model.reading.audio import read_audio
 from unmingle.model.threads import usable_cores
 from unmingle.training.errors import TrainingError
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+AUDIO_SUFFIXES = {
+    *(
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".caf",
+        ".au",
+        ".sph",
+        ".w64",
+        ".rf64",
+    ),
+    *(".m4a", ".mp4", ".aac", ".mov", ".webm", ".mkv", ".mka", ".amr", ".3gp", ".wma", ".wv"),
+}
 
 _EXPECTED = (
     "expected a metadata.csv with the columns path, split and speaker, or a folder per speaker with audio files in it, "
@@ -165,11 +184,12 @@ def load_corpus(recordings: Iterable[Recording], sample_rate: int) -> Corpus:
 
 def _decode(path: Path, sample_rate: int) -> NDArray[np.int16]:
     try:
-        signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
+        signal, rate, _ = read_audio(path)
+    except FileError as error:
+        if error.code == "audio_unusable" and "no samples" in str(error):
+            raise TrainingError(f"The recording {path} has no sound in it: take it out of the corpus.") from error
         raise TrainingError(
-            f"The recording {path} cannot be read ({error}); expected WAV, FLAC, Ogg, Opus or MP3. "
-            "Repair it or take it out of the corpus."
+            f"The recording {path} cannot be read: {error} Repair it or take it out of the corpus."
         ) from error
     mono = signal.mean(1)
     if rate != sample_rate:

@@ -137,6 +137,8 @@ def _separate(options: argparse.Namespace) -> int:
         subtype=options.subtype,
         mono=options.mono,
         background="stem" if options.residual and options.background is None else options.background,
+        channels="together",
+        track=None,
         stem=None,
         model=None,
     )

@@ -1,29 +1,26 @@
 """What decodes one upload, in a process of its own: nothing that a file does to it can reach the server.
 
-The fork server (fork_server.py) has this process do `decode_confined`, and nothing else. It imports nothing of this
-project.
+The fork server (fork_server.py) has this process do `decode_confined`, and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count against the memory limit
 
-import numpy as np
-import soundfile
+with contextlib.suppress(ImportError):
+    import av  # noqa: F401  (here, so that each child has it already)
 
-FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "MPEG")
-SUBTYPES = ["PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"]
-BLOCK_SAMPLES = 2**18
+from unmingle.model.errors import FileError
+from unmingle.model.reading.audio import open_audio
+from unmingle.model.reading.stream import BLOCK_SAMPLES
 
 _NICE = 5
-
-
-class RefusedError(Exception):
-    """The file is not taken: a problem code and the sentence for the client."""
+_MOST_WARNINGS = 8
 
 
 def confine(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
@@ -45,61 +42,46 @@ def confine(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def decode(source: int, target: int, max_seconds: float, max_bytes: int) -> dict[str, object]:
-    """Decode file descriptor `source` to interleaved float32 on `target`, counting what really comes."""
-    try:
-        file = soundfile.SoundFile(source, closefd=False)
-    except soundfile.LibsndfileError as error:
-        raise RefusedError("audio_unreadable", f"The file cannot be decoded: {error.error_string}") from error
-    if file.format not in FORMATS or file.subtype not in SUBTYPES:
-        raise RefusedError("format_unsupported", f"The file holds {file.format} with {file.subtype} samples.")
-    rate, channels = file.samplerate, file.channels
-    block = np.empty((max(1, BLOCK_SAMPLES // channels), channels), np.float32)
-    frames = 0
-    while True:
-        try:
-            count = file.buffer_read_into(block, "float32")
-        except soundfile.LibsndfileError as error:
-            raise RefusedError(
-                "audio_unreadable", f"The file is damaged after {frames / rate:.2f} s: {error.error_string}"
-            ) from error
-        if count == 0:
-            break
-        if not np.isfinite(block[:count]).all():
-            at = frames + int(np.argmin(np.isfinite(block[:count]).all(1)))
-            raise RefusedError(
-                "audio_unusable",
-                f"The recording has samples that are not finite (NaN or infinity), first at {at / rate:.4f} s; "
-                "expected numbers only.",
-            )
-        frames += count
+def decode(source: int, target: int, max_seconds: float, max_bytes: int, track: int | None = None) -> dict[str, object]:
+    """Decode file descriptor `source` to interleaved float32 on `target`, counting what really comes.
+
+    Raises:
+        FileError: the file cannot be used, or is larger than a limit.
+    """
+    stream = open_audio(source, track)
+    rate, channels, frames = stream.sample_rate, stream.channels, 0
+    for block in stream.blocks():
+        frames += len(block)
         if frames > max_seconds * rate:
-            raise RefusedError("recording_too_long", f"The recording is longer than {max_seconds:g} s.")
+            raise FileError("recording_too_long", f"The recording is longer than {max_seconds:g} s.")
         if frames * channels * 4 > max_bytes:
-            raise RefusedError("recording_too_large", f"The recording, once decoded, is larger than {max_bytes} bytes.")
-        remaining = block[:count].data.cast("B")
+            raise FileError("recording_too_large", f"The recording, once decoded, is larger than {max_bytes} bytes.")
+        remaining = (block if block.flags.c_contiguous else block.copy()).data.cast("B")
         while remaining:
             remaining = remaining[os.write(target, remaining) :]
-    if frames == 0:
-        raise RefusedError("audio_unusable", "The recording has no samples; expected at least one.")
-    return {"sample_rate": rate, "channels": channels, "frames": frames}
+    warnings = stream.warnings[:_MOST_WARNINGS]
+    return {"sample_rate": rate, "channels": channels, "frames": frames, "warnings": warnings}
 
 
-def decode_confined(source: int, target: int, report: int, terms: tuple[float, float, float, float]) -> None:
+def decode_confined(source: int, target: int, report: int, terms: tuple[float, float, float, float, float]) -> None:
     """Confine this process, decode from descriptor `source` to `target`, and write one JSON object to `report`.
 
-    It has the recording's rate, channels and frames, or the code of a problem.
+    It has the recording's rate, channels, frames and warnings, or the code of a problem.
 
     Args:
-        terms: longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time.
+        source: the upload.
+        target: an empty file.
+        report: a socket or a pipe.
+        terms: longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time, and
+            the track, 0 where none is asked for.
     """
-    max_seconds, max_bytes, memory_bytes, cpu_s = terms
+    max_seconds, max_bytes, memory_bytes, cpu_s, track = terms
     confine(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
     answer: dict[str, object]
     try:
-        answer = decode(source, target, max_seconds, int(max_bytes))
-    except RefusedError as refused:
-        answer = {"code": refused.args[0], "detail": refused.args[1]}
+        answer = decode(source, target, max_seconds, int(max_bytes), int(track) or None)
+    except FileError as refused:
+        answer = {"code": refused.code, "detail": str(refused)[:1000], "facts": refused.facts}
     except MemoryError:
         answer = {"code": "decoding_too_costly", "detail": "Decoding the file takes more memory than it may."}
     except OSError as error:

@@ -50,10 +50,9 @@ class Decoder:
             Problem: the file is not one we read, is damaged, or larger than a limit.
         """
         header = await asyncio.to_thread(audio_header.inspect, upload)
-        if header.frames is not None and header.frames > 2 * limits.max_seconds * header.sample_rate:
+        if header.format in ("WAV", "Wave64") and header.frames and header.sample_rate and header.channels:
             announced = header.frames / header.sample_rate
-            actual = upload.stat().st_size
-            if header.format == "WAV" and header.frames * header.channels <= actual:
+            if announced > 2 * limits.max_seconds and header.frames * header.channels <= upload.stat().st_size:
                 raise too_long(limits, f"lasts {announced:.0f} s")
         async with self._free:
             start = time.perf_counter()
@@ -72,13 +71,9 @@ class Decoder:
             )
         if samples.stat().st_size != 4 * frames * channels:
             raise Problem("audio_unreadable", "The file makes the decoder fail; it is damaged.")
-        warnings = []
-        if header.frames is not None and header.frames > frames:
-            warnings.append(
-                f"The file breaks off: it announces {header.frames / rate:.2f} s, and {frames / rate:.2f} s are there."
-            )
+        warnings = tuple(str(warning) for warning in report["warnings"])
         decode_s = time.perf_counter() - start
-        return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=tuple(warnings), mono=mono)
+        return DecodedRecording(samples, rate, channels, frames, decode_s=decode_s, warnings=warnings, mono=mono)
 
     async def _run_child(self, upload: Path, samples: Path, limits: DecodeLimits) -> dict[str, Any]:
         for _ in range(_ATTEMPTS):
@@ -134,4 +129,4 @@ def _refused(report: dict[str, Any], limits: DecodeLimits) -> Problem:
                 extra={"limit": limits.max_bytes, "unit": "bytes"},
             )
         case code:
-            return Problem(code, report["detail"])
+            return Problem(code, report["detail"], extra=report.get("facts"))

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import struct
 
-TERMS = struct.Struct("=4d")
+TERMS = struct.Struct("=5d")
 """Limits on their way to the process that decodes."""
 
 
@@ -21,6 +21,10 @@ class DecodeLimits:
     advice: str = "Cut it into parts."
     """For whoever sends a recording that is too long."""
 
+    track: int | None = None
+    """Which audio track of a file with several to decode, from 1; None is the first."""
+
     def terms(self) -> bytes:
-        """Longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time."""
-        return TERMS.pack(self.max_seconds, self.max_bytes, self.memory_bytes, math.ceil(self.timeout_s))
+        """Most seconds and bytes of samples, most bytes of memory, most seconds of CPU time, and the track."""
+        costs = self.max_seconds, self.max_bytes, self.memory_bytes, math.ceil(self.timeout_s)
+        return TERMS.pack(*costs, self.track or 0)

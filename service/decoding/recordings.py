@@ -5,16 +5,16 @@ Uploads are not decoded here but in unmingle.service.decoding.decoder, which tru
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from unmingle.model.errors import AudioError
+from unmingle.model.reading.audio import open_audio
 
 _BLOCK_SAMPLES = 2**19
 """Samples of all channels together that are read at a time."""
@@ -56,25 +56,27 @@ class DecodedRecording:
 
 
 class FileRecording:
-    """An audio file of the user's own, in any format that libsndfile knows.
+    """An audio file of the user's own, in any format that we read.
 
-    Attributes: as of DecodedRecording.
+    Attributes: as of DecodedRecording. `samples` is what the file announces, 0 where it does not; the warnings are
+    complete once it was read to its end.
     """
 
-    def __init__(self, path: Path, *, mono: bool = False) -> None:
+    def __init__(self, path: Path, *, mono: bool = False, track: int | None = None) -> None:
         """Look at the file.
 
         Raises:
             AudioError: it cannot be read, or has no samples; the message says why.
         """
-        self._path = path
-        self.decode_s, self.warnings = 0.0, ()
+        self._path, self._track = path, track
+        self.decode_s = 0.0
+        self.warnings: tuple[str, ...] = ()
         with self._open() as file:
-            self.sample_rate: int = file.samplerate
-            self.channels: int = 1 if mono else file.channels
-            self.samples: int = file.frames
-        if self.samples == 0:
-            raise AudioError("the recording has no samples; expected at least one.")
+            stream = open_audio(file.fileno(), track)
+            self.format = " ".join(dict.fromkeys((stream.header.format, stream.header.codec))).strip()
+            self.sample_rate: int = stream.sample_rate
+            self.channels: int = 1 if mono else stream.channels
+            self.samples: int = stream.header.frames or 0
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Read from the start.
@@ -83,35 +85,28 @@ class FileRecording:
             AudioError: the file is damaged, or has samples that are not finite.
         """
         with self._open() as file:
-            done = 0
-            while True:
-                start = time.perf_counter()
-                try:
-                    block = file.read(max(1, _BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)
-                except soundfile.LibsndfileError as error:
-                    raise AudioError(f"damaged after {done / file.samplerate:.2f} s ({error.error_string}).") from error
+            stream = open_audio(file.fileno(), self._track)
+            start = time.perf_counter()
+            for block in stream.blocks():
                 self.decode_s += time.perf_counter() - start
-                if not len(block):
-                    return
-                if not math.isfinite(float(block.sum(dtype=np.float64))) and not np.isfinite(block).all():
-                    at = (done + int(np.argmin(np.isfinite(block).all(1)))) / file.samplerate
-                    raise AudioError(f"a sample at {at:.4f} s is not finite (NaN or infinity); expected numbers only.")
-                done += len(block)
-                yield _mixed(block.T, self.channels)
+                # Whoever gets a block may keep it, and decoders write over theirs.
+                yield _mixed(block.T.copy(), self.channels)
+                start = time.perf_counter()
+            self.warnings = stream.warnings
 
-    def _open(self) -> soundfile.SoundFile:
+    def _open(self) -> BinaryIO:
         try:
             if self._path.is_dir():
                 raise AudioError("this is a directory; expected a file.")
-            if self._path.stat().st_size == 0:
-                raise AudioError("the file is empty; expected audio.")
-            return soundfile.SoundFile(self._path)
+            file = self._path.open("rb", buffering=0)
         except FileNotFoundError as error:
             raise AudioError("there is no such file.") from error
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"not readable as audio ({error.error_string.rstrip('.')}).") from error
         except OSError as error:
             raise AudioError(f"not readable ({error.strerror}).") from error
+        if not file.seekable():
+            file.close()
+            raise AudioError("this is a pipe or a device; expected a file.")
+        return cast(BinaryIO, file)
 
 
 def _mixed(block: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

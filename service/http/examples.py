@@ -38,6 +38,7 @@ MANIFEST = ManifestWithAudio(
             confidence=0.93,
             active=[StretchEntry(start_s=0.1, end_s=4.8)],
             clipped_samples=0,
+            channel=None,
             audio_base64="UklGRg==",
         )
     ],

@@ -113,8 +113,8 @@ class Jobs:
         """
         owner = lease.owner
         header = await asyncio.to_thread(audio_header.inspect, upload)
-        seconds = header.frames / header.sample_rate if header.frames else None
-        if header.format == "WAV" and seconds and seconds > self._limits.decode.max_seconds:
+        seconds = header.frames / header.sample_rate if header.frames and header.sample_rate else None
+        if header.format in ("WAV", "Wave64") and seconds and seconds > self._limits.decode.max_seconds:
             raise too_long(self._limits.decode, f"lasts {seconds:.0f} s")
         text = parameters.model_dump_json(exclude_unset=True)
         fingerprint = directories.fingerprint(sha256, text)

@@ -11,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from unmingle.model.errors import ParameterError
-from unmingle.service.output import wav
+from unmingle.service.output import compressed, wav
 from unmingle.service.output.stems import StemSet
 from unmingle.service.schemas import Format, Subtype
 
@@ -19,12 +19,31 @@ SUBTYPES: dict[Format, tuple[Subtype, ...]] = {
     "wav": ("FLOAT", "PCM_16", "PCM_24"),
     "flac": ("PCM_24", "PCM_16"),
     "ogg": ("VORBIS", "OPUS"),
+    "mp3": ("MP3",),
+    "m4a": ("AAC",),
 }
 """What each format can hold, its default first."""
 
-MEDIA_TYPES: dict[Format, str] = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg"}
+MEDIA_TYPES: dict[Format, str] = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+}
 
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_AAC_RATES = (*_MP3_RATES[:-1], 48_000, 64_000, 88_200, 96_000)
+_RATES: dict[str, tuple[int, ...]] = {"OPUS": _OPUS_RATES, "MP3": _MP3_RATES, "AAC": _AAC_RATES}
+_VORBIS_ORDER = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 4, 5, 3),
+    7: (0, 2, 1, 5, 6, 4, 3),
+    8: (0, 2, 1, 6, 7, 4, 5, 3),
+}
+"""By the number of channels: which of those of WAVE stands where in the order of Vorbis and Opus."""
 _BLOCK = 2**16
 
 Samples = NDArray[np.float32]
@@ -33,19 +52,28 @@ StillWanted = Callable[[], None]
 """Called several times a second; what it raises ends the work."""
 
 
-def check(format: Format, subtype: Subtype | None, sample_rate: int | None = None) -> Subtype:
+def check(
+    format: Format, subtype: Subtype | None, sample_rate: int | None = None, channels: int | None = None
+) -> Subtype:
     """The subtype that will be written.
 
     Raises:
-        ParameterError: the format does not hold this subtype, or not at this sample rate.
+        ParameterError: the format does not hold this subtype, or not at this sample rate, or with so many channels.
     """
     chosen = subtype or SUBTYPES[format][0]
     if chosen not in SUBTYPES[format]:
         raise ParameterError(f"subtype={subtype} does not fit format={format}; expected {_either(SUBTYPES[format])}.")
-    if chosen == "OPUS" and sample_rate is not None and sample_rate not in _OPUS_RATES:
+    rates = _RATES.get(chosen)
+    if rates and sample_rate is not None and sample_rate not in rates:
+        other = "subtype=VORBIS" if chosen == "OPUS" else "another format"
         raise ParameterError(
-            f"subtype=OPUS does not take {sample_rate} Hz; expected {_either(_OPUS_RATES)} Hz, or subtype=VORBIS."
+            f"{'subtype' if chosen == 'OPUS' else 'format'}={chosen if chosen == 'OPUS' else format} does not take "
+            f"{sample_rate} Hz; expected {_either(rates)} Hz, or {other}."
         )
+    if chosen == "MP3" and channels is not None and channels > 2:
+        raise ParameterError(f"format=mp3 does not take {channels} channels; expected 1 or 2, or another format.")
+    if chosen == "AAC" and not compressed.available():
+        raise ParameterError("format=m4a takes PyAV, which is not installed here: pip install 'unmingle[formats]'.")
     return chosen
 
 
@@ -102,14 +130,19 @@ def encode(
                 else:
                     file.write(np.ascontiguousarray(steps.astype("<i4")[..., None].view(np.uint8)[..., :3]).data)
         return clipped
-    with soundfile.SoundFile(target, "w", sample_rate, shape[1], subtype, format=format.upper()) as sound:
+    if format == "m4a":
+        compressed.write_m4a(blocks(), target, shape[1], sample_rate)
+        return 0
+    order = list(_VORBIS_ORDER.get(shape[1], range(shape[1])))
+    subtype_there = "MPEG_LAYER_III" if format == "mp3" else subtype
+    with soundfile.SoundFile(target, "w", sample_rate, shape[1], subtype_there, format=format.upper()) as sound:
         for block in blocks():
             if format == "flac":
                 steps, beyond = _pcm(block, subtype)
                 clipped += beyond
                 sound.write(steps.astype(np.int16) if subtype == "PCM_16" else steps << 8)
             else:
-                sound.write(block)
+                sound.write(block[:, order])
     return clipped
 
 

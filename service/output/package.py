@@ -137,7 +137,7 @@ def pack(
         Problem: too large for JSON.
     """
     manifest = stems.manifest
-    subtype = encoding.check(delivery.format, delivery.subtype, manifest.sample_rate)
+    subtype = encoding.check(delivery.format, delivery.subtype, manifest.sample_rate, manifest.channels)
     if delivery.stem is not None and delivery.stem > manifest.num_sources:
         raise ParameterError(f"stem={delivery.stem}, but there are {manifest.num_sources}.")
     if delivery.kind == "audio/wav":
@@ -201,7 +201,7 @@ def _json(stems: StemSet, directory: Path, max_bytes: int) -> Path:
     if stems.manifest.background:
         body["background_audio_base64"] = audio[-1]
     target = directory / "package"
-    target.write_text(json.dumps(body))
+    target.write_text(json.dumps(body, allow_nan=False))
     return target
 
 

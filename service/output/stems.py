@@ -61,7 +61,8 @@ class StemSet:
     def samples(self, file: Path) -> NDArray[np.float32]:
         """(samples, channels) of one of `files`, a float WAV, mapped from disk."""
         shape = (self.manifest.samples, self.manifest.channels)
-        return np.memmap(file, np.dtype("<f4"), "r", wav.HEADER_BYTES["FLOAT"], shape)
+        head = file.stat().st_size - 4 * shape[0] * shape[1]
+        return np.memmap(file, np.dtype("<f4"), "r", head, shape)
 
 
 def separate(
@@ -110,13 +111,14 @@ def separate(
                 confidence=report.confidence,
                 active=[StretchEntry(start_s=stretch.start_s, end_s=stretch.end_s) for stretch in report.active],
                 clipped_samples=0,
+                channel=report.channel,
             )
             for number, report in enumerate(outcome.stems, 1)
         ],
         background=f"{BACKGROUND}.wav" if has_background else None,
         background_mode=outcome.background,
         stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
-        warnings=list(recording.warnings),
+        warnings=[*recording.warnings, *outcome.warnings],
     )
     write_reports(directory, manifest)
     return StemSet(directory, manifest)
@@ -152,7 +154,7 @@ class _StemWriter:
         if not self._files:
             self._files = [(self._directory / f"source_{source}").open("wb") for source in range(len(block))]
             for file in self._files:
-                file.write(bytes(wav.HEADER_BYTES["FLOAT"]))
+                file.write(bytes(wav.header_bytes(self._channels, "FLOAT")))
         self._length += block.shape[-1]
         for file, samples in zip(self._files, block, strict=True):
             file.write(np.ascontiguousarray(samples.T, "<f4").data)

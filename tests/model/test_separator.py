@@ -52,7 +52,9 @@ def test_oracle_embeddings_reach_the_ideal_binary_mask(example, oracle, name):
     assert ideal.mean() > 9.0
     separator = Separator(oracle(case.sources, EVERY_BIN))
     for mask_kind, allowed_db in (("hard", 0.01), ("soft", 0.5)):
-        result = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind=mask_kind))
+        result = separator.separate(
+            case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind=mask_kind)
+        )
         np.testing.assert_allclose(improvement(result.stems, case), ideal, atol=allowed_db)
 
 
@@ -61,7 +63,9 @@ def test_grouped_bands_lose_little(example, oracle, name):
     case = example(name)
     ideal = improvement(ideal_binary_mask(case), case)
     separator = Separator(oracle(case.sources, ModelConfig()))
-    stems = separator.separate(case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind="hard")).stems
+    stems = separator.separate(
+        case.mixture, 16_000, len(case.sources), options=SeparationOptions(mask_kind="hard")
+    ).stems
     assert improvement(stems, case).mean() > ideal.mean() - 0.7
 
 

@@ -57,7 +57,7 @@ def _decode(upload: Path, target: Path, report: int) -> int:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders chat there
         source, samples = os.open(upload, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        decode_confined(source, samples, report, (MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S))
+        decode_confined(source, samples, report, (MAX_SECONDS, MAX_BYTES, MEMORY_BYTES, CPU_S, 0))
     except BaseException:
         return 3
     return 0

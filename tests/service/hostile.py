@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
 import struct
@@ -9,6 +10,8 @@ import zipfile
 
 import numpy as np
 import soundfile
+
+from tests.service import formats
 
 RATE = 16_000
 SPEECHLIKE = (0.3 * np.sin(np.cumsum(np.random.default_rng(0).uniform(0, 0.3, RATE)))).astype(np.float32)
@@ -30,6 +33,13 @@ SEEDS = {
     "vorbis": encoded(SPEECHLIKE, RATE, "OGG", "VORBIS"),
     "opus": encoded(SPEECHLIKE, RATE, "OGG", "OPUS"),
     "mp3": encoded(SPEECHLIKE, RATE, "MP3", "MPEG_LAYER_III"),
+    **{
+        name: formats.encoded(np.stack([SPEECHLIKE] * kind.channels, 1), dataclasses.replace(kind, rate=RATE))
+        for name, kind in formats.KINDS.items()
+        if name in ("aiff", "caf alac", "au", "sphere", "m4a", "aac", "3gp", "webm", "mp4 video", "mkv", "wavpack")
+    },
+    "amr": formats.encoded(SPEECHLIKE[:, None], formats.KINDS["amr"]),
+    "wma": formats.encoded(SPEECHLIKE[:, None], dataclasses.replace(formats.KINDS["wma"], channels=1)),
 }
 """One good second in every format that we read."""
 
@@ -197,6 +207,16 @@ def _polyglots() -> dict[str, bytes]:
         "png": b"\x89PNG\r\n\x1a\n" + noise,
         "gif": b"GIF89a" + noise,
         "m4a": b"\0\0\0\x20ftypM4A " + noise,
+        "a playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n",
+        "a playlist in an mp4": SEEDS["m4a"][:32] + b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ts\n",
+        "a list of files": b"ffconcat version 1.0\nfile /etc/passwd\n",
+        "mp4 boxes in boxes": SEEDS["m4a"][:32] + (b"\0\0\xff\xffmoov" * 4000),
+        "mp4 of a box of 2^64 bytes": SEEDS["m4a"][:32] + b"\0\0\0\x01mdat" + b"\xff" * 8 + noise,
+        "matroska of unknown sizes": SEEDS["webm"][:40] + b"\x18\x53\x80\x67" + b"\x01" + b"\xff" * 7 + noise,
+        "amr frames of noise": b"#!AMR\n" + noise,
+        "adts frames of noise": b"".join(
+            b"\xff\xf1\x50\x80\x30\x1f\xfc" + noise[i : i + 378] for i in range(0, 9000, 378)
+        ),
         "webm": b"\x1aE\xdf\xa3" + noise,
         "flac behind id3": b"ID3\x04\0\0\0\0\0\0" + SEEDS["flac"],
         "opus then vorbis": SEEDS["opus"] + SEEDS["vorbis"],

@@ -91,7 +91,10 @@ def test_without_centroids_all_sources_share_alike(both):
 @pytest.mark.parametrize("mask_kind", ["soft", "hard"])
 def test_a_separation_is_the_hosts(bound, small_embedder, example, mask_kind):
     mixture = np.resize(example("two_speakers").mixture, 16_000 * 25)
-    here, there = (Separator(e).separate(mixture, 16_000, 2, options=SeparationOptions(mask_kind=mask_kind)) for e in (small_embedder, bound))
+    here, there = (
+        Separator(e).separate(mixture, 16_000, 2, options=SeparationOptions(mask_kind=mask_kind))
+        for e in (small_embedder, bound)
+    )
     np.testing.assert_allclose(there.stems, here.stems, atol=1e-5)
     assert bound.calls == 2  # a pair of segments, and the last, longer one: nothing twice
 
