@@ -184,7 +184,7 @@ class Masking:
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
         mixture = _Mixture(self._recording, grid)
         sources = len(centroids)
-        track = EnergyTrack(self._recording.sample_rate)
+        track = EnergyTrack(self._recording.sample_rate, sources)
         clarity = masks.Clarity(sources)
         written = 0
 
@@ -197,7 +197,7 @@ class Masking:
                 stems[:-1] = others[..., : whole.shape[-1]]
                 # What the others leave, which is what its masks would give.
                 np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
-                track.push(stems[:sources])
+                track.push(stems)
             written += stems.shape[-1]
             if stems.shape[-1]:
                 sink(stems[:sources] if self._background == "drop" else stems)
@@ -218,7 +218,7 @@ class Masking:
         while (spectrum := mixture.take(step)).shape[1]:
             synthesise(regridder.hold(spectrum.shape[1]), spectrum)
         progress(1.0)
-        energy = track.totals(sources)
+        energy = track.totals()
         order = np.argsort(-energy, kind="stable").tolist()
         total = float(energy.sum())
         stretches, confidence = track.stretches(), clarity.per_source()

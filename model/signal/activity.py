@@ -20,14 +20,27 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True)
 class ActivityRule:
-    """When a stem counts as heard; the defaults were chosen on conversations of validation speakers."""
+    """When a stem counts as heard; the defaults were chosen on conversations of validation speakers.
+
+    Somebody is heard where all stems together are loud enough, beside their own loud moments and beside the background.
+    It is whoever is loud enough beside his or her own loud moments and, over a second, nearly as loud as the strongest
+    stem: what is fainter is mostly the leak of somebody else.
+    """
 
     block_s: float = 0.032
     """Resolution in seconds."""
     below_loud_db: float = -35.0
     """Relative to the stem's own loud blocks (95th percentile of those with energy)."""
-    below_mixture_db: float = -18.0
-    """Relative to all stems at the same moment: what is fainter is the leak of another source."""
+    below_voices_db: float = -25.0
+    """Of all stems together, relative to their loud moments."""
+    below_background_db: float = -6.0
+    """Of all stems together, relative to the background at the same moment."""
+    presence_s: float = 0.29
+    """Over which all stems together are averaged for that."""
+    below_strongest_db: float = -6.0
+    """Of a stem, relative to the strongest stem."""
+    turn_s: float = 1.0
+    """Over which stems are averaged for that."""
     bridged_s: float = 0.25
     """Shorter pauses do not end a stretch."""
     shortest_s: float = 0.1
@@ -35,10 +48,12 @@ class ActivityRule:
 
 
 class EnergyTrack:
-    """Energy of stems in blocks of time, gathered as the stems are made."""
+    """Energy of stems, and of the background beside them, in blocks of time, gathered as they are made."""
 
-    def __init__(self, sample_rate: int, rule: ActivityRule | None = None) -> None:
+    def __init__(self, sample_rate: int, sources: int, rule: ActivityRule | None = None) -> None:
+        """Args: sources: the first of the stems; one more, if there is one, is the background."""
         self._rule = rule or ActivityRule()
+        self._sources = sources
         self._block = max(1, round(self._rule.block_s * sample_rate))
         self._sample_rate = sample_rate
         self._energies: list[NDArray[np.float64]] = []
@@ -46,7 +61,7 @@ class EnergyTrack:
         self._samples = 0
 
     def push(self, stems: Samples) -> None:
-        """Take in the next (sources, channels, samples)."""
+        """Take in the next (sources, channels, samples), or (sources + 1, channels, samples) with the background."""
         self._samples += stems.shape[-1]
         if self._waiting is not None:
             stems = np.concatenate((self._waiting, stems), axis=-1)
@@ -54,15 +69,19 @@ class EnergyTrack:
         self._energies.append(_energy(stems[..., :whole].reshape(*stems.shape[:2], -1, self._block)))
         self._waiting = stems[..., whole:].copy()
 
-    def totals(self, sources: int) -> NDArray[np.float64]:
+    def totals(self) -> NDArray[np.float64]:
         """(sources,): the energy of each stem so far."""
-        return self._blocks().sum(-1) if self._waiting is not None else np.zeros(sources)
+        if self._waiting is None:
+            return np.zeros(self._sources)
+        return np.asarray(self._blocks()[: self._sources].sum(-1))
 
     def stretches(self) -> tuple[tuple[Stretch, ...], ...]:
         """For each stem, the stretches in which it is heard."""
         if self._waiting is None:
             return ()
-        return tuple(self._stretches(active) for active in _active(self._blocks(), self._rule))
+        energy = self._blocks()
+        stems, behind = energy[: self._sources], energy[self._sources :].sum(0)
+        return tuple(self._stretches(active) for active in active_blocks(stems, behind, self._rule))
 
     def _blocks(self) -> NDArray[np.float64]:
         """(sources, blocks), the last of them cut short by the end."""
@@ -86,9 +105,33 @@ def _energy(stems: Samples) -> NDArray[np.float64]:
     return np.asarray(np.square(stems, dtype=np.float64).sum((1, 3)))
 
 
-def _active(energy: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
-    """(sources, blocks) energies -> (sources, blocks) whether heard."""
-    loud = np.array([np.percentile(row[row > 0], 95) if (row > 0).any() else np.inf for row in energy])
-    own = energy >= loud[:, None] * 10.0 ** (rule.below_loud_db / 10.0)
-    share = energy >= energy.sum(0) * 10.0 ** (rule.below_mixture_db / 10.0)
-    return np.asarray(own & share)
+def active_blocks(stems: NDArray[np.float64], background: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
+    """Whether each stem is heard in each block: (sources, blocks) and (blocks,) energies -> (sources, blocks)."""
+    everybody = _smoothed(stems.sum(0), rule.presence_s / rule.block_s)
+    behind = _smoothed(background, rule.presence_s / rule.block_s)
+    present = (everybody >= _loud(everybody) * _ratio(rule.below_voices_db)) & (
+        everybody >= behind * _ratio(rule.below_background_db)
+    )
+    own = stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db)
+    amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
+    strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
+    return np.asarray(present & own & strong & (stems > 0))
+
+
+def _ratio(decibels: float) -> float:
+    return float(10.0 ** (decibels / 10.0))
+
+
+def _loud(energy: NDArray[np.float64]) -> float:
+    """95th percentile of the blocks that have energy; infinite where none has."""
+    return float(np.percentile(energy[energy > 0], 95)) if (energy > 0).any() else np.inf
+
+
+def _smoothed(energy: NDArray[np.float64], blocks: float) -> NDArray[np.float64]:
+    """Mean over about so many blocks around each: (..., blocks) -> the same; fewer at the ends."""
+    half = int(blocks / 2)
+    sums = np.cumsum(np.concatenate((np.zeros((*energy.shape[:-1], 1)), energy), axis=-1), axis=-1)
+    at = np.arange(energy.shape[-1])
+    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, energy.shape[-1])
+    # Differences of sums may fall below zero by rounding.
+    return np.asarray(np.maximum(sums[..., last] - sums[..., first], 0.0) / (last - first))

@@ -20,8 +20,8 @@ def bursts(*times, seconds=6.0, level=0.3):
     return signal
 
 
-def stretches_of(*stems, pieces=1, rule=None):
-    track = EnergyTrack(RATE, rule)
+def stretches_of(*stems, pieces=1, rule=None, background=0):
+    track = EnergyTrack(RATE, len(stems) - background, rule)
     for piece in np.array_split(np.stack(stems), pieces, axis=-1):
         track.push(piece)
     return track.stretches()
@@ -60,18 +60,35 @@ def test_level_does_not_matter():
 @pytest.mark.parametrize("pieces", [1, 7, 500])
 def test_totals_are_the_energy_of_all_samples(pieces):
     stems = np.random.default_rng(0).standard_normal((2, 3, 5003)).astype(np.float32)
-    track = EnergyTrack(RATE)
-    assert track.totals(2).tolist() == [0.0, 0.0]
+    track = EnergyTrack(RATE, 2)
+    assert track.totals().tolist() == [0.0, 0.0]
     for piece in np.array_split(stems, pieces, axis=-1):
         track.push(piece)
-    np.testing.assert_allclose(track.totals(2), np.square(stems, dtype=np.float64).sum((1, 2)))
+    np.testing.assert_allclose(track.totals(), np.square(stems, dtype=np.float64).sum((1, 2)))
 
 
 def test_silence_has_no_stretches():
     assert stretches_of(np.zeros((2, RATE), np.float32), np.zeros((2, RATE), np.float32)) == ((), ())
-    assert EnergyTrack(RATE).stretches() == ()
+    assert EnergyTrack(RATE, 1).stretches() == ()
 
 
 def test_a_stretch_ends_with_the_recording():
     found = stretches_of(bursts((0.0, 1.01), seconds=1.01), rule=ActivityRule(shortest_s=0.0))
     assert found == ((Stretch(0.0, 1.01),),)
+
+
+def test_where_only_the_background_is_loud_nobody_is_heard():
+    speaking = bursts((1.0, 2.0)) + bursts((4.0, 5.0), level=0.03)
+    behind = bursts((3.5, 6.0))
+    (alone,) = stretches_of(speaking)
+    assert_close(alone, [(1.0, 2.0), (4.0, 5.0)])
+    (heard,) = stretches_of(speaking, behind, background=1)
+    assert_close(heard, [(1.0, 2.0)])
+
+
+def test_the_hum_of_an_empty_room_is_nobody():
+    """A stem that holds only what is far below the voices is not heard, however steady it is."""
+    speaking, humming = bursts((1.0, 3.0)), bursts((0.0, 6.0), level=0.003)
+    first, second = stretches_of(speaking, humming)
+    assert_close(first, [(1.0, 3.0)])
+    assert second == ()
