@@ -258,7 +258,7 @@ def test_masks_of_perfect_embeddings_are_right_with_a_background(steps):
 
 
 def test_the_background_is_no_cluster_and_takes_its_part_of_every_mask():
-    """What is the background's for sure counts for no centroid: other embeddings there change nothing for the voices."""
+    """What is the background's for sure counts for no centroid: embeddings there do not matter to the voices."""
     V, Y, w, target, mixture = with_background(2)
     behind = Y[..., -1]
     other = torch.where(behind.unsqueeze(-1) > 0, -V.flip(-1), V)
@@ -282,7 +282,7 @@ def test_without_a_background_in_it_a_chance_of_zero_is_no_background_at_all():
 
 
 def test_voices_that_are_all_absent_give_a_finite_loss_and_gradient():
-    V, Y, w, target, mixture = with_background(2)
+    V, Y, w, _, mixture = with_background(2)
     only = torch.zeros_like(Y)
     only[..., -1] = 1.0
     V.requires_grad_()

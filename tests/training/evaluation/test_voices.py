@@ -55,7 +55,7 @@ def test_the_same_again_and_another_number_is_another_draw(corpus):
 
 
 def test_what_cannot_be_drawn_is_said(corpus, tmp_path):
-    with pytest.raises(EvaluationError, match="7 voices were asked for, but 'test' of .* has 6 speakers"):
+    with pytest.raises(EvaluationError, match=r"7 voices were asked for, but 'test' of .* has 6 speakers"):
         mixtures_of(corpus, "test", 7, 1)
     with pytest.raises(EvaluationError, match=r"metadata\.csv cannot be read"):
         mixtures_of(tmp_path, "test", 2, 1)
