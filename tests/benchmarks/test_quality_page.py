@@ -39,9 +39,10 @@ def corpus(tmp_path_factory):
             writer = csv.DictWriter(file, list(rows["three_speakers"]))
             writer.writeheader()
             writer.writerows(chosen)
-    (folder / "metadata.csv").write_text(
-        "path,split,speaker,language\nthree_speakers_3/voice.flac,test,sound,-\ntwo_speakers_1/voice.flac,test,her,en\n"
-    )
+    voices = sorted(file.parent.name for file in folder.glob("*/voice.flac"))
+    language = {voice: "-" if voice == "three_speakers_3" else "en" for voice in voices}
+    table = [f"{voice}/voice.flac,test,{voice},{language[voice]}" for voice in voices]
+    (folder / "metadata.csv").write_text("\n".join(("path,split,speaker,language", *table)) + "\n")
     return folder
 
 
@@ -65,7 +66,7 @@ def part(page, name):
 
 
 def test_every_condition_has_its_line(page):
-    for title in ("clean", "room, RT60 0.6 s", "white noise, 0 dB below", "everyday sounds, 10 dB below"):
+    for title in ("clean", "room, RT60 0.6 s", "white noise, 0 dB below", "everyday sounds, 10 dB below", "8 kHz"):
         assert f"| {title} | 1 |" in part(page, "conditions")
     assert [line.split(" | ")[0] for line in part(page, "numbers").splitlines() if line[2:3].isdigit()] == [
         "| 2",

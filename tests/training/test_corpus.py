@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle.training.corpus import find_recordings, load_corpus
+from unmingle.training.corpus import find_backgrounds, find_recordings, load_corpus
 from unmingle.training.errors import TrainingError
 from unmingle.training.train_config import TrainConfig
 
@@ -95,6 +95,52 @@ def test_recordings_keep_their_length_and_level_at_the_rate_asked_for(tmp_path):
     second = corpus.samples[corpus.starts[1] : corpus.starts[1] + corpus.lengths[1]].numpy() / 32768.0
     written, _ = soundfile.read(tmp_path / "b" / "own.wav")
     assert np.abs(second - written).max() < 2 / 32768
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "steps"),
+    [
+        ("a.wav", "PCM_U8", 256.0),
+        ("a.flac", "PCM_S8", 256.0),
+        ("a.wav", "PCM_24", 65536.0),
+        ("a.wav", "FLOAT", 65536.0),
+        ("a.wav", "DOUBLE", 65536.0),
+        ("a.wav", "ULAW", 64.0),
+    ],
+)
+def test_a_recording_may_be_of_any_sample_format(tmp_path, name, subtype, steps):
+    tone = 0.25 * np.sin(2 * np.pi * 440.0 * np.arange(RATE) / RATE)
+    for speaker in "abcd":
+        (tmp_path / speaker).mkdir()
+        soundfile.write(tmp_path / speaker / name, tone, RATE, subtype=subtype)
+    corpus = load_corpus(find_recordings(tmp_path), RATE)
+    assert corpus.samples.numel() == 4 * RATE
+    assert np.abs(corpus.samples[:RATE].numpy() / 32768.0 - tone).max() < 2.1 / steps
+
+
+def test_a_float_recording_beyond_full_scale_is_clipped_and_does_not_wrap(tmp_path):
+    for speaker in "abcd":
+        (tmp_path / speaker).mkdir()
+        soundfile.write(tmp_path / speaker / "a.wav", np.linspace(-3.0, 3.0, RATE), RATE, subtype="FLOAT")
+    samples = load_corpus(find_recordings(tmp_path), RATE).samples[:RATE]
+    assert (samples.int().diff() >= 0).all()
+    assert (int(samples[0]), int(samples[-1])) == (-32768, 32767)
+
+
+def test_backgrounds_are_those_of_their_table_and_none_where_there_is_none(tmp_path):
+    a_tone(tmp_path / "noise" / "rain.wav")
+    a_tone(tmp_path / "noise" / "tune.wav")
+    assert find_backgrounds(tmp_path) == []
+    row = {"split": "train", "speaker": "noise", "language": "-"}
+    with (tmp_path / "background.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", *row])
+        writer.writeheader()
+        writer.writerows({"path": f"noise/{name}.wav", **row} for name in ("rain", "tune"))
+    found = find_backgrounds(tmp_path)
+    assert [r.path.name for r in found] == ["rain.wav", "tune.wav"]
+    corpus = load_corpus(found, RATE)
+    assert len(corpus.speakers) == 2  # each its own, so that a blend is of two
+    assert corpus.is_speech.all()
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio"])

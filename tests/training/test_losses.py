@@ -258,7 +258,7 @@ def test_masks_of_perfect_embeddings_are_right_with_a_background(steps):
 
 
 def test_the_background_is_no_cluster_and_takes_its_part_of_every_mask():
-    """What is the background's for sure counts for no centroid: other embeddings there change nothing else."""
+    """What is the background's for sure counts for no centroid: embeddings there do not matter to the voices."""
     V, Y, w, target, mixture = with_background(2)
     behind = Y[..., -1]
     other = torch.where(behind.unsqueeze(-1) > 0, -V.flip(-1), V)

@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(speech):
     "chance", ["room_chance", "telephone_chance", "band_chance", "equaliser_chance", "clipping_chance", "codec_chance"]
 )
 def test_pieces_of_a_mixture_share_their_conditions(speech, chance):
-    """Two pieces of the same sound, through whatever it is: what comes out is the same, and other mixtures differ."""
+    """Two pieces of the same sound, through whatever it is, come out the same; those of another mixture do not."""
     sound = voices(speech, 1).repeat(12, 1, 1)
     with_rooms = surroundings(speech, generator(), 2)
     made = make_scene(sound, Conditions(**{chance: 0.7}), with_rooms, 2, RATE, generator(3))
