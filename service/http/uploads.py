@@ -112,9 +112,12 @@ async def receive(request: Request, path: Path, limits: UploadLimits, lease: Lea
     boundary = await check_head(request, limits.max_bytes)
     stream = _paced(request.stream(), lease)
     with path.open("wb") as file:
-        form = _Form(file, boundary)
         try:
+            form = _Form(file, boundary)
             await _fill(form, path, stream, limits.max_bytes, lease, space)
+        except FormParserError as error:
+            await _discard(request)
+            raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
         except (Problem, OSError):
             if not (lease.transfer and lease.transfer.displaced):
                 await _discard(request)
@@ -130,21 +133,18 @@ async def _fill(
     form: _Form, path: Path, stream: AsyncIterator[bytes], max_bytes: int, lease: Lease, space: Resource
 ) -> None:
     received, looked = 0, False
-    try:
-        async for chunk in stream:
-            received += len(chunk)
-            if received > max_bytes:
-                raise _too_large(max_bytes)
-            if received > lease.held.get(space, 0.0):
-                lease.take(space, received + _WRITE_BYTES)
-            form.write(chunk)
-            if not looked and len(form.pending) >= _LOOK_BYTES:
-                looked = True
-                await asyncio.to_thread(_look, form, path)
-            elif len(form.pending) >= _WRITE_BYTES:
-                await asyncio.to_thread(form.flush)
-    except FormParserError as error:
-        raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
+    async for chunk in stream:
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        if received > lease.held.get(space, 0.0):
+            lease.take(space, received + _WRITE_BYTES)
+        form.write(chunk)
+        if not looked and len(form.pending) >= _LOOK_BYTES:
+            looked = True
+            await asyncio.to_thread(_look, form, path)
+        elif len(form.pending) >= _WRITE_BYTES:
+            await asyncio.to_thread(form.flush)
     form.finish()
     await asyncio.to_thread(form.flush)
     lease.put(space, received)
