@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from unmingle.service.http.sending import LEASE
+from unmingle.service.http.sending import LEASE, SENDING
 from unmingle.service.output.package import Package
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.capacity import Lease
@@ -80,6 +80,8 @@ class PackageResponse(Response):
             await send({"type": "http.response.body", "body": block, "more_body": left > 0})
         if start == end or scope["state"].get("head"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if SENDING in scope["state"]:  # what lies in our buffers is not sent yet
+            await scope["state"][SENDING].taken()
 
 
 def _part(asked: str, size: int) -> tuple[int, int] | None:

@@ -47,7 +47,7 @@ class Connection(H11Protocol):
         waiting = self.transport.get_write_buffer_size()
         wire = self.transport.get_extra_info("socket")
         if sys.platform == "linux" and wire is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile
                 found = fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(4))
                 waiting += cast(int, struct.unpack("i", found)[0])
         return waiting

@@ -15,7 +15,10 @@ from unmingle.service.scheduling.transfers import Transfer
 LEASE = "lease"
 """Where `scope["state"]` has the lease that the answer belongs to, if it has one."""
 
-_LOOK_S = 1.0
+SENDING = "sending"
+"""Where `scope["state"]` has the PacedSend of the request."""
+
+_LOOK_S, _TAKEN_LOOK_S = 1.0, 0.02
 
 
 class PacedSend:
@@ -27,6 +30,7 @@ class PacedSend:
 
     def __init__(self, scope: Scope, send: Send, limits: UploadLimits) -> None:
         self._state, self._send, self._limits = scope["state"], send, limits
+        self._state[SENDING] = self
         self._connection: Connection | None = self._state.get(CONNECTION)
         self._transfer: Transfer | None = None
         self._sent = 0
@@ -63,6 +67,21 @@ class PacedSend:
                 raise ClientDisconnect from error
             return
         await self._send_paced(message, self._transfer, self._connection)
+
+    async def taken(self) -> None:
+        """Wait until the client has taken what was sent.
+
+        Raises:
+            ClientDisconnect: it has left, or is given up.
+        """
+        transfer, connection = self._transfer, self._connection
+        while transfer is not None and connection is not None and (unsent := connection.unsent_bytes):
+            if self.gone:
+                raise ClientDisconnect
+            transfer.note(self._sent - unsent)
+            if transfer.fault():
+                raise ClientDisconnect
+            await asyncio.sleep(_TAKEN_LOOK_S)
 
     async def _send_paced(self, message: Message, transfer: Transfer, connection: Connection) -> None:
         while True:

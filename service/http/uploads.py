@@ -71,8 +71,8 @@ class UploadLimits:
         return Transfer(self.stall_s, self.least_bytes_per_s, announced)
 
 
-def check_head(request: Request, max_bytes: int) -> bytes:
-    """Look at the head of a request; the boundary of its parts.
+async def check_head(request: Request, max_bytes: int) -> bytes:
+    """Look at the head of a request before its body is read; the boundary of its parts.
 
     Raises:
         Problem: not multipart, or it announces more than `max_bytes`.
@@ -82,6 +82,8 @@ def check_head(request: Request, max_bytes: int) -> bytes:
     if media_type != b"multipart/form-data" or not boundary:
         raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
     if announced_bytes(request) > max_bytes:
+        if request.headers.get("expect", "").lower() != "100-continue":  # who asks for leave first sends nothing
+            await _discard(request)
         raise _too_large(max_bytes)
     return boundary
 
@@ -107,15 +109,18 @@ async def receive(request: Request, path: Path, limits: UploadLimits, lease: Lea
             there is no more disk space.
         ClientDisconnect: the client went away.
     """
-    boundary = check_head(request, limits.max_bytes)
+    boundary = await check_head(request, limits.max_bytes)
     stream = _paced(request.stream(), lease)
     with path.open("wb") as file:
-        form = _Form(file, boundary)
         try:
+            form = _Form(file, boundary)
             await _fill(form, path, stream, limits.max_bytes, lease, space)
+        except FormParserError as error:
+            await _discard(request)
+            raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
         except (Problem, OSError):
             if not (lease.transfer and lease.transfer.displaced):
-                await discard(request)
+                await _discard(request)
             raise
     if not form.has_file:
         raise Problem("file_missing", f"The form has no file in a field named '{FILE_FIELD}'. {EXPECTED}")
@@ -128,21 +133,18 @@ async def _fill(
     form: _Form, path: Path, stream: AsyncIterator[bytes], max_bytes: int, lease: Lease, space: Resource
 ) -> None:
     received, looked = 0, False
-    try:
-        async for chunk in stream:
-            received += len(chunk)
-            if received > max_bytes:
-                raise _too_large(max_bytes)
-            if received > lease.held.get(space, 0.0):
-                lease.take(space, received + _WRITE_BYTES)
-            form.write(chunk)
-            if not looked and len(form.pending) >= _LOOK_BYTES:
-                looked = True
-                await asyncio.to_thread(_look, form, path)
-            elif len(form.pending) >= _WRITE_BYTES:
-                await asyncio.to_thread(form.flush)
-    except FormParserError as error:
-        raise Problem("multipart_malformed", f"The multipart body cannot be read: {error}. {EXPECTED}") from error
+    async for chunk in stream:
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        if received > lease.held.get(space, 0.0):
+            lease.take(space, received + _WRITE_BYTES)
+        form.write(chunk)
+        if not looked and len(form.pending) >= _LOOK_BYTES:
+            looked = True
+            await asyncio.to_thread(_look, form, path)
+        elif len(form.pending) >= _WRITE_BYTES:
+            await asyncio.to_thread(form.flush)
     form.finish()
     await asyncio.to_thread(form.flush)
     lease.put(space, received)
@@ -177,10 +179,7 @@ async def _paced(stream: AsyncGenerator[bytes], lease: Lease) -> AsyncIterator[b
         yield chunk
 
 
-async def discard(request: Request) -> None:
-    """Throw away some of what a client still sends, unless it waits for leave to send anything."""
-    if request.headers.get("expect", "").lower() == "100-continue" and not getattr(request, "_stream_consumed", False):
-        return
+async def _discard(request: Request) -> None:
     left = _DISCARD_BYTES
     with contextlib.suppress(TimeoutError, Problem, ClientDisconnect):
         async with asyncio.timeout(_DISCARD_S):

@@ -1,1 +1,1 @@
-"""Who is served, when and where: slots for requests, the queue, workers, batches of segments."""
+"""Who is served, when and where: the ledger of capacity, the queue, workers, batches of segments."""

@@ -134,8 +134,8 @@ class Ledger:
 
     @property
     def crowded(self) -> Limit | None:
-        """The row of which there is none left, if a new request would be refused for it."""
-        for resource in (Resource.UPLOADS, Resource.REQUESTS, Resource.ANSWERS):
+        """The row of which clients hold all there is, if a new request would be refused for it."""
+        for resource in (Resource.UPLOADS, Resource.ANSWERS):
             if self._sums[resource] >= self.limit(resource) and not self._slowest(resource):
                 return LIMITS[resource]
         return None

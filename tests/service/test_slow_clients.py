@@ -86,11 +86,11 @@ def test_a_key_holds_its_recordings_until_the_answers_are_taken(start_small: Sta
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
-        request = request_bytes(noise(4, 192_000))  # eight stems of 3 MB
+        request = request_bytes(noise(2, 96_000))  # eight stems of 768 KB
         client.sendall(request.replace(b"Host: localhost", b"Host: localhost\r\nAuthorization: Bearer a", 1))
         wait_for_held(server, "answers", 1)
         assert held(server, "requests") == 0  # nothing is in work any more
-        assert held(server, "spool_bytes") > 20_000_000
+        assert held(server, "spool_bytes") > 6_000_000
         refused = server.http.post("/separate", files={"file": noise(0.5)}, headers=alice)
         problem_of(refused, 429, "key_busy")
         assert int(refused.headers["retry-after"]) >= 1
@@ -126,7 +126,7 @@ def test_an_answer_that_is_not_taken_is_given_up_and_logged_so(start_small: Star
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
-        client.sendall(request_bytes(noise(4, 192_000)))
+        client.sendall(request_bytes(noise(2, 96_000)))
         wait_for_held(server, "answers", 1)
         wait_for_held(server, "answers", 0, within_s=30)
     log = server.log.read_text()

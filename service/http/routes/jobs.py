@@ -72,7 +72,7 @@ async def accept(
 ) -> Response:
     """Read the upload and keep it as a job."""
     limits = service.job_upload_limits
-    uploads.check_head(request, limits.max_bytes)
+    await uploads.check_head(request, limits.max_bytes)
     async with AsyncExitStack() as held:
         lease = held.enter_context(service.ledger.lease(caller))
         announced = uploads.announced_bytes(request)

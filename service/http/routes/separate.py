@@ -52,7 +52,7 @@ async def separate(
         return accepted
     kind = negotiate(accepted_types(request), query.stem)
     limits = service.upload_limits
-    uploads.check_head(request, limits.max_bytes)
+    await uploads.check_head(request, limits.max_bytes)
     async with AsyncExitStack() as held:
         lease = held.enter_context(service.ledger.lease(caller))
         announced = uploads.announced_bytes(request)

@@ -115,6 +115,7 @@ def test_bytes_are_counted_while_they_come_whatever_is_announced(start_server: S
 
     def endless():
         yield b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        yield wav(announced=2**30)
         for _ in range(40):
             yield bytes(10_000)
 

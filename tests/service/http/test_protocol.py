@@ -107,7 +107,7 @@ def test_two_lengths_end_the_connection(small_server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n"]
+    "broken", [b"NONSENSE\r\n\r\n", b"GET / HTTP/x\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n"]
 )
 def test_what_is_no_http_is_a_problem(small_server: RunningServer, broken: bytes) -> None:
     answer = exchange(small_server, broken)
