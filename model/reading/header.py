@@ -19,6 +19,15 @@ EXPECTED = (
 )
 CONVERT = "Convert it with `ffmpeg -i FILE recording.flac`, or export it as WAV"
 
+AUDIO_SUFFIXES = frozenset(
+    (
+        *(".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".caf"),
+        *(".au", ".snd", ".sph", ".m4a", ".m4b", ".mp4", ".aac", ".mov", ".webm", ".mkv", ".mka", ".amr", ".3gp"),
+        *(".wma", ".wv", ".avi", ".ts", ".ac3", ".flv"),
+    )
+)
+"""Endings of names of files that may be read; what counts is in the file."""
+
 Reader = Literal["libsndfile", "ffmpeg"]
 
 
