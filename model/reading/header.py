@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from unmingle.model.errors import FileError
+from unmingle.model.recording import MAX_CHANNELS
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000
-MAX_CHANNELS = 8
 
 EXPECTED = (
     "expected WAV, FLAC, Ogg, MP3, AIFF, CAF, M4A/AAC, AMR, WMA, or a video with sound such as MP4, MOV, WebM or MKV"
