@@ -87,11 +87,11 @@ $(BIN)/python:
 	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(SERVING): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,formats]'
+	$(PIP_INSTALL) --editable '.[cpu,formats,client]'
 	@touch $@
 
 $(ALL): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,formats,training,test,dev]'
+	$(PIP_INSTALL) --editable '.[cpu,formats,client,plot,training,test,dev]'
 	@touch $(SERVING) $@
 
 # An environment of their own: what they depend on has no say in what we depend on.

@@ -16,6 +16,7 @@ BLOCK_S = 10.0
 """Seconds in one block, about: long enough to be efficient, short enough to be nothing in memory."""
 
 
+MAX_CHANNELS = 8
 MAX_AMPLITUDE = 1e10
 """The largest sample that is taken; full scale is 1. Whole numbers of 32 bits, held as floats, are below it."""
 
@@ -75,15 +76,41 @@ class Recording(Protocol):
         ...
 
 
-class ArrayRecording:
-    """A recording that is in memory already."""
+def as_array(given: object) -> NDArray[np.floating]:
+    """An array of what somebody has: an array, a list, or a tensor that may lie on a GPU or have a gradient.
 
-    def __init__(self, signal: NDArray[np.floating], sample_rate: int) -> None:
-        """Take (samples,) or (channels, samples).
+    Raises:
+        AudioError: it is not numbers.
+    """
+    for step in ("detach", "cpu"):  # of torch, which is not imported for this
+        if hasattr(given, step) and not isinstance(given, np.ndarray):
+            given = getattr(given, step)()
+    try:
+        signal = np.asarray(given)
+        if isinstance(given, list | tuple):
+            signal = signal.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise AudioError(
+            f"The recording is of type {type(given).__name__}, which is no audio; expected floating-point samples of "
+            "shape (samples,) or (channels, samples), or the path of a file."
+        ) from error
+    return signal
+
+
+class ArrayRecording:
+    """A recording that is in memory already.
+
+    Attributes: is_mono_vector: whether it was given as (samples,).
+    """
+
+    def __init__(self, given: object, sample_rate: int) -> None:
+        """Take (samples,) or (channels, samples): an array, a list, or a tensor of torch or another library.
 
         Raises:
             AudioError: not floating point, no audio shape, no samples, or samples that are not finite.
         """
+        signal = as_array(given)
+        self.is_mono_vector = signal.ndim == 1
         if signal.ndim not in (1, 2) or not np.issubdtype(signal.dtype, np.floating):
             raise AudioError(
                 f"The recording has shape {signal.shape} and type {signal.dtype}; expected floating-point samples of "
@@ -92,6 +119,13 @@ class ArrayRecording:
         if signal.size == 0:
             raise AudioError("The recording has no samples; expected at least one.")
         signal = np.atleast_2d(signal)
+        channels, samples = signal.shape
+        if channels > MAX_CHANNELS:
+            turned = samples <= MAX_CHANNELS
+            raise AudioError(
+                f"The recording has {channels} channels of {samples} samples; expected (channels, samples) with 1 to "
+                f"{MAX_CHANNELS} channels." + (" It looks like (samples, channels): give its transpose, .T." * turned)
+            )
         check_samples(signal, 1, sample_rate)
         self._signal = signal.astype(np.float32, copy=False)
         self.sample_rate = sample_rate

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from unmingle.model.options import Background
 from unmingle.model.recording import Samples
@@ -78,3 +80,31 @@ class Separation:
     def energy_share(self) -> tuple[float, ...]:
         """Per stem, its part of the summed energy of the stems."""
         return tuple(report.energy_share for report in self.reports)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write stem_1.wav ... (32-bit float), background.wav where there is one, and activity.rttm.
+
+        Args:
+            folder: is made if it is not there; files of these names are replaced.
+
+        Returns:
+            The folder.
+        """
+        import soundfile
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        named = [(f"stem_{number}", stem) for number, stem in enumerate(self.stems, 1)]
+        if self.background is not None:
+            named.append(("background", self.background))
+        for name, samples in named:
+            soundfile.write(target / f"{name}.wav", samples.T, self.sample_rate, "FLOAT")
+        (target / "activity.rttm").write_text(
+            "".join(
+                f"SPEAKER recording 1 {stretch.start_s:.3f} {stretch.end_s - stretch.start_s:.3f} <NA> <NA> "
+                f"stem_{number} <NA> <NA>\n"
+                for number, report in enumerate(self.reports, 1)
+                for stretch in report.active
+            )
+        )
+        return target

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unmingle.model.analysis import Analysis, analyse
 from unmingle.model.apart import separate_channels
 from unmingle.model.clustering import counting
 from unmingle.model.embedding.device import Device
@@ -16,10 +19,12 @@ from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.passes import Listening, Masking, Progress, Sink
+from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
 from unmingle.model.stage_clock import StageClock
+from unmingle.model.streaming import StemBlocks
 from unmingle.model.weights.bundled import bundled_model
 
 UNCOUNTED = 2
@@ -45,13 +50,16 @@ class Separator:
 
         Raises:
             ModelError: the file is missing, damaged, or not one of ours.
+            ParameterError: there is no such device.
         """
+        if device not in get_args(Device):
+            raise ParameterError(f"device is {device!r}; expected one of {', '.join(map(repr, get_args(Device)))}.")
         return cls(OnnxEmbedder(Path(path) if path else bundled_model(device), device))
 
     def separate(
         self,
-        mixture: NDArray[np.floating],
-        sample_rate: int,
+        mixture: object,
+        sample_rate: int | None = None,
         num_sources: NumSources | None = None,
         *,
         options: SeparationOptions = DEFAULT_OPTIONS,
@@ -60,8 +68,9 @@ class Separator:
         """Separate a recording in memory into stems.
 
         Args:
-            mixture: (samples,) or (channels, samples), floating point.
-            sample_rate: Hz, 4000 to 192000.
+            mixture: (samples,) or (channels, samples), floating point: an array, a list, a tensor; or the path of a
+                file in any format that the command reads.
+            sample_rate: Hz, 4000 to 192000; of a file, its own.
             num_sources: that of the options, where it is given here.
             options: how to separate.
             progress: told the part that is done.
@@ -72,21 +81,44 @@ class Separator:
         """
         if num_sources is not None:
             options = dataclasses.replace(options, num_sources=num_sources)
-        recording = ArrayRecording(mixture, sample_rate)
+        recording = as_recording(mixture, sample_rate)
         parts: list[Samples] = []
         outcome = self.separate_recording(recording, parts.append, options, progress=progress)
         everything = np.concatenate(parts, axis=-1)
-        if mixture.ndim == 1:
+        if recording.channels == 1 and getattr(recording, "is_mono_vector", True):
             everything = everything[:, 0]
         return Separation(
             everything[list(outcome.order)],
             everything[-1] if outcome.background == "stem" else None,
-            sample_rate,
+            recording.sample_rate,
             outcome.stems,
             outcome.count_chance,
             outcome.stage_seconds,
-            outcome.warnings,
+            (*getattr(recording, "warnings", ()), *outcome.warnings),
         )
+
+    def separate_all(
+        self, mixtures: Iterable[object], sample_rate: int | None = None, options: SeparationOptions = DEFAULT_OPTIONS
+    ) -> Iterator[Separation]:
+        """Separate several recordings, given as in `separate`, one after the other as they are asked for."""
+        for mixture in mixtures:
+            yield self.separate(mixture, sample_rate, options=options)
+
+    def blocks(
+        self, mixture: object, sample_rate: int | None = None, options: SeparationOptions = DEFAULT_OPTIONS
+    ) -> StemBlocks:
+        """The stems of a recording of any length, block by block: (sources, channels, samples) each.
+
+        Memory does not grow with the length. A recording that is a path is read from disk, twice.
+        """
+        recording = as_recording(mixture, sample_rate)
+        return StemBlocks(lambda sink: self.separate_recording(recording, sink, options))
+
+    def analyse(self, mixture: object, sample_rate: int | None = None) -> Analysis:
+        """The embeddings of a recording, given as in `separate`, for pictures and for one's own clustering."""
+        recording = as_recording(mixture, sample_rate)
+        _check_rate(recording.sample_rate)
+        return analyse(recording, self.embedder, self.layout)
 
     def separate_recording(
         self,
@@ -183,6 +215,32 @@ class Separator:
     @property
     def _counts_up_to(self) -> int:
         return counting.counts_up_to(self.embedder.config.count_weights)
+
+
+def as_recording(mixture: object, sample_rate: int | None) -> ArrayRecording | FileRecording:
+    """A recording of what somebody has: samples with their rate, or a path.
+
+    Raises:
+        AudioError: it is not audio.
+        ParameterError: the sample rate is missing, not a whole number, or not the file's.
+    """
+    if isinstance(mixture, str | os.PathLike):
+        file = FileRecording(Path(mixture))
+        if sample_rate not in (None, file.sample_rate):
+            raise ParameterError(
+                f"sample_rate is {sample_rate}, and {mixture} has {file.sample_rate} Hz; leave it out."
+            )
+        return file
+    if sample_rate is None:
+        raise ParameterError("sample_rate is missing; expected that of the samples, in Hz.")
+    try:
+        rate = int(sample_rate)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"sample_rate is {sample_rate!r}; expected a whole number of Hz.") from error
+    if rate != sample_rate:
+        raise ParameterError(f"sample_rate is {sample_rate!r}; expected a whole number of Hz.")
+    _check_rate(rate)
+    return ArrayRecording(mixture, rate)
 
 
 def _check_rate(sample_rate: int) -> None:

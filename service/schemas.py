@@ -114,6 +114,7 @@ class Manifest(Body):
     """What was done to a recording: manifest.json beside the stems."""
 
     unmingle_version: str
+    recording: str | None = Field(default=None, description="Name of the recording's file, where the command wrote it.")
     model: ModelEntry
     sample_rate: int = Field(description="Hz, the recording's own.")
     channels: int

@@ -16,28 +16,9 @@ from torch import Tensor
 
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import read_audio
+from unmingle.model.reading.header import AUDIO_SUFFIXES
 from unmingle.model.threads import usable_cores
 from unmingle.training.errors import TrainingError
-
-AUDIO_SUFFIXES = {
-    *(
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".caf",
-        ".au",
-        ".sph",
-        ".w64",
-        ".rf64",
-    ),
-    *(".m4a", ".mp4", ".aac", ".mov", ".webm", ".mkv", ".mka", ".amr", ".3gp", ".wma", ".wv"),
-}
 
 _EXPECTED = (
     "expected a metadata.csv with the columns path, split and speaker, or a folder per speaker with audio files in it, "

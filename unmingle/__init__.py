@@ -11,10 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unmingle.model.analysis import Analysis
     from unmingle.model.config import ModelConfig
     from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
     from unmingle.model.errors import (
         AudioError,
+        FileError,
         InputError,
         LimitError,
         ModelError,
@@ -25,14 +27,19 @@ if TYPE_CHECKING:
     from unmingle.model.options import SeparationOptions
     from unmingle.model.results import Separation
     from unmingle.model.separator import Separator
+    from unmingle.service.client import AsyncClient, Client, RemoteError
 
 # What people separate, and that they do, is nobody else's business. ONNX Runtime reads this when it is imported: its
 # disable_telemetry_events() comes too late for the first event and for the identifier that it leaves in ~/.cache.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOME = {
+    "Analysis": "unmingle.model.analysis",
+    "AsyncClient": "unmingle.service.client",
     "AudioError": "unmingle.model.errors",
+    "Client": "unmingle.service.client",
     "Embedder": "unmingle.model.embedding.embedder",
+    "FileError": "unmingle.model.errors",
     "InputError": "unmingle.model.errors",
     "LimitError": "unmingle.model.errors",
     "ModelConfig": "unmingle.model.config",
@@ -40,6 +47,7 @@ _HOME = {
     "OnnxEmbedder": "unmingle.model.embedding.embedder",
     "ParameterError": "unmingle.model.errors",
     "ProviderError": "unmingle.model.errors",
+    "RemoteError": "unmingle.service.client",
     "Separation": "unmingle.model.results",
     "SeparationOptions": "unmingle.model.options",
     "Separator": "unmingle.model.separator",
@@ -47,8 +55,12 @@ _HOME = {
 }
 
 __all__ = [
+    "Analysis",
+    "AsyncClient",
     "AudioError",
+    "Client",
     "Embedder",
+    "FileError",
     "InputError",
     "LimitError",
     "ModelConfig",
@@ -56,6 +68,7 @@ __all__ = [
     "OnnxEmbedder",
     "ParameterError",
     "ProviderError",
+    "RemoteError",
     "Separation",
     "SeparationOptions",
     "Separator",

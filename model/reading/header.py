@@ -10,14 +10,23 @@ from collections.abc import Mapping
 from typing import Literal
 
 from unmingle.model.errors import FileError
+from unmingle.model.recording import MAX_CHANNELS
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000
-MAX_CHANNELS = 8
 
 EXPECTED = (
     "expected WAV, FLAC, Ogg, MP3, AIFF, CAF, M4A/AAC, AMR, WMA, or a video with sound such as MP4, MOV, WebM or MKV"
 )
 CONVERT = "Convert it with `ffmpeg -i FILE recording.flac`, or export it as WAV"
+
+AUDIO_SUFFIXES = frozenset(
+    (
+        *(".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".caf"),
+        *(".au", ".snd", ".sph", ".m4a", ".m4b", ".mp4", ".aac", ".mov", ".webm", ".mkv", ".mka", ".amr", ".3gp"),
+        *(".wma", ".wv", ".avi", ".ts", ".ac3", ".flv"),
+    )
+)
+"""Endings of names of files that may be read; what counts is in the file."""
 
 Reader = Literal["libsndfile", "ffmpeg"]
 

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import TextIO
 
-from unmingle.model.errors import UnmingleError
-from unmingle.service.version import version
+from unmingle.model.errors import ParameterError, UnmingleError
+from unmingle.service.cli.arguments import DESCRIPTION, EXAMPLES, MODEL_HELP, add_separate, whole
 
-MODEL_HELP = "an ONNX file (default: the bundled one)"
+
+class _Stopped(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C asks the command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for, which takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from unmingle.service.version import version
+
+        print(f"unmingle {version()}")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,62 +39,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Its matrices are too small for threads, which would wait for work on the cores that the network uses. NumPy reads
     # this when it is imported, which is later.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        _take_any_name(stream)
+    options = parser().parse_args(arguments)
+    if not getattr(options, "own_signals", False):
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _stop)
     try:
         return int(options.run(options))
     except UnmingleError as error:
-        print(f"unmingle: {error}", file=sys.stderr)
+        from unmingle.service.cli.names import shown
+
+        print(f"unmingle: {shown(str(error))}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing more is said at exit
+        return 141
+    except _Stopped as stopped:
+        print("unmingle: stopped.", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("unmingle: stopped.", file=sys.stderr)
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="unmingle", description="Separate a recording in which several sounds overlap into each sound on its own."
+def _stop(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough; there is something to clean up
+    raise _Stopped(number)
+
+
+def _take_any_name(stream: TextIO) -> None:
+    """Names of files need not be valid in any encoding."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    top = argparse.ArgumentParser(
+        prog="unmingle",
+        description="Separate a recording in which several sounds overlap into each sound on its own.",
+        epilog="`unmingle COMMAND --help` has examples.",
     )
-    parser.add_argument("--version", action="version", version=f"unmingle {version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    top.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     separate = commands.add_parser(
         "separate",
-        help="separate audio files",
-        description="Write DIR/<file's name>/stem_1.wav ... (loudest first) and manifest.json for every FILE.",
+        help="separate recordings",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    separate.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, AIFF ...")
-    separate.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="where the stems go")
-    separate.add_argument(
-        "-n",
-        "--num-sources",
-        type=_whole_or_auto(1, 8),
-        metavar="N",
-        help="sounds to find, 1 to 8, or auto to have them counted (default: auto if the model was taught to, else 2)",
-    )
-    for bound, default in (("min", 1), ("max", 8)):
-        separate.add_argument(
-            f"--{bound}-sources", type=_whole(1, 8), default=default, metavar="N", help=f"bound of auto ({default})"
-        )
-    separate.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
-    separate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
-    separate.add_argument(
-        "--seed", type=_whole(0, 2**63 - 1), default=0, metavar="N", help="same seed, same stems (default 0)"
-    )
-    separate.add_argument("--masks", choices=("soft", "hard"), default="soft", help="soft sounds better (default)")
-    separate.add_argument(
-        "--subtype",
-        choices=("FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS"),
-        help="sample type of the stems; PCM saturates beyond full scale (default FLOAT for wav, PCM_24, VORBIS)",
-    )
-    separate.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the stems (default wav)")
-    separate.add_argument(
-        "--background",
-        choices=("stem", "share", "drop"),
-        help="noise, music and hum: a file of their own (stem), left in the stems (share) or left out (drop)",
-    )
-    separate.add_argument("--residual", action="store_true", help=argparse.SUPPRESS)  # the former --background stem
-    separate.add_argument("--mono", action="store_true", help="mix all channels down to one first")
+    add_separate(separate)
     separate.set_defaults(run=_separate)
+
+    info = commands.add_parser(
+        "info",
+        help="say what a recording is: format, level, how many sounds, what spoils it",
+        epilog="example: unmingle info meeting.m4a",
+    )
+    info.add_argument("files", nargs="+", metavar="RECORDING", help="a file, a folder, or - for standard input")
+    info.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
+    info.add_argument("--json", action="store_true", help="a JSON object for each recording")
+    info.set_defaults(run=_info)
+
+    models = commands.add_parser("models", help="list the models that come with the package")
+    models.add_argument("--json", action="store_true", help="a JSON object for each model")
+    models.set_defaults(run=_models)
 
     serve = commands.add_parser(
         "serve",
@@ -82,9 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Start the REST service. Further settings are UNMINGLE_* environment variables.",
     )
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=_whole(0, 65535), help="port to listen on (default 8000)")
+    serve.add_argument("--port", type=whole(0, 65535), help="port to listen on (default 8000)")
     serve.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_serve, own_signals=True)
 
     settings = commands.add_parser(
         "settings", help="list the settings of the service", description="List every UNMINGLE_* setting and its value."
@@ -98,57 +131,86 @@ def _parser() -> argparse.ArgumentParser:
     )
     hash_key.add_argument("name", help="whose key it is")
     hash_key.set_defaults(run=_hash_key)
-    return parser
 
-
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number in a range."""
-
-    def convert(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = lowest - 1
-        if not lowest <= number <= highest:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {lowest} to {highest}")
-        return number
-
-    return convert
-
-
-def _whole_or_auto(lowest: int, highest: int) -> Callable[[str], int | str]:
-    """An argparse type: a whole number in a range, or auto."""
-    whole = _whole(lowest, highest)
-    return lambda text: text if text == "auto" else whole(text)
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands and options",
+        epilog='examples: eval "$(unmingle completion bash)"; unmingle completion fish | source',
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=_completion)
+    return top
 
 
 def _separate(options: argparse.Namespace) -> int:
-    from unmingle.service.cli.batch import separate_files
+    from unmingle.service.cli import batch, inputs
     from unmingle.service.output import encoding
     from unmingle.service.schemas import SeparateParameters
 
-    parameters = SeparateParameters(
-        num_sources=options.num_sources,
-        min_sources=options.min_sources,
-        max_sources=options.max_sources,
-        seed=options.seed,
-        masks=options.masks,
-        format=options.format,
-        subtype=options.subtype,
-        mono=options.mono,
-        background="stem" if options.residual and options.background is None else options.background,
-        channels="together",
-        track=None,
-        stem=None,
-        model=None,
+    if options.end is not None and options.end <= options.start:
+        raise ParameterError(f"--end {options.end:g} is not after --start {options.start:g}.")
+    parameters = SeparateParameters.model_validate(
+        {
+            **{name: getattr(options, name) for name in ("num_sources", "min_sources", "max_sources", "seed", "masks")},
+            **{name: getattr(options, name) for name in ("format", "subtype", "mono", "channels", "track")},
+            "background": "stem" if options.residual and options.background is None else options.background,
+        }
     )
+    _ = parameters.options  # which checks what belongs together
     encoding.check(parameters.format, parameters.subtype)
-    failures = separate_files(options.files, options.output, parameters, options.model, options.device)
-    if failures:
-        print(f"unmingle: {len(failures)} of {len(options.files)} files failed:", file=sys.stderr)
-        for path, reason in failures:
-            print(f"  {path}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    wishes = batch.Wishes(
+        start_s=options.start,
+        end_s=options.end,
+        only=options.only,
+        normalise=options.normalise,
+        gate=options.gate,
+        activity=tuple(kind for kind in ("labels", "srt", "csv") if getattr(options, kind)),
+        plot=options.plot,
+        skip_existing=options.skip_existing,
+        jobs=options.jobs,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        as_json=options.json,
+    )
+    with tempfile.TemporaryDirectory(prefix="unmingle-") as scratch:
+        files = inputs.find(options.files, options.pattern, options.output, Path(scratch))
+        if options.server:
+            from unmingle.service.cli.remote import by_server
+
+            for given, name in (
+                (options.only, "only"),
+                (options.gate, "gate"),
+                (options.normalise, "normalise"),
+                (options.plot, "plot"),
+                (options.start or options.end, "start and --end"),
+            ):
+                if given:
+                    raise ParameterError(f"--{name} cannot be had with --server.")
+            separating = by_server(options.server, os.environ.get("UNMINGLE_API_KEY"), parameters)
+        else:
+            separating = batch.here(options.model, options.device, options.threads, wishes, parameters)
+        return 1 if batch.separate_files(files, options.output, separating, wishes) else 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from unmingle.service.cli import inputs, listing
+
+    with tempfile.TemporaryDirectory(prefix="unmingle-") as scratch:
+        files = inputs.find(options.files, None, Path(scratch), Path(scratch))
+        return 1 if listing.info(files, options.model, options.json) else 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from unmingle.service.cli import listing
+
+    return listing.models(options.json)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from unmingle.service.cli.completion import script
+
+    print(script(parser(), options.shell), end="")
+    return 0
 
 
 def _serve(options: argparse.Namespace) -> int:

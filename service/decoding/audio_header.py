@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unmingle.model.errors import FileError
-from unmingle.model.reading.header import MAX_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioHeader
+from unmingle.model.reading.header import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioHeader
 from unmingle.model.reading.identify import identify
+from unmingle.model.recording import MAX_CHANNELS
 from unmingle.service.problems import from_exception
 
 __all__ = ["MAX_CHANNELS", "MAX_SAMPLE_RATE", "MIN_SAMPLE_RATE", "AudioHeader", "inspect"]

@@ -18,13 +18,15 @@ def separate(*arguments: object, model: Path, cwd: Path) -> subprocess.Completed
     return unmingle("separate", *arguments, "--model", model, cwd=cwd)
 
 
-def unmingle(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def unmingle(*arguments: object, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "unmingle", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        errors="replace",
+        input=stdin,
         check=False,
     )
 
