@@ -37,7 +37,7 @@ def test_after_the_grace_everybody_is_told_and_it_ends(start_small: StartServer)
 
 def test_packing_that_nobody_wants_ends(start_small: StartServer) -> None:
     server = start_small(UNMINGLE_GRACE_S="30", UNMINGLE_JOB_MAX_SECONDS="7200")
-    location = submit(server, noise(600), num_sources=2).headers["location"]
+    location = submit(server, noise(240), num_sources=2).headers["location"]
     wait(server, location, "done", within_s=400)
     short = submit(server, noise(0.5)).headers["location"]
     wait(server, short, "done")
