@@ -231,3 +231,8 @@ def test_without_pyav_the_answer_says_what_to_install(tmp_path: Path, speech: np
     )
     assert "unmingle[formats]" in done.stdout
     assert "M4A" in done.stdout
+
+
+def test_the_page_of_formats_names_all_that_are_tested() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert [name for name in formats.KINDS if f"`{name}`" not in page] == []
