@@ -20,6 +20,7 @@ from tests.service.decoding.test_decoder import decode, refused
 from tests.service.harness import ROOT
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import open_audio
+from unmingle.model.reading.identify import identify
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,21 @@ def test_mp3_behind_tags_padding_and_junk(tmp_path: Path, speech: np.ndarray, be
     samples, warnings = read(tmp_path / "file", before + formats.encoded(written, kind))
     assert len(samples) == len(written)
     assert warnings == ()
+
+
+def test_a_part_of_a_file_is_never_called_no_audio(tmp_path: Path, speech: np.ndarray) -> None:
+    """The server looks at the first part of an upload, to refuse what is no audio before all of it has come."""
+    picture = b"ID3\x04\0\0\0\x10\0\0" + bytes(2**18)
+    for name in ("mp3", "m4a", "flac", "ogg vorbis", "webm", "wav 16 bit", "aac", "amr"):
+        kind = formats.KINDS[name]
+        content = formats.encoded(np.stack([soxr.resample(speech, 16_000, kind.rate)] * kind.channels, 1), kind)
+        for part in (content[:3000], picture[:100_000] if name == "mp3" else content[:20_000]):
+            (tmp_path / "part").write_bytes(part)
+            try:
+                with (tmp_path / "part").open("rb") as file:
+                    identify(file)
+            except FileError as error:
+                assert error.code != "format_unsupported", name
 
 
 def test_surround_comes_in_the_order_of_wave(tmp_path: Path) -> None:
