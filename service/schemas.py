@@ -17,7 +17,7 @@ Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS", "MP3", "AAC"]
 class Body(BaseModel):
     """Base of all bodies."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 JobState = Literal["queued", "running", "done", "failed"]

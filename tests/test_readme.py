@@ -31,9 +31,10 @@ def test_the_python_example_runs_as_it_stands(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (code,) = blocks("python")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    stems = [soundfile.read(tmp_path / f"stem_{n}.wav")[0] for n in (1, 2)]
+    parts = [soundfile.read(file)[0] for file in (tmp_path / "stems").glob("*.wav")]
     mixture, _ = soundfile.read(ROOT / "examples/two_speakers/mixture.flac")
-    assert abs(sum(stems) - mixture).max() < 1e-4  # rounded to 16 bits by soundfile
+    assert len(parts) >= 2
+    assert abs(sum(parts) - mixture).max() < 1e-5
 
 
 def test_files_and_targets_of_the_commands_exist():

@@ -90,7 +90,7 @@ class FfmpegStream(Stream):
         self._head: Any = next(self._frames, None)  # what the container says of rate and channels is not always true
         if self._head is None:
             if self._failure:
-                why = f"The file is {header.format} and cannot be decoded: {self._failure}"
+                why = f"The file is {header.format} and cannot be decoded: {self._failure}. {CONVERT}."
                 raise FileError("audio_unreadable", why)
             raise FileError("audio_unusable", "The recording has no samples; expected at least one.")
         check_rate(self._head.sample_rate)

@@ -22,6 +22,7 @@ _V2 = {
 }
 _ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _SEARCH_BYTES = 2**18
+_LEAST_BYTES = 2**16
 _CONFIRMING = 2
 """Frames that have to follow the first, unless the file ends: two bytes of sync are met by chance."""
 _MAX_TAGS, _MAX_LINKS = 8, 1024
@@ -47,6 +48,8 @@ def parse(file: BinaryIO) -> AudioHeader | None:
         return ogg.parse_flac(file, begin)
     found = _first_frame(window, at_end=begin + len(window) == size)
     if found is None:
+        if begin and len(window) < _LEAST_BYTES:  # the file may not be all here yet
+            raise broken("it breaks off in its ID3 tag, or soon after it")
         if begin:
             raise unsupported("The file has an ID3 tag and no MP3, AAC or FLAC behind it")
         return None

@@ -49,6 +49,7 @@ def parse_ogg(file: BinaryIO) -> AudioHeader:
     if streams > len(starts):
         return AudioHeader("Ogg", codec, reader="ffmpeg", demuxer="ogg")  # a video, say
     size = file.seek(0, os.SEEK_END)
+    starts = starts or [0]  # a first page that does not say it is one
     links = tuple(zip(starts, [*starts[1:], size], strict=True))
     warnings = () if ends_well else ("The file has no end mark: the recording probably breaks off.",)
     return AudioHeader("Ogg", codec, rate, channels, demuxer="ogg", links=links, warnings=warnings)

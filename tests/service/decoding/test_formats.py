@@ -20,6 +20,7 @@ from tests.service.decoding.test_decoder import decode, refused
 from tests.service.harness import ROOT
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import open_audio
+from unmingle.model.reading.identify import identify
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,21 @@ def test_mp3_behind_tags_padding_and_junk(tmp_path: Path, speech: np.ndarray, be
     assert warnings == ()
 
 
+def test_a_part_of_a_file_is_never_called_no_audio(tmp_path: Path, speech: np.ndarray) -> None:
+    """The server looks at the first part of an upload, to refuse what is no audio before all of it has come."""
+    picture = b"ID3\x04\0\0\0\x10\0\0" + bytes(2**18)
+    for name in ("mp3", "m4a", "flac", "ogg vorbis", "webm", "wav 16 bit", "aac", "amr"):
+        kind = formats.KINDS[name]
+        content = formats.encoded(np.stack([soxr.resample(speech, 16_000, kind.rate)] * kind.channels, 1), kind)
+        for part in (content[:3000], picture[:100_000] if name == "mp3" else content[:20_000]):
+            (tmp_path / "part").write_bytes(part)
+            try:
+                with (tmp_path / "part").open("rb") as file:
+                    identify(file)
+            except FileError as error:
+                assert error.code != "format_unsupported", name
+
+
 def test_surround_comes_in_the_order_of_wave(tmp_path: Path) -> None:
     """Vorbis and Opus have the centre second and the LFE last; here each channel has a tone of its own."""
     tones = np.stack([np.sin(np.arange(48_000) * 0.01 * (1 + c)) * 0.2 for c in range(6)], 1).astype(np.float32)
@@ -231,3 +247,8 @@ def test_without_pyav_the_answer_says_what_to_install(tmp_path: Path, speech: np
     )
     assert "unmingle[formats]" in done.stdout
     assert "M4A" in done.stdout
+
+
+def test_the_page_of_formats_names_all_that_are_tested() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert [name for name in formats.KINDS if f"`{name}`" not in page] == []

@@ -24,7 +24,7 @@ TONE = (0.3 * np.sin(np.arange(RATE) * 0.1)).astype(np.float32)
         (b"PK\x03\x04" + bytes(100), 415, "format_unsupported", "ZIP archive"),
         (b"MThd" + bytes(100), 415, "format_unsupported", "MIDI"),
         (wav(data=b""), 422, "audio_unusable", "no samples"),
-        (wav(tag=0x2000, data=bytes(5000)), 415, "format_unsupported", "ffmpeg -i"),
+        (wav(tag=0x7777, data=bytes(5000)), 415, "format_unsupported", "ffmpeg -i"),
         (encoded(TONE * 1e19, RATE), 422, "audio_unusable", "full scale is 1"),
         (wav(channels=9), 422, "too_many_channels", "1 to 8"),
         (wav(channels=1024), 422, "too_many_channels", "1 to 8"),
