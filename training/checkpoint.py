@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from unmingle.model.config import ModelConfig
 from unmingle.model.network.trunk import EmbeddingNet
@@ -34,6 +35,7 @@ class State:
         since_best: validations since then.
         rate_factor: on the learning rate; below 1 after the run had to go back.
         rewinds: how often it went back.
+        average: moving average of the weights (Polyak and Juditsky 1992), if the run keeps one.
         corpus: fingerprint of what it learns from; empty if not known.
     """
 
@@ -49,6 +51,7 @@ class State:
     since_best: int = 0
     rate_factor: float = 1.0
     rewinds: int = 0
+    average: AveragedModel | None = None
     corpus: str = ""
 
     def progress(self, config: TrainConfig) -> float:
@@ -76,6 +79,7 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
             "since_best": state.since_best,
             "rate_factor": state.rate_factor,
             "rewinds": state.rewinds,
+            "average": state.average.state_dict() if state.average else None,
             "corpus": state.corpus,
         },
     )
@@ -117,6 +121,8 @@ def restore(path: Path, state: State, config: TrainConfig) -> None:
         state.validations, state.best_db = saved["validations"], saved["best_db"]
         state.since_best, state.rewinds = saved.get("since_best", 0), saved.get("rewinds", 0)
         state.rate_factor = saved.get("rate_factor", 1.0)
+        if state.average:
+            state.average.load_state_dict(saved["average"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise TrainingError(f"The checkpoint {path} cannot be gone on from: {error}.") from error
 

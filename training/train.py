@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from unmingle.model.errors import UnmingleError
@@ -155,7 +156,10 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
     scaler = machine.loss_scaler(machine.choose_precision(config.precision, device), device)
     network = make_network(config.network, config.dropout).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
-    return State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
+    state = State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
+    if config.ema_decay:
+        state.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    return state
 
 
 def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> None:
@@ -212,13 +216,7 @@ def run_steps(
         if int(progress * config.validations) > state.validations and affordable:
             validated_s -= time.monotonic()
             state.validations = int(progress * config.validations)
-            measured = validation.measure(state.network)
-            found_db = measured.mean_db
-            log.add({"step": state.step, **measured.record()})
-            state.since_best += 1
-            if found_db > state.best_db:
-                state.best_db, state.since_best = found_db, 0
-                checkpoint.save_network(folder / BEST, state.network)
+            found_db = validate(folder, state, validation, log)
             log.draw_curves()
             validated_s += time.monotonic()
         # Never in the middle of bad steps: a checkpoint is what the run goes back to.
@@ -236,6 +234,22 @@ def run_steps(
     bar.close()
     save(folder, config, state, log)
     log.draw_curves()
+
+
+def validate(folder: Path, state: State, validation: Validation, log: RunLog) -> float:
+    """Measure the weights, and their average if there is one; keep what is better than all before. Returns dB."""
+    measured = validation.measure(state.network)
+    record, network, found_db = measured.record(), state.network, measured.mean_db
+    if state.average and state.average.n_averaged:
+        record["average_si_sdr_improvement_db"] = average_db = validation.measure(state.average.module).mean_db
+        if average_db > found_db:
+            network, found_db = state.average.module, average_db
+    log.add({"step": state.step, **record})
+    state.since_best += 1
+    if found_db > state.best_db:
+        state.best_db, state.since_best = found_db, 0
+        checkpoint.save_network(folder / BEST, network)
+    return found_db
 
 
 def measure_start(folder: Path, config: TrainConfig, state: State, validation: Validation, log: RunLog) -> float:
@@ -299,6 +313,8 @@ def step(
     norm = state.clipper.clip(state.network.parameters())
     if norm < float("inf"):  # not for nan either: a step with such gradients would be the last
         state.scaler.step(state.optimiser)
+        if state.average:
+            state.average.update_parameters(state.network)
     state.scaler.update()
     state.step += 1
     return {"step": state.step, "loss": float(loss.detach()), "learning_rate": step_size, "gradient_norm": norm}

@@ -52,6 +52,7 @@ class TrainConfig:
     loss_share: float = _option(0.5, "part of the bands, the loudest, that the objective is computed on")
     rooms: int = _option(200, "how many rooms to make, where some mixtures are heard in rooms")
     cache: str = _option("", "folder for decoded recordings, to be kept for the next time; default: RUNS/.decoded")
+    ema_decay: float = _option(0.0, "also keep a moving average of the weights (0.999, say), exported if it is better")
     warm_up: float = _option(100.0, "steps in which the learning rate rises; below 1, the part of the run")
     dropout: float = _option(0.0, "chance to drop a cell's output, after each layer")
     seed: int = _option(0, "decides weights, mixtures and dropout")
@@ -85,8 +86,8 @@ class TrainConfig:
             problems.append(f"frames must be a multiple of frames_per_step ({self.network.frames_per_step})")
         if self.batch % self.mixtures.pieces:
             problems.append(f"batch must be a multiple of pieces ({self.mixtures.pieces})")
-        if self.warm_up < 0:
-            problems.append("warm_up must be at least 0")
+        if self.warm_up < 0 or not 0 <= self.ema_decay < 1:
+            problems.append("warm_up must be at least 0, ema_decay 0 to below 1")
         if self.minutes <= 0 or self.learning_rate <= 0:
             problems.append("minutes and learning_rate must be above 0")
         if not 0 <= self.clip_percentile <= 100 or not 0 <= self.dropout < 1:

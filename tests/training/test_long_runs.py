@@ -137,3 +137,22 @@ def test_runs_that_cannot_be_written_end_in_one_line(finish, speech_folder, runs
     assert code == 1
     assert "cannot be written" in err
     assert "Traceback" not in err
+
+
+def test_an_average_of_the_weights_is_kept_resumed_exactly_and_exported_if_better(finish, speech_folder, runs):
+    options = [*TINY.split(), "--ema-decay", "0.5", "--validations", "4"]
+    code, _, err = finish("--data", str(speech_folder), "--name", "whole-average", *options, "--steps", "8")
+    assert code == 0, err
+    whole = torch.load(runs / "whole-average" / "checkpoint.pt", weights_only=True)
+    assert int(whole["average"]["n_averaged"]) == 8
+    name = "head.weight"
+    assert not torch.equal(whole["average"]["module." + name], whole["network"][name])
+    records = [r for r in history(runs / "whole-average") if "average_si_sdr_improvement_db" in r]
+    assert len(records) == 4
+    best = max(max(r["si_sdr_improvement_db"], r["average_si_sdr_improvement_db"]) for r in records)
+    assert whole["best_db"] == best
+    # Nothing is left to do: a finished run that is resumed has the same average.
+    code, _, err = finish("--resume", "whole-average")
+    assert code == 0, err
+    again = torch.load(runs / "whole-average" / "checkpoint.pt", weights_only=True)
+    assert all(torch.equal(value, again["average"][key]) for key, value in whole["average"].items())

@@ -17,7 +17,7 @@ from unmingle.model.separator import Separator
 from unmingle.training.train import main
 
 STEPS = 40
-REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1"
+REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1 --ema-decay 0.9"
 
 
 def wait_for_steps(run, process, steps):
@@ -87,6 +87,7 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
     assert losses(run) == losses(uninterrupted)
     whole, parts = (torch.load(r / "checkpoint.pt", weights_only=True) for r in (uninterrupted, run))
     assert all(torch.equal(weights, parts["network"][name]) for name, weights in whole["network"].items())
+    assert all(torch.equal(weights, parts["average"][name]) for name, weights in whole["average"].items())
     assert (whole["best_db"], whole["gradient_norms"]) == (parts["best_db"], parts["gradient_norms"])
 
 
