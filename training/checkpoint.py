@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -53,6 +53,11 @@ class State:
     rewinds: int = 0
     average: AveragedModel | None = None
     corpus: str = ""
+
+    @property
+    def averaged_network(self) -> EmbeddingNet | None:
+        """The network with averaged weights; None if there is none, or nothing was averaged yet."""
+        return cast(EmbeddingNet, self.average.module) if self.average and int(self.average.n_averaged) else None
 
     def progress(self, config: TrainConfig) -> float:
         """Part of the run's budget that is used up; 1 or more when it is done."""

@@ -82,9 +82,9 @@ def survey(root: Path, held_out: float = 0.2) -> Survey:
     for split in ("train", "valid"):
         if len({r.speaker for r in found if r.split == split and r.is_speech}) < 2:
             problem = "has recordings of fewer than two speakers" if found else "has no recordings"
-            also = f" Left out: {'; '.join(seen.left_out)}." if seen.left_out else ""
+            also = f" left out were {'; '.join(seen.left_out)};" if seen.left_out else ""
             raise TrainingError(
-                f"The corpus {root} {problem} for '{split}'; it was taken for {seen.layout}.{also} What was {EXPECTED}"
+                f"The corpus {root} {problem} for '{split}'; it was taken for {seen.layout};{also} {EXPECTED}"
             )
     return dataclasses.replace(seen, recordings=found)
 

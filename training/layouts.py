@@ -60,7 +60,9 @@ def survey(root: Path) -> Survey:
 
 def noises_of_mixtures(root: Path) -> list[Recording]:
     """The noise that a tree of noisy mixtures brings, file by file; empty for any other layout."""
-    folders = [f for f in _mixture_folders(root, _DEPTH) if (f / "noise").is_dir()] if root.is_dir() else []
+    if not root.is_dir() or (root / TABLE).is_file():
+        return []
+    folders = [f for f in _mixture_folders(root, _DEPTH) if (f / "noise").is_dir()]
     return [
         Recording(file, str(file), _split_of(folder.name) or "train")
         for folder in _one_version(folders)[0]

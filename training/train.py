@@ -107,7 +107,8 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
     precision = machine.choose_precision(config.precision, device)
     torch.manual_seed(config.seed)
 
-    material = read_material(config, Path(config.cache) if config.cache else folder.parent / DECODED)
+    cache = Path(config.cache) if config.cache else folder.parent / DECODED
+    material = read_material(config, cache)
     config, corpus = material.config, material.corpus.to(device)
     sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
     surroundings = find_surroundings(
@@ -119,6 +120,7 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
         config.rooms,
         config.seed,
         config.mixtures.pieces,
+        cache,
     )
     with heed_interruptions() as interruption:
         state = begin(config, sampler, device)
@@ -240,10 +242,11 @@ def validate(folder: Path, state: State, validation: Validation, log: RunLog) ->
     """Measure the weights, and their average if there is one; keep what is better than all before. Returns dB."""
     measured = validation.measure(state.network)
     record, network, found_db = measured.record(), state.network, measured.mean_db
-    if state.average and state.average.n_averaged:
-        record["average_si_sdr_improvement_db"] = average_db = validation.measure(state.average.module).mean_db
+    averaged = state.averaged_network
+    if averaged:
+        record["average_si_sdr_improvement_db"] = average_db = validation.measure(averaged).mean_db
         if average_db > found_db:
-            network, found_db = state.average.module, average_db
+            network, found_db = averaged, average_db
     log.add({"step": state.step, **record})
     state.since_best += 1
     if found_db > state.best_db:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -11,6 +13,20 @@ import torch
 
 from tests.training.conftest import ROOT, TINY, history, losses
 from unmingle.training.run_log import RunLog
+from unmingle.training.train import main
+
+
+@pytest.fixture(scope="module")
+def finish(runs):
+    """As the fixture of all modules, within this process: torch is loaded once."""
+
+    def run(*options):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["--runs", str(runs), *options])
+        return code, out.getvalue(), err.getvalue()
+
+    return run
 
 
 @pytest.fixture(scope="module")
