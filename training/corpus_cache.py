@@ -51,11 +51,17 @@ def read(cache: Path, recordings: Sequence[Recording], sample_rate: int) -> tupl
     """What `Writer` wrote for the same recordings; None if there is nothing, or nothing whole."""
     samples, about = _files(cache, recordings, sample_rate)
     try:
-        fields = json.loads(about.read_text())
-        index = Index(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        told = json.loads(about.read_text())
+        index = Index(
+            tuple(told["used"]),
+            tuple(told["lengths"]),
+            tuple(told["rms"]),
+            told["fingerprint"],
+            tuple(told["problems"]),
+        )
         if samples.stat().st_size == 2 * sum(index.lengths):
             return index, _mapped(samples, index)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     return None
 
