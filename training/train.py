@@ -277,8 +277,8 @@ def rewind(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None
     log.rewind(state.step)
     log.add({"step": state.step, "rewound_from": reached, "rate_factor": state.rate_factor})
     print(
-        f"\nwarning: the loss or its gradient stays NaN (step {reached}); going back to step {state.step} with a learning rate of "
-        f"{config.learning_rate * state.rate_factor:.3g}",
+        f"\nwarning: the loss or its gradient stays NaN (step {reached}); going back to step {state.step} "
+        f"with a learning rate of {config.learning_rate * state.rate_factor:.3g}",
         file=sys.stderr,
     )
     save(folder, config, state, log)
