@@ -37,6 +37,6 @@ def check_rewinds(rewinds: int, step: int, rate: float) -> None:
     if rewinds >= MOST_REWINDS:
         raise TrainingError(
             f"The loss or its gradient stays NaN after step {step}, although the run went back {rewinds} times, in the "
-            f"end to a learning rate of {rate:.3g}. Start a new run with a much smaller --learning-rate, with --precision "
-            "float32, or with other weights for --init."
+            f"end to a learning rate of {rate:.3g}. Start a new run with a much smaller --learning-rate, with "
+            "--precision float32, or with other weights for --init."
         )
