@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 # Threads that wait for each other must not burn the cores that others need: on a busy machine, a step on two threads
@@ -134,11 +135,10 @@ def train(folder: Path, config: TrainConfig, resume: bool) -> int:
             folder.mkdir(parents=True)
             write_config(folder, config)
             checkpoint.save(folder / LATEST, state, config)
-        log = RunLog(folder, state.step)
         weights = sum(p.numel() for p in state.network.parameters())
         print(f"{weights / 1e6:.1f} million weights in training on {device}, in {precision}".replace("torch.", ""))
-        run_steps(folder, config, state, sampler, surroundings, precision, material.choosing, log, interruption)
-        log.close()
+        with closing(RunLog(folder, state.step)) as log:
+            run_steps(folder, config, state, sampler, surroundings, precision, material.choosing, log, interruption)
     export_best(folder, config, state, material.judging)
     if interruption:
         again = f"python training/train.py --runs {folder.parent} --resume {folder.name}"
@@ -160,7 +160,8 @@ def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) ->
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
     state = State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
     if config.ema_decay:
-        state.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        averaging = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]  # torch's
+        state.average = AveragedModel(network, multi_avg_fn=averaging)
     return state
 
 
