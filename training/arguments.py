@@ -16,7 +16,7 @@ from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
 
 Part = TrainConfig | MixtureConfig | Conditions | ModelConfig
 
-MAY_CHANGE = ("data", "device", "threads")
+MAY_CHANGE = ("data", "device", "threads", "cache")
 """What a resumed run may be given anew, because machines differ in it."""
 
 
@@ -27,11 +27,13 @@ class Arguments:
     Attributes:
         runs: folder of all runs.
         resume: the run to go on with; empty for a new one.
+        extend: with `resume`, so many more steps or minutes than the run was to have.
         given: value of every option that was given, by its name.
     """
 
     runs: Path
     resume: str
+    extend: float
     given: dict[str, Any]
 
 
@@ -47,12 +49,19 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     parser.add_argument("--name", help="of the run and its network (default: run-1, run-2, ...)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for runs (default: runs)")
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run, by name or folder")
+    parser.add_argument(
+        "--extend",
+        type=float,
+        default=0.0,
+        metavar="MORE",
+        help="with --resume: go on for so many more steps (of a run with --steps) or minutes than it was to have",
+    )
     _add_fields(parser.add_argument_group("training"), TrainConfig())
     _add_fields(parser.add_argument_group("mixtures", "explained in training/mixtures.py"), MixtureConfig())
     _add_fields(parser.add_argument_group("conditions", "explained in training/augment/conditions.py"), Conditions())
     _add_fields(parser.add_argument_group("network", "explained in model/config.py"), SMALL_NETWORK)
     given = vars(parser.parse_args(argv))
-    return Arguments(given.pop("runs"), given.pop("resume"), given)
+    return Arguments(given.pop("runs"), given.pop("resume"), given.pop("extend"), given)
 
 
 def _add_fields(group: Any, defaults: Part) -> None:
@@ -107,6 +116,25 @@ def resumed_config(given: dict[str, Any], saved: TrainConfig) -> TrainConfig:
             f"these weights with --init {saved.network.name}."
         )
     return dataclasses.replace(saved, **{k: v for k, v in given.items() if k in MAY_CHANGE})
+
+
+def extended_config(config: TrainConfig, more: float) -> TrainConfig:
+    """The configuration of a longer run; validations stay as far apart as they were.
+
+    Args:
+        more: steps, of a run that ends by steps; else minutes.
+
+    Raises:
+        TrainingError: not above 0, or not a whole number of steps.
+    """
+    if more <= 0 or (config.steps and more != round(more)):
+        unit = "a whole number of steps" if config.steps else "minutes"
+        raise TrainingError(f"--extend is {more:g}; expected {unit}, above 0, by which the run gets longer.")
+    had = config.steps or config.minutes
+    validations = max(config.validations, round(config.validations * (had + more) / had))
+    if config.steps:
+        return dataclasses.replace(config, steps=config.steps + round(more), validations=validations)
+    return dataclasses.replace(config, minutes=config.minutes + more, validations=validations)
 
 
 def _those_of(kind: type[Part], given: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ MOST_AT_ONCE = 5
 TURNS, TURN_S = 8, 5.0
 """Of a conversation: so many turns, each so long, in which one or two of all people talk."""
 PENALTY = 0.003
+ENOUGH_SPEAKERS = 16
+"""Eight for each fold, as many as can be counted."""
 SPEED_RANGE = 0.12
 """Voices are played up to this much faster or slower: there are few of them, and these count as more."""
 FOLDS = 2
@@ -98,25 +100,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--diagram", type=Path, help="draw how far the chances can be believed into this picture")
     asked = parser.parse_args(argv)
     try:
-        embedder = OnnxEmbedder(asked.model, "cpu")
-        for file in asked.also:
-            if OnnxEmbedder(file, "cpu").config != embedder.config:
-                raise TrainingError(f"{file} is not the same model as {asked.model}: publish both from one checkpoint.")
-        observed = observe(embedder, asked.data, asked.mixtures)
-        table = held_out(observed)
-        print("\n".join(report(table)))
-        if asked.diagram:
-            draw(table, asked.diagram)
-        config = dataclasses.replace(embedder.config, count_weights=fit(observed))
-        for file in (asked.model, *asked.also):
-            temporary = file.with_suffix(".onnx.partial")
-            shutil.copyfile(file, temporary)
-            describe(temporary, config.to_json())
-            os.replace(temporary, file)
+        calibrate(asked.model, asked.data, asked.mixtures, asked.also, asked.diagram)
     except UnmingleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (), diagram: Path | None = None) -> None:
+    """Teach a model file, and others of the same model, in place.
+
+    Raises:
+        TrainingError: the corpus has fewer than two speakers for validation, or `also` holds other models.
+    """
+    embedder = OnnxEmbedder(model, "cpu")
+    for file in also:
+        if OnnxEmbedder(file, "cpu").config != embedder.config:
+            raise TrainingError(f"{file} is not the same model as {model}: publish both from one checkpoint.")
+    observed = observe(embedder, data, mixtures)
+    people = speakers(data)
+    penalty = penalty_for(people)
+    table = held_out(observed, penalty)
+    print("\n".join(report(table)))
+    if people < ENOUGH_SPEAKERS:
+        print(
+            f"only {people} speakers taught it, so the chances are kept wide, and the figures above are rough; "
+            f"{ENOUGH_SPEAKERS} or more speakers for '{SPLIT}' teach it well"
+        )
+    if diagram:
+        draw(table, diagram)
+    config = dataclasses.replace(embedder.config, count_weights=fit(observed, penalty))
+    for file in (model, *also):
+        temporary = file.with_suffix(".onnx.partial")
+        shutil.copyfile(file, temporary)
+        describe(temporary, config.to_json())
+        os.replace(temporary, file)
+
+
+def speakers(data: Path) -> int:
+    """How many speakers of a corpus could teach."""
+    return len({r.speaker for r in find_recordings(data) if r.split == SPLIT and r.is_speech})
+
+
+def penalty_for(people: int) -> float:
+    """The fewer speakers teach, the less they may move the chances from the prior."""
+    return PENALTY * max(1.0, ENOUGH_SPEAKERS / people) ** 2
 
 
 def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> list[Observed]:
@@ -209,7 +237,7 @@ def _evidence(embedder: OnnxEmbedder, recording: Samples, questions: int, rng: n
     return np.stack([evidence.more_than(number) for number in range(1, questions + 1)])
 
 
-def fit(observed: Sequence[Observed]) -> counting.Weights:
+def fit(observed: Sequence[Observed], penalty: float = PENALTY) -> counting.Weights:
     """A logistic regression for each question, with a small quadratic penalty, on standardised evidence."""
     numbers = np.array([o.number for o in observed])
     most = int(numbers.max())
@@ -229,11 +257,11 @@ def fit(observed: Sequence[Observed]) -> counting.Weights:
                     inputs.append(o.evidence[q - 1])
                     more.append(o.number > q)
                     weight.append(m)
-        rows.append(_regression(np.array(inputs), np.array(more, float), np.array(weight)))
+        rows.append(_regression(np.array(inputs), np.array(more, float), np.array(weight), penalty))
     return tuple(rows)
 
 
-def _regression(inputs: Floats, wanted: Floats, weight: Floats) -> tuple[float, ...]:
+def _regression(inputs: Floats, wanted: Floats, weight: Floats, penalty: float) -> tuple[float, ...]:
     """Weights of a logistic regression, and at the end its constant."""
     mean, deviation = inputs.mean(0), np.maximum(inputs.std(0), 1e-6)
     columns = np.column_stack(((inputs - mean) / deviation, np.ones(len(inputs))))
@@ -241,9 +269,9 @@ def _regression(inputs: Floats, wanted: Floats, weight: Floats) -> tuple[float, 
 
     def loss(row: Floats) -> tuple[float, Floats]:
         score = columns @ row
-        value = float(weight @ (np.logaddexp(0.0, score) - wanted * score)) + PENALTY * float(np.square(row[:-1]).sum())
+        value = float(weight @ (np.logaddexp(0.0, score) - wanted * score)) + penalty * float(np.square(row[:-1]).sum())
         slope = columns.T @ (weight * (1.0 / (1.0 + np.exp(-score)) - wanted))
-        slope[:-1] += 2 * PENALTY * row[:-1]
+        slope[:-1] += 2 * penalty * row[:-1]
         return value, slope
 
     row = minimize(loss, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
@@ -266,12 +294,12 @@ class HeldOut:
     chance: Floats
 
 
-def held_out(observed: Sequence[Observed]) -> HeldOut:
+def held_out(observed: Sequence[Observed], penalty: float = PENALTY) -> HeldOut:
     """Each group of speakers in turn says how well the others teach; with one group only, it says it of itself."""
     folds = sorted({o.fold for o in observed})
     rows = []
     for fold in folds:
-        weights = fit([o for o in observed if o.fold != fold or len(folds) == 1])
+        weights = fit([o for o in observed if o.fold != fold or len(folds) == 1], penalty)
         for o in observed:
             if o.fold == fold:
                 chances = counting.chances_of(o.evidence, weights)

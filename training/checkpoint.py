@@ -7,9 +7,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from unmingle.model.config import ModelConfig
 from unmingle.model.network.trunk import EmbeddingNet
@@ -31,6 +32,11 @@ class State:
         elapsed_s: wall time used up, over all sittings.
         validations: how many of the run's were due so far.
         best_db: the highest SI-SDRi that a validation found; -inf before the first.
+        since_best: validations since then.
+        rate_factor: on the learning rate; below 1 after the run had to go back.
+        rewinds: how often it went back.
+        average: moving average of the weights (Polyak and Juditsky 1992), if the run keeps one.
+        corpus: fingerprint of what it learns from; empty if not known.
     """
 
     network: EmbeddingNet
@@ -42,6 +48,16 @@ class State:
     elapsed_s: float = 0.0
     validations: int = 0
     best_db: float = -math.inf
+    since_best: int = 0
+    rate_factor: float = 1.0
+    rewinds: int = 0
+    average: AveragedModel | None = None
+    corpus: str = ""
+
+    @property
+    def averaged_network(self) -> EmbeddingNet | None:
+        """The network with averaged weights; None if there is none, or nothing was averaged yet."""
+        return cast(EmbeddingNet, self.average.module) if self.average and int(self.average.n_averaged) else None
 
     def progress(self, config: TrainConfig) -> float:
         """Part of the run's budget that is used up; 1 or more when it is done."""
@@ -65,6 +81,11 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
             "elapsed_s": state.elapsed_s,
             "validations": state.validations,
             "best_db": state.best_db,
+            "since_best": state.since_best,
+            "rate_factor": state.rate_factor,
+            "rewinds": state.rewinds,
+            "average": state.average.state_dict() if state.average else None,
+            "corpus": state.corpus,
         },
     )
 
@@ -80,13 +101,20 @@ def restore(path: Path, state: State, config: TrainConfig) -> None:
     The state may be on another device than the one that it was saved on.
 
     Raises:
-        TrainingError: there is no such checkpoint, it is damaged, or it belongs to another network.
+        TrainingError: there is no such checkpoint, it is damaged, or it belongs to another network or corpus.
     """
     saved = _read(path)
+    learnt = saved.get("corpus", "")  # runs from before there were fingerprints have none
+    if learnt and state.corpus and learnt != state.corpus:
+        raise TrainingError(
+            f"The run of {path} learns from another corpus than {config.data}: files or speakers are not those that it "
+            "began with. Give the first one with --data, or start a new run with --init."
+        )
     try:
         _check_same_network(path, saved, config.network)
         state.network.load_state_dict(saved["network"])
         state.optimiser.load_state_dict(saved["optimiser"])
+        state.clipper.norms.clear()
         state.clipper.norms.extend(saved["gradient_norms"])
         state.generator.set_state(saved["generator"])
         if saved["scaler"] and state.scaler.is_enabled():  # a CPU has none to save, nor needs one
@@ -96,6 +124,10 @@ def restore(path: Path, state: State, config: TrainConfig) -> None:
             torch.cuda.set_rng_state(saved["cuda_rng"])
         state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
         state.validations, state.best_db = saved["validations"], saved["best_db"]
+        state.since_best, state.rewinds = saved.get("since_best", 0), saved.get("rewinds", 0)
+        state.rate_factor = saved.get("rate_factor", 1.0)
+        if state.average:
+            state.average.load_state_dict(saved["average"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise TrainingError(f"The checkpoint {path} cannot be gone on from: {error}.") from error
 

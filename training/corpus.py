@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
-from unmingle.model.errors import FileError
-from unmingle.model.reading.audio import read_audio
-from unmingle.model.reading.header import AUDIO_SUFFIXES
 from unmingle.model.threads import usable_cores
+from unmingle.training import corpus_cache, layouts
+from unmingle.training.audio_files import Decoded, decode
+from unmingle.training.corpus_cache import Index, Writer
 from unmingle.training.errors import TrainingError
+from unmingle.training.recordings import AUDIO_SUFFIXES, EXPECTED, Recording, Survey, read_table
 
-_EXPECTED = (
-    "expected a metadata.csv with the columns path, split and speaker, or a folder per speaker with audio files in it, "
-    "of four or more speakers (two to train on, two held out for validation)."
-)
+__all__ = ["AUDIO_SUFFIXES", "Corpus", "Recording", "find_backgrounds", "find_recordings", "load_corpus", "survey"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """One file of a corpus: a single speaker (or class of sound) is heard in it."""
-
-    path: Path
-    speaker: str
-    split: str
-    is_speech: bool = True
-    dataset: str = ""
+_NAMED = 20
+"""So many faulty files are listed one by one; of more, the number is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +40,8 @@ class Corpus:
         is_speech: (speakers,) bool.
         dataset: (speakers,) int64, which dataset each is from.
         sample_rate: Hz.
+        fingerprint: the same for the same files (by content) of the same speakers.
+        problems: files that are faulty, a sentence each, and what was done about it.
     """
 
     samples: Tensor
@@ -61,6 +53,8 @@ class Corpus:
     is_speech: Tensor
     dataset: Tensor
     sample_rate: int
+    fingerprint: str = ""
+    problems: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Corpus:
         """The same corpus with its samples on another device; the small index stays on the CPU."""
@@ -72,59 +66,42 @@ class Corpus:
         return float(self.lengths.sum()) / self.sample_rate / 3600.0
 
 
-def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
-    """List a corpus: by its metadata.csv (columns path, split, speaker) or, without one, a folder per speaker.
+def survey(root: Path, held_out: float = 0.2) -> Survey:
+    """List a corpus: by its metadata.csv (columns path, split, speaker) or, without one, by its layout.
 
-    Where no recording is marked `valid` (folders never are), every fifth speaker (`held_out`), at least two, is kept
-    for validation, the same ones each time. Rows whose `language` is "-" are sounds that are not speech.
+    Where no recording is marked `valid`, every fifth speaker (`held_out`), at least two, is kept for validation, the
+    same ones each time. Rows whose `language` is "-" are sounds that are not speech.
 
     Raises:
         TrainingError: there is no such folder, or there are too few speakers to train and to validate with.
     """
-    table = root / "metadata.csv"
-    found = _from_table(table) if table.is_file() else _from_folders(root)
+    seen = layouts.survey(root)
+    found = seen.recordings
     if not any(r.split == "valid" for r in found):
         found = _hold_out(found, held_out)
     for split in ("train", "valid"):
         if len({r.speaker for r in found if r.split == split and r.is_speech}) < 2:
             problem = "has recordings of fewer than two speakers" if found else "has no recordings"
-            raise TrainingError(f"The corpus {root} {problem} for '{split}': {_EXPECTED}")
-    return found
+            also = f" left out were {'; '.join(seen.left_out)};" if seen.left_out else ""
+            raise TrainingError(
+                f"The corpus {root} {problem} for '{split}'; it was taken for {seen.layout};{also} {EXPECTED}"
+            )
+    return dataclasses.replace(seen, recordings=found)
+
+
+def find_recordings(root: Path, held_out: float = 0.2) -> list[Recording]:
+    """The recordings alone of `survey`."""
+    return survey(root, held_out).recordings
 
 
 def find_backgrounds(root: Path) -> list[Recording]:
-    """List the noises and pieces of music of a corpus: the rows of its background.csv, if there is one.
+    """List the noises and pieces of music of a corpus: the rows of its background.csv, or the noise of its mixtures.
 
     Each recording counts as a speaker of its own, so that blends are of different ones.
     """
     table = root / "background.csv"
-    return (
-        [dataclasses.replace(r, speaker=str(r.path), is_speech=True) for r in _from_table(table)]
-        if table.is_file()
-        else []
-    )
-
-
-def _from_table(table: Path) -> list[Recording]:
-    with table.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    missing = {"path", "split", "speaker"} - set(rows[0] if rows else ())
-    if missing:
-        raise TrainingError(f"{table} has no column {', '.join(sorted(missing))}: {_EXPECTED}")
-    return [
-        Recording(table.parent / r["path"], r["speaker"], r["split"], r.get("language") != "-", r.get("dataset", ""))
-        for r in rows
-    ]
-
-
-def _from_folders(root: Path) -> list[Recording]:
-    if not root.is_dir():
-        raise TrainingError(f"There is no corpus folder {root}: {_EXPECTED}")
-    return [
-        Recording(file, folder.name, "train")
-        for folder in sorted(p for p in root.iterdir() if p.is_dir())
-        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in AUDIO_SUFFIXES)
-    ]
+    found = read_table(table).recordings if table.is_file() else layouts.noises_of_mixtures(root)
+    return [dataclasses.replace(r, speaker=str(r.path), is_speech=True) for r in found]
 
 
 def _hold_out(recordings: list[Recording], share: float) -> list[Recording]:
@@ -135,52 +112,75 @@ def _hold_out(recordings: list[Recording], share: float) -> list[Recording]:
     return [dataclasses.replace(r, split="valid") if r.speaker in validation else r for r in recordings]
 
 
-def load_corpus(recordings: Iterable[Recording], sample_rate: int) -> Corpus:
-    """Decode recordings to mono int16 at `sample_rate`, several at a time.
+def load_corpus(recordings: Iterable[Recording], sample_rate: int, cache: Path | None = None) -> Corpus:
+    """Decode recordings to mono int16 at `sample_rate`, several at a time, showing progress.
+
+    Args:
+        recordings: any order; the corpus keeps it.
+        sample_rate: Hz.
+        cache: folder in which the samples are kept for the next time, and mapped into memory from; in memory if None.
 
     Raises:
-        TrainingError: a file is missing, is not audio, or has fewer than two samples.
+        TrainingError: files are missing or are not audio (all of them are named), or none has sound in it.
     """
     files = list(recordings)
-    speakers = sorted({r.speaker for r in files})
-    index = {name: i for i, name in enumerate(speakers)}
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        decoded = list(pool.map(lambda r: _decode(r.path, sample_rate), files))
-    lengths = np.array([len(d) for d in decoded], np.int64)
-    speech = {r.speaker: r.is_speech for r in files}
-    origin = {r.speaker: r.dataset for r in files}
+    known = corpus_cache.read(cache, files, sample_rate) if cache else None
+    index, samples = known or _decode_all(files, sample_rate, cache)
+    used = [files[i] for i in index.used]
+    speakers = sorted({r.speaker for r in used})
+    number = {name: i for i, name in enumerate(speakers)}
+    lengths = np.array(index.lengths, np.int64)
+    speech = {r.speaker: r.is_speech for r in used}
+    origin = {r.speaker: r.dataset for r in used}
     datasets = sorted(set(origin.values()))
     return Corpus(
-        samples=torch.from_numpy(np.concatenate(decoded)),
+        samples=samples,
         starts=torch.from_numpy(np.cumsum(lengths) - lengths),
         lengths=torch.from_numpy(lengths),
-        rms=torch.tensor([_rms(d) for d in decoded]).clamp_min(1e-4),
-        speaker=torch.tensor([index[r.speaker] for r in files]),
+        rms=torch.tensor(index.rms).clamp_min(1e-4),
+        speaker=torch.tensor([number[r.speaker] for r in used]),
         speakers=tuple(speakers),
         is_speech=torch.tensor([speech[s] for s in speakers]),
         dataset=torch.tensor([datasets.index(origin[s]) for s in speakers]),
         sample_rate=sample_rate,
+        fingerprint=index.fingerprint,
+        problems=index.problems,
     )
 
 
-def _decode(path: Path, sample_rate: int) -> NDArray[np.int16]:
-    try:
-        signal, rate, _ = read_audio(path)
-    except FileError as error:
-        if error.code == "audio_unusable" and "no samples" in str(error):
-            raise TrainingError(f"The recording {path} has no sound in it: take it out of the corpus.") from error
-        raise TrainingError(
-            f"The recording {path} cannot be read: {error} Repair it or take it out of the corpus."
-        ) from error
-    mono = signal.mean(1)
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate)
-    if len(mono) < 2:
-        raise TrainingError(
-            f"The recording {path} has no sound in it ({len(mono)} samples): take it out of the corpus."
-        )
-    return np.clip(np.round(mono * 32768.0), -32768, 32767).astype(np.int16)
+def _decode_all(files: Sequence[Recording], sample_rate: int, cache: Path | None) -> tuple[Index, Tensor]:
+    problems: list[str] = []
+    unreadable: list[str] = []
+    with Writer(cache, files, sample_rate) as writer:
+        for number, (recording, decoded) in enumerate(zip(files, _decoded(files, sample_rate), strict=True)):
+            if decoded.problem:
+                (unreadable if decoded.unreadable else problems).append(f"{recording.path}: {decoded.problem}")
+            if decoded.samples is not None:
+                writer.add(number, decoded.samples, decoded.digest)
+        if unreadable:
+            more = f"; and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+            first = "; ".join(unreadable[:_NAMED]).replace(": cannot be read", " cannot be read")
+            raise TrainingError(f"The recording {first}{more}. Repair it or take it out of the corpus.")
+        if not writer.used:
+            raise TrainingError(f"No recording has sound in it: {'; '.join(problems[:_NAMED])}")
+        return writer.finish(problems)
 
 
-def _rms(samples: NDArray[np.int16]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples / np.float32(32768.0)), dtype=np.float64)))
+def _decoded(files: Sequence[Recording], sample_rate: int) -> Iterator[Decoded]:
+    """In the order of the files; only a few are in memory at a time."""
+    threads = usable_cores()
+    ahead: deque[Future[Decoded]] = deque()
+    tty = sys.stderr.isatty()
+    bar = tqdm(total=len(files), desc="decoding", unit="file", mininterval=0.5 if tty else 20.0, delay=2.0)
+    with ThreadPoolExecutor(threads) as pool, bar:
+        try:
+            for recording in files:
+                ahead.append(pool.submit(decode, recording.path, sample_rate))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+                    bar.update()
+            while ahead:
+                yield ahead.popleft().result()
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)

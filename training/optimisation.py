@@ -10,20 +10,24 @@ import numpy as np
 import torch
 from torch import nn
 
-WARM_UP_STEPS = 100
 DECAY_FROM = 0.6
 LAST_SHARE = 0.03
 
 
-def learning_rate(highest: float, step: int, progress: float) -> float:
+def learning_rate(highest: float, step: int, progress: float, warm_up: float = 100.0) -> float:
     """Linear warm-up, constant for most of the run, then linear decay to a small part.
 
     Args:
         highest: the rate between warm-up and decay.
         step: steps done.
         progress: part of the run's budget that is used up, 0 to 1.
+        warm_up: steps until the highest rate is reached; below 1, the part of the run.
     """
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    if warm_up >= 1.0:
+        warm = min(1.0, (step + 1) / warm_up)
+    else:
+        # The first step of a run that ends by the clock must not be without effect.
+        warm = min(1.0, max(progress, 1e-3) / warm_up) if warm_up else 1.0
     decay = min(1.0, 1.0 - (1.0 - LAST_SHARE) * (progress - DECAY_FROM) / (1.0 - DECAY_FROM))
     return highest * warm * max(LAST_SHARE, decay)
 

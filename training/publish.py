@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx
+
+from unmingle.model.clustering import counting
+from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.errors import UnmingleError
-from unmingle.model.network.export import export, export_float16, export_int8
+from unmingle.model.network.export import describe, export, export_float16, export_int8
 from unmingle.model.network.trunk import make_network
-from unmingle.training import checkpoint
+from unmingle.training import calibrate, checkpoint
+from unmingle.training.errors import TrainingError
+
+COUNTING_OF_KEY = "unmingle.counting_of"
+"""In the metadata of a model that counts as another one was taught to: the name of that one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="also write the mean weights, for --init of a later run")
     parser.add_argument("--mask-sharpness", type=float, help="chosen on validation mixtures (default: as trained)")
+    parser.add_argument("--calibrate", type=Path, metavar="CORPUS", help="teach it to count, by validation speakers")
+    parser.add_argument("--mixtures", type=int, default=240, help="of each number of sources, to count (default 240)")
+    parser.add_argument(
+        "--keep-counting",
+        type=Path,
+        metavar="MODEL",
+        help="ONNX file of the model that this one was fine-tuned from: it counts as that one does, marked so, unless "
+        f"the corpus of --calibrate has {calibrate.ENOUGH_SPEAKERS} or more speakers for validation",
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--int8", action="store_true", help="layers in 8 bits: a quarter of the size, fast on CPUs")
     precision.add_argument("--float16", action="store_true", help="layers in float16: half of the size, fast on GPUs")
@@ -44,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def publish(asked: argparse.Namespace) -> None:
     """Mean weights -> network -> ONNX file."""
     files = [checkpoint.find(asked.runs_folder, run) for run in asked.runs]
+    # Mistakes are told before anything is written.
+    people = calibrate.speakers(asked.calibrate) if asked.calibrate else 0
+    kept = _counting_of(asked.keep_counting) if asked.keep_counting else None
+    try:
+        asked.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{asked.output.parent} cannot be written to ({error.strerror}).") from error
     config = checkpoint.read_network_config(files[0])
     sharpness = config.mask_sharpness if asked.mask_sharpness is None else asked.mask_sharpness
     network = make_network(dataclasses.replace(config, name=asked.name, mask_sharpness=sharpness))
@@ -53,7 +79,34 @@ def publish(asked: argparse.Namespace) -> None:
         checkpoint.save_network(asked.checkpoint, network)
     write = export_int8 if asked.int8 else export_float16 if asked.float16 else export
     write(network, asked.output)
+    if kept and people < calibrate.ENOUGH_SPEAKERS:
+        _count_as(asked.output, *kept)
+        why = f"the corpus has only {people} speakers for validation" if asked.calibrate else "no --calibrate was given"
+        print(f"it counts as {kept[0]} was taught to ({why}), which may not be right for it")
+    elif asked.calibrate:
+        calibrate.calibrate(asked.output, asked.calibrate, asked.mixtures)
     print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB, the mean of {len(files)} checkpoint(s)")
+
+
+def _counting_of(model: Path) -> tuple[str, counting.Weights]:
+    """Name and count weights of a model file."""
+    config = OnnxEmbedder(model, "cpu").config
+    if not counting.counts_up_to(config.count_weights):
+        raise TrainingError(f"--keep-counting: {model} was not taught to count; give --calibrate CORPUS instead.")
+    return config.name, config.count_weights
+
+
+def _count_as(output: Path, name: str, weights: counting.Weights) -> None:
+    """Give a model file the count weights of another model, and say in its metadata whose they are."""
+    config = dataclasses.replace(OnnxEmbedder(output, "cpu").config, count_weights=weights)
+    temporary = output.with_suffix(".onnx.partial")
+    shutil.copyfile(output, temporary)
+    describe(temporary, config.to_json())
+    graph = onnx.load(str(temporary))
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = COUNTING_OF_KEY, name
+    onnx.save(graph, str(temporary))
+    os.replace(temporary, output)
 
 
 if __name__ == "__main__":

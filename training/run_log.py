@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -28,20 +29,30 @@ class RunLog:
         path = folder / HISTORY
         lines = path.read_text().splitlines() if step and path.is_file() else []
         # A machine that lost power may have left half a line.
-        had = [json.loads(line) for line in lines if line.endswith("}")]
-        self.records: list[Record] = [r for r in had if r["step"] <= step]
+        self.records: list[Record] = [json.loads(line) for line in lines if line.endswith("}")]
+        self._open(step)
+
+    def rewind(self, step: int) -> None:
+        """Forget what is beyond `step`, after which the run goes on."""
+        self.close()
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        path = self._folder / HISTORY
+        self.records = [r for r in self.records if r["step"] <= step]
         partial = path.with_suffix(".jsonl.partial")
         partial.write_text("".join(json.dumps(r) + "\n" for r in self.records))
         os.replace(partial, path)
         self._history = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1)
+        self._board = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=step + 1)
 
     def add(self, record: Record) -> None:
-        """Append one record."""
+        """Append one record. JSON knows no NaN or Infinity: such values are null."""
+        record = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         self.records.append(record)
-        self._history.write(json.dumps(record) + "\n")
+        self._history.write(json.dumps(record, allow_nan=False) + "\n")
         for name, value in record.items():
-            if name != "step":
+            if name != "step" and isinstance(value, int | float):
                 self._board.add_scalar(name, value, record["step"])
 
     def flush(self) -> None:
@@ -51,7 +62,7 @@ class RunLog:
 
     def recent_loss(self, steps: int = 50) -> float:
         """Mean loss of the last steps; nan before the first."""
-        losses = [r["loss"] for r in self.records[-steps:] if "loss" in r]
+        losses = [r["loss"] for r in self.records[-steps:] if r.get("loss") is not None]
         return float(np.mean(losses)) if losses else float("nan")
 
     def close(self) -> None:
@@ -85,6 +96,6 @@ class RunLog:
         os.replace(partial, self._folder / CURVES)
 
     def _series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        chosen = [(r["step"], r[name]) for r in self.records if name in r]
+        chosen = [(r["step"], r[name]) for r in self.records if r.get(name) is not None]
         both = np.array(chosen, np.float64).reshape(-1, 2)
         return both[:, 0], both[:, 1]

@@ -51,6 +51,9 @@ class TrainConfig:
     clip_percentile: float = _option(10.0, "clip gradients at this percentile of the norms so far; 100 is never")
     loss_share: float = _option(0.5, "part of the bands, the loudest, that the objective is computed on")
     rooms: int = _option(200, "how many rooms to make, where some mixtures are heard in rooms")
+    cache: str = _option("", "folder for decoded recordings, to be kept for the next time; default: RUNS/.decoded")
+    ema_decay: float = _option(0.0, "also keep a moving average of the weights (0.999, say), exported if it is better")
+    warm_up: float = _option(100.0, "steps in which the learning rate rises; below 1, the part of the run")
     dropout: float = _option(0.0, "chance to drop a cell's output, after each layer")
     seed: int = _option(0, "decides weights, mixtures and dropout")
     device: Device = _option("auto", "auto is cuda where there is one")
@@ -58,6 +61,10 @@ class TrainConfig:
     precision: Precision = _option("auto", "of the network's arithmetic; auto is what is fastest")
     validations: int = _option(6, "how often to measure SI-SDRi, spread evenly over the run")
     validation_mixtures: int = _option(16, "how many mixtures to measure it on, always the same ones")
+    validation_list: str = _option(
+        "", "measure on the mixtures of this list instead, a CSV as training/evaluate.py takes"
+    )
+    patience: int = _option(0, "end the run after so many validations without a better one; 0 is never")
     mixtures: MixtureConfig = DEFAULT_MIXTURES
     conditions: Conditions = DEFAULT_CONDITIONS
     network: ModelConfig = SMALL_NETWORK
@@ -65,13 +72,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be at least {least}"
-            for name, least in (("frames", 1), ("batch", 1), ("steps", 0), ("threads", 0), ("validations", 1))
+            for name, least in (
+                ("frames", 1),
+                ("batch", 1),
+                ("steps", 0),
+                ("threads", 0),
+                ("validations", 1),
+                ("patience", 0),
+            )
             if getattr(self, name) < least
         ]
         if self.frames % self.network.frames_per_step:
             problems.append(f"frames must be a multiple of frames_per_step ({self.network.frames_per_step})")
         if self.batch % self.mixtures.pieces:
             problems.append(f"batch must be a multiple of pieces ({self.mixtures.pieces})")
+        if self.warm_up < 0 or not 0 <= self.ema_decay < 1:
+            problems.append("warm_up must be at least 0, ema_decay 0 to below 1")
         if self.minutes <= 0 or self.learning_rate <= 0:
             problems.append("minutes and learning_rate must be above 0")
         if not 0 <= self.clip_percentile <= 100 or not 0 <= self.dropout < 1:

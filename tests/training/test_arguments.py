@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from unmingle.model.config import ModelConfig
-from unmingle.training.arguments import new_config, parse, resumed_config
+from unmingle.training.arguments import extended_config, new_config, parse, resumed_config
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig
 from unmingle.training.objectives import parse_objective
@@ -78,3 +78,14 @@ def test_a_resumed_run_may_only_change_what_belongs_to_the_machine():
     assert (moved.device, moved.data, moved.threads) == ("cuda", "/elsewhere", 4)
     with pytest.raises(TrainingError, match=r"--hidden is 9, was 128.*--init a"):
         resumed_config({"hidden": 9}, saved)
+
+
+def test_a_longer_run_is_validated_as_often_as_before():
+    saved = config_of("--steps", "100", "--validations", "4")
+    longer = extended_config(saved, 50)
+    assert (longer.steps, longer.validations) == (150, 6)
+    by_time = extended_config(config_of("--minutes", "10", "--validations", "4"), 10.0)
+    assert (by_time.steps, by_time.minutes, by_time.validations) == (0, 20.0, 8)
+    for wrong in (-1.0, 0.5):
+        with pytest.raises(TrainingError, match="a whole number of steps, above 0"):
+            extended_config(saved, wrong)

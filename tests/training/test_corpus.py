@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from unmingle.training.corpus import find_backgrounds, find_recordings, load_corpus
 from unmingle.training.errors import TrainingError
@@ -150,3 +154,121 @@ def test_a_file_that_is_not_audio_is_named(tmp_path, content):
     (tmp_path / "c" / "broken.flac").write_bytes(content)
     with pytest.raises(TrainingError, match=r"broken\.flac cannot be read"):
         load_corpus(find_recordings(tmp_path), RATE)
+
+
+TONE = 0.25 * np.sin(2 * np.pi * 440.0 * np.arange(RATE) / RATE)
+
+
+def a_cut_file(path):
+    soundfile.write(path, TONE, RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "problem", "length"),
+    [
+        ("silent", lambda p: soundfile.write(p, 0 * TONE, RATE), "left out: it is silent", 0),
+        ("constant", lambda p: soundfile.write(p, 0 * TONE + 0.3, RATE), "silent, only a constant value", 0),
+        ("nan", lambda p: soundfile.write(p, TONE * np.nan, RATE, "FLOAT"), "samples that are not numbers", 0),
+        ("short", lambda p: soundfile.write(p, TONE[:3], RATE), "it has 3 samples, which is too short", 0),
+        ("cut", a_cut_file, "it is cut: only 0.50 of 1.00 s are there", RATE // 2),
+        ("off", lambda p: soundfile.write(p, TONE + 0.3, RATE), "off zero by 0.30", RATE),
+        ("phase", lambda p: soundfile.write(p, np.stack([TONE, -TONE], -1), RATE), "cancel each other", RATE),
+    ],
+)
+def test_a_faulty_recording_is_named_and_does_no_harm(tmp_path, name, write, problem, length):
+    for speaker in "abcd":
+        a_tone(tmp_path / speaker / "a.wav")
+    write(tmp_path / "b" / f"{name}.wav")
+    corpus = load_corpus(find_recordings(tmp_path), RATE)
+    (told,) = corpus.problems
+    assert f"{name}.wav" in told
+    assert problem in told
+    lengths = corpus.lengths.tolist()
+    assert len(lengths) == 4 + bool(length)
+    if length:
+        assert lengths[2] == pytest.approx(length, abs=50)
+        assert float(corpus.rms[2]) == pytest.approx(0.25 / np.sqrt(2), rel=0.01)
+
+
+def test_all_unreadable_files_are_named_at_once(tmp_path):
+    for speaker in "abcd":
+        a_tone(tmp_path / speaker / "a.wav")
+        (tmp_path / speaker / f"broken-{speaker}.flac").write_bytes(b"no audio")
+    with pytest.raises(TrainingError) as raised:
+        load_corpus(find_recordings(tmp_path), RATE)
+    assert all(f"broken-{speaker}.flac" in str(raised.value) for speaker in "abcd")
+
+
+def test_a_decoded_corpus_is_kept_and_decoded_again_only_when_it_changed(tmp_path, monkeypatch):
+    for speaker in "abcd":
+        a_tone(tmp_path / "corpus" / speaker / "a.wav")
+    soundfile.write(tmp_path / "corpus" / "d" / "silent.wav", 0 * TONE, RATE)
+    found = find_recordings(tmp_path / "corpus")
+    plain = load_corpus(found, RATE)
+    first = load_corpus(found, RATE, tmp_path / "cache")
+    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".int16", ".json"]
+
+    def never(*_):
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("unmingle.training.corpus.decode", never)
+        again = load_corpus(found, RATE, tmp_path / "cache")
+        assert torch.equal(plain.samples, first.samples)
+        assert torch.equal(first.samples, again.samples)
+        assert torch.equal(first.rms, again.rms)
+        assert plain.fingerprint == first.fingerprint == again.fingerprint
+        assert plain.problems == again.problems
+        a_tone(tmp_path / "corpus" / "a" / "a.wav", seconds=0.25)
+        with pytest.raises(AssertionError, match="decoded again"):
+            load_corpus(found, RATE, tmp_path / "cache")
+    changed = load_corpus(found, RATE, tmp_path / "cache")
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_half_a_cache_is_not_taken_for_a_whole_one(tmp_path):
+    for speaker in "abcd":
+        a_tone(tmp_path / "corpus" / speaker / "a.wav")
+    found = find_recordings(tmp_path / "corpus")
+    whole = load_corpus(found, RATE, tmp_path / "cache").samples.clone()
+    (kept,) = (tmp_path / "cache").glob("*.int16")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert torch.equal(load_corpus(found, RATE, tmp_path / "cache").samples, whole)
+
+
+def test_a_cache_that_cannot_be_written_to_is_said(tmp_path):
+    for speaker in "abcd":
+        a_tone(tmp_path / "corpus" / speaker / "a.wav")
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(TrainingError, match=r"cache .* cannot be written to .*--cache"):
+        load_corpus(find_recordings(tmp_path / "corpus"), RATE, tmp_path / "cache")
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from unmingle.training.corpus import find_recordings, load_corpus
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+found = find_recordings(Path(sys.argv[1]))
+load_corpus(found[:8], 16000)
+before = peak()
+corpus = load_corpus(found, 16000)
+print((peak() - before) / (2 * corpus.samples.numel()))
+"""
+
+
+def test_loading_takes_little_more_memory_than_the_samples(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, 40 * RATE)
+    for speaker in range(80):
+        (tmp_path / str(speaker)).mkdir()
+        soundfile.write(tmp_path / str(speaker) / "a.wav", noise, RATE)
+    run = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert float(run.stdout) < 1.2

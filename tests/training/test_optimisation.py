@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from unmingle.training.divergence import BAD_STEPS, Divergence
 from unmingle.training.optimisation import GradientClipper, learning_rate, standardise
 
 
@@ -58,3 +59,18 @@ def test_a_band_in_which_nothing_happens_is_not_blown_up():
     assert mean.shape == deviation.shape == (3,)
     assert float(mean[1]) == pytest.approx(-6.9)
     assert float(deviation.min()) == pytest.approx(0.1)
+
+
+def test_the_warm_up_can_be_longer_or_a_share_of_the_run():
+    assert learning_rate(1.0, 499, 0.1, warm_up=1000) == pytest.approx(0.5)
+    assert learning_rate(1.0, 0, 0.0, warm_up=0) == 1.0
+    assert learning_rate(1.0, 10_000, 0.05, warm_up=0.1) == pytest.approx(0.5)
+    assert 0.0 < learning_rate(1.0, 0, 0.0, warm_up=0.1) < 0.05
+
+
+def test_only_steps_in_a_row_without_a_loss_or_a_gradient_make_a_run_go_back():
+    divergence = Divergence()
+    nan = float("nan")
+    assert not any(divergence.note(nan, 1.0) for _ in range(BAD_STEPS - 1))
+    assert not divergence.note(1.0, 1.0)
+    assert [divergence.note(1.0, nan) for _ in range(BAD_STEPS)] == [False] * (BAD_STEPS - 1) + [True]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from tests.training.conftest import ROOT
 from unmingle import Separator
+from unmingle.model.clustering import counting
 from unmingle.model.config import ModelConfig
 from unmingle.model.network.trunk import make_network
 from unmingle.training import checkpoint, publish
@@ -57,4 +60,36 @@ def test_a_run_that_is_not_there(trained, capsys):
     output = trained.parent / "x.onnx"
     assert publish.main(["nothing", "--runs-folder", str(trained), "--name", "x", "-o", str(output)]) == 1
     assert "There is no checkpoint nothing" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def config_of(path: Path) -> ModelConfig:
+    return Separator.load(path).embedder.config
+
+
+def test_a_published_model_counts_after_one_command(trained, capsys):
+    corpus = str(ROOT / "examples" / "training")
+    path = published(trained, "counts", "--int8", "--calibrate", corpus, "--mixtures", "6")
+    assert counting.counts_up_to(config_of(path).count_weights) == 3
+    told = capsys.readouterr().out
+    assert "only 3 speakers taught it, so the chances are kept wide" in told
+    assert sorted(file.name for file in trained.parent.glob("*onnx*")) == ["counts.onnx"]
+
+
+def test_with_too_few_speakers_the_old_counting_is_kept_and_marked(trained, capsys):
+    old = ROOT / "model" / "weights" / "unmingle.onnx"
+    corpus = str(ROOT / "examples" / "training")
+    path = published(trained, "tuned", "--calibrate", corpus, "--keep-counting", str(old))
+    assert config_of(path).count_weights == config_of(old).count_weights
+    marks = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+    assert marks[publish.COUNTING_OF_KEY] == config_of(old).name
+    assert f"counts as {config_of(old).name} was taught to (the corpus has only 3 speakers" in capsys.readouterr().out
+
+
+def test_counting_cannot_be_kept_of_a_model_that_does_not_count(trained, capsys):
+    old = published(trained, "old")
+    output = trained.parent / "new.onnx"
+    asked = ["run-1", "--runs-folder", str(trained), "--name", "new", "-o", str(output), "--keep-counting", str(old)]
+    assert publish.main(asked) == 1
+    assert "was not taught to count" in capsys.readouterr().err
     assert not output.exists()

@@ -17,7 +17,7 @@ from unmingle.model.separator import Separator
 from unmingle.training.train import main
 
 STEPS = 40
-REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1"
+REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1 --ema-decay 0.9"
 
 
 def wait_for_steps(run, process, steps):
@@ -42,7 +42,8 @@ def test_a_run_leaves_a_model_that_separates_and_all_there_is_to_look_at(uninter
     }
     assert len(losses(uninterrupted)) == STEPS
     validated = [r["si_sdr_improvement_db"] for r in history(uninterrupted) if "si_sdr_improvement_db" in r]
-    assert len(validated) == 3
+    assert len(validated) == 4  # the first one before the first step
+    assert history(uninterrupted)[0]["step"] == 0
     assert (uninterrupted / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [p for p in (uninterrupted / "tensorboard").iterdir() if "tfevents" in p.name and p.stat().st_size > 1000]
     embedder = OnnxEmbedder(uninterrupted / "model.onnx", "cpu")
@@ -86,6 +87,7 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
     assert losses(run) == losses(uninterrupted)
     whole, parts = (torch.load(r / "checkpoint.pt", weights_only=True) for r in (uninterrupted, run))
     assert all(torch.equal(weights, parts["network"][name]) for name, weights in whole["network"].items())
+    assert all(torch.equal(weights, parts["average"][name]) for name, weights in whole["average"].items())
     assert (whole["best_db"], whole["gradient_norms"]) == (parts["best_db"], parts["gradient_norms"])
 
 

@@ -29,6 +29,7 @@ def find_surroundings(
     rooms: int,
     seed: int = 0,
     pieces: int = 1,
+    cache: Path | None = None,
 ) -> Surroundings:
     """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device.
 
@@ -40,6 +41,7 @@ def find_surroundings(
         rooms: how many to make.
         seed: decides the rooms.
         pieces: of a mixture; they share noises and babble.
+        cache: folder for decoded backgrounds, as of `load_corpus`.
     """
     rate, device = corpus.sample_rate, corpus.samples.device
     bank = noises = babble = None
@@ -50,7 +52,7 @@ def find_surroundings(
         found = [r for r in find_backgrounds(data) if r.split == "train"]
         if found:
             blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1, pieces=pieces)
-            noises = MixtureSampler(load_corpus(found, rate).to(device), blends, generator)
+            noises = MixtureSampler(load_corpus(found, rate, cache).to(device), blends, generator)
         if int(corpus.is_speech.sum()) >= len(BABBLE):
             crowds = MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1, pieces=pieces)
             babble = MixtureSampler(corpus, crowds, generator)
