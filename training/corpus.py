@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from unmingle.model.reading.header import AUDIO_SUFFIXES
 from unmingle.model.threads import usable_cores
 from unmingle.training import corpus_cache, layouts
 from unmingle.training.audio_files import Decoded, decode
 from unmingle.training.corpus_cache import Index, Writer
 from unmingle.training.errors import TrainingError
-from unmingle.training.recordings import AUDIO_SUFFIXES, EXPECTED, Recording, Survey, read_table
+from unmingle.training.recordings import EXPECTED, Recording, Survey, read_table
 
 __all__ = ["AUDIO_SUFFIXES", "Corpus", "Recording", "find_backgrounds", "find_recordings", "load_corpus", "survey"]
 

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from unmingle.model.reading.header import AUDIO_SUFFIXES
 from unmingle.training.errors import TrainingError
 from unmingle.training.recordings import (
-    AUDIO_SUFFIXES,
     EXPECTED,
     OTHER_AUDIO_SUFFIXES,
     Recording,
