@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from tests.training.conftest import ROOT, TINY, history, losses
+from unmingle.training.divergence import MOST_REWINDS, check_rewinds
+from unmingle.training.errors import TrainingError
 from unmingle.training.run_log import RunLog
 from unmingle.training.train import main
 
@@ -60,12 +62,10 @@ def test_a_fine_tune_that_gets_worse_gives_back_what_it_started_from(first, fini
 
 
 def test_a_loss_that_stays_nan_is_gone_back_from_and_named(finish, speech_folder, runs):
-    options = [*TINY.split(), "--steps", "500", "--learning-rate", "1e30", "--warm-up", "0"]
-    code, _, err = finish("--data", str(speech_folder), "--name", "nan", *options)
-    assert code == 1
+    options = [*TINY.split(), "--steps", "60", "--learning-rate", "3e37", "--warm-up", "0"]
+    _, _, err = finish("--data", str(speech_folder), "--name", "nan", *options)
     assert "the loss or its gradient stays NaN (step 2" in err
-    assert "with a learning rate of 3e+29" in err
-    assert "smaller --learning-rate" in err
+    assert "with a learning rate of 9e+36" in err
     lines = (runs / "nan" / "history.jsonl").read_text().splitlines()
 
     def refuse(constant):
@@ -75,6 +75,12 @@ def test_a_loss_that_stays_nan_is_gone_back_from_and_named(finish, speech_folder
     assert any("rewound_from" in r for r in records)
     weights = torch.load(runs / "nan" / "checkpoint.pt", weights_only=True)["network"]
     assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+def test_a_run_that_went_back_too_often_gives_up_and_says_what_to_do():
+    check_rewinds(MOST_REWINDS - 1, 7, 1e-3)
+    with pytest.raises(TrainingError, match=r"stays NaN after step 7.*smaller --learning-rate"):
+        check_rewinds(MOST_REWINDS, 7, 1e-3)
 
 
 def test_history_has_null_for_what_is_no_number(tmp_path):
