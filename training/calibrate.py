@@ -58,13 +58,15 @@ CONDITIONS = Conditions(
     talk_chance=0.35,
     room_chance=0.3,
     noise_chance=0.4,
-    loud_noise_db=0.0,
+    loud_noise_db=5.0,
     telephone_chance=0.15,
     band_chance=0.15,
     equaliser_chance=0.2,
 )
 """An echo is not somebody else, nor is noise."""
-QUIET_CHANCE = 0.25
+QUIET_CHANCE = 0.2
+SILENT_SHARE = 1e-3
+"""Of the energy of the loudest voice: who has less says nothing."""
 PRIOR = (0.22, 0.3, 0.2, 0.13, 0.08, 0.03, 0.02, 0.02)
 """Chance of 1, 2, 3... sources before anything is heard: most who have a recording separated hear two in it."""
 OWN_QUESTIONS = 4
@@ -170,10 +172,10 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> list[Observed]
         for fold, corpus in enumerate(corpora):
             for number in range(1, most + 1):
                 count = _how_many(number, mixtures, folds)
-                for recording in _recordings(corpus, number, count, surroundings, generator):
-                    evidence = _evidence(embedder, recording, min(number + BEYOND, most - 1), rng)
-                    if evidence is not None:
-                        observed.append(Observed(evidence, number, fold))
+                for recording, heard in _recordings(corpus, number, count, surroundings, generator):
+                    evidence = _evidence(embedder, recording, min(heard + BEYOND, most - 1), rng)
+                    if evidence is not None and heard:
+                        observed.append(Observed(evidence, heard, fold))
                     bar.update()
     return observed
 
@@ -185,8 +187,8 @@ def _how_many(number: int, mixtures: int, folds: int) -> int:
 
 def _recordings(
     corpus: Corpus, number: int, count: int, surroundings: Surroundings, generator: torch.Generator
-) -> Iterator[Samples]:
-    """(samples,) recordings of a number of voices, short ones first, then conversations."""
+) -> Iterator[tuple[Samples, int]]:
+    """(samples,) recordings of a number of voices, short ones first, then conversations; and how many are heard."""
     rate = corpus.sample_rate
     chances = tuple(float(n == number) for n in range(1, number + 1))
     pieces = TURNS
@@ -198,14 +200,18 @@ def _recordings(
     for index in range(count - conversations):
         samples = round(SHORT_S[index % len(SHORT_S)] * rate)
         sources = short.sources(short.draw(1, samples), samples)
-        yield make_scene(sources, CONDITIONS, surroundings, 1, rate, generator).mixture[0].numpy()
+        scene = make_scene(sources, CONDITIONS, surroundings, 1, rate, generator)
+        # Who takes turns may say nothing in a short recording.
+        energy = scene.sources[0].square().sum(-1)
+        heard = int((energy > SILENT_SHARE * energy.max()).sum()) if energy.any() else 0
+        yield scene.mixture[0].numpy(), heard
     alone = dataclasses.replace(CONDITIONS, talk_chance=0.0)
     for _ in range(conversations):
         samples = round(TURN_S * rate)
         sources = long.sources(long.draw(pieces, samples), samples)
         sources = sources * _turns(pieces, number, generator).unsqueeze(-1)
         scene = make_scene(sources, alone, surroundings.in_pieces(pieces), pieces, rate, generator)
-        yield scene.mixture.flatten().numpy()
+        yield scene.mixture.flatten().numpy(), number
 
 
 def _turns(turns: int, people: int, generator: torch.Generator) -> torch.Tensor:
