@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.conditions import Case
 from benchmarks.quality.pitch import median_pitch_hz
+from unmingle.model.clustering import counting
 from unmingle.model.separator import Separator
 from unmingle.training.evaluation.hearing import Scene, hear
 from unmingle.training.evaluation.ideal_mask import separate_ideally
@@ -66,7 +67,7 @@ def measure(separator: Separator, case: Case) -> Measured:
     parts = np.concatenate((scene.sources, scene.background[None])) if scene.background.any() else scene.sources
     ideal = separate_ideally(parts, scene.sample_rate, config)[: len(scene.sources)]
     counted = None
-    if config.count_weights and case.group in ("conditions", "numbers"):
+    if counting.counts_up_to(config.count_weights) and case.group in ("conditions", "numbers"):
         counted = len(separator.separate(scene.mixture, scene.sample_rate, "auto").stems)
     return Measured(
         case,

@@ -21,6 +21,7 @@ from benchmarks.quality.listening import choose, write_examples
 from benchmarks.quality.measuring import measure
 from benchmarks.quality.pictures import pictures
 from benchmarks.quality.tables import tables
+from unmingle.model.clustering import counting
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.errors import UnmingleError
 from unmingle.model.separator import Separator
@@ -61,9 +62,10 @@ def write(corpus: Path, model: Path, subset: int, jobs: int, page: Path) -> None
     wanted = cases(corpus, subset)
     measured = list(tqdm(spread(measure, wanted, model, jobs), total=len(wanted), unit="mixture", mininterval=10.0))
     parts = tables(measured)
+    most = counting.counts_up_to(embedder.config.count_weights)
     parts["about"] = (
         f"Model `{embedder.config.name}`, {embedder.model_hash}. "
-        + (f"It counts up to {len(embedder.config.count_weights)}. " if embedder.config.count_weights else "")
+        + (f"It counts up to {most}. " if most else "")
         + f"{len(wanted)} separations: {3 * subset} pairs, and {subset} mixtures for every other line, drawn with the "
         f"seed {SEED} (`--subset {subset}`)."
     )
