@@ -19,6 +19,7 @@ from unmingle.model.recording import Recording, Samples
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
+from unmingle.model.signal.high_pass import HighPass
 from unmingle.model.stage_clock import StageClock
 
 Progress = Callable[[float], None]
@@ -28,6 +29,8 @@ Sink = Callable[[Samples], None]
 
 _MOST_FOREGROUND = 0.85
 """Part of a recording that is not background. With more, what is behind cannot be one of the sources."""
+_RUMBLE = 0.02
+"""Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
@@ -49,6 +52,7 @@ class Listening:
         self._sample = kmeans.EmbeddingSample()
         self._foreground_sample = kmeans.EmbeddingSample()
         self._foreground = background.Foreground()
+        self._high_pass = HighPass(embedder.config.sample_rate, recording.channels)
         self._all_expected = False
         self.segments = 0
         config = embedder.config
@@ -85,6 +89,11 @@ class Listening:
         """Whether some of the recording is background, beside what is to be separated."""
         known = self._embedder.config.background_sharpness > 0
         return known and self._foreground.exists and not self._all_expected
+
+    @property
+    def rumbles(self) -> bool:
+        """Whether much of the recording is too low for anybody to hear; known once all was listened to."""
+        return self._high_pass.removed > _RUMBLE
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
@@ -146,7 +155,8 @@ class Listening:
                 heard_more(len(piece))
                 yield piece
 
-        heard = telling(segments.heard_magnitude(self._recording, config, self._clock))
+        self._high_pass = HighPass(config.sample_rate, self._recording.channels)
+        heard = telling(segments.heard_magnitude(self._recording, config, self._clock, self._high_pass))
         for batch in segments.batches(segments.cut(heard, self._layout), self._embedder.segments_at_once):
             with self._clock.stage("listen"):
                 observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
@@ -182,7 +192,9 @@ class Masking:
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
         regridder = masks.Regridder(self._config, grid)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
-        mixture = _Mixture(self._recording, grid)
+        # What is too low to be heard never enters the stems; the background is what they leave.
+        without_rumble = self._apart and self._listening.rumbles
+        mixture = _Mixture(self._recording, grid, without_rumble)
         sources = len(centroids)
         track = EnergyTrack(self._recording.sample_rate, sources)
         clarity = masks.Clarity(sources)
@@ -266,29 +278,32 @@ class Masking:
 class _Mixture:
     """The recording itself, as it is asked for: frames of its spectrum, and samples once their frames were taken."""
 
-    def __init__(self, recording: Recording, grid: masks.Grid) -> None:
+    def __init__(self, recording: Recording, grid: masks.Grid, without_rumble: bool) -> None:
+        """Args: without_rumble: whether the spectrum, not the samples, is that of what can be heard only."""
+        self._high_pass = HighPass(recording.sample_rate, recording.channels) if without_rumble else None
         self._blocks = recording.blocks()
         self._hop = grid.hop
         self._analyser = stft.Analyser(grid.window, grid.hop)
         self._nothing = np.zeros((recording.channels, 0), np.float32)
         self._block = self._nothing
         self._heard: list[Samples] = []
-        self._rest: stft.Spectrum | None = None
+        self._spectra: list[stft.Spectrum] = []
+        self._ended = False
 
     def take(self, frames: int) -> stft.Spectrum:
         """(channels, frames, bins): the next `frames` frames, fewer only at the end."""
-        found = []
-        if self._rest is None:
+        while not self._ended and sum(part.shape[1] for part in self._spectra) < frames:
             piece = self._next(frames * self._hop)
             self._heard.append(piece)
-            found.append(self._analyser.push(piece))
-            if piece.shape[-1] < frames * self._hop:
-                self._rest = self._analyser.finish()
-        if self._rest is not None:
-            missing = frames - sum(part.shape[1] for part in found)
-            found.append(self._rest[:, :missing])
-            self._rest = self._rest[:, missing:]
-        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+            self._ended = piece.shape[-1] < frames * self._hop
+            self._spectra.append(self._analyser.push(self._high_pass.push(piece) if self._high_pass else piece))
+            if self._ended:
+                if self._high_pass:
+                    self._spectra.append(self._analyser.push(self._high_pass.finish()))
+                self._spectra.append(self._analyser.finish())
+        waiting = self._spectra[0] if len(self._spectra) == 1 else np.concatenate(self._spectra, axis=1)
+        self._spectra = [waiting[:, frames:]]
+        return waiting[:, :frames]
 
     def samples(self, count: int) -> Samples:
         """(channels, samples): the next `count` samples, fewer only at the end."""

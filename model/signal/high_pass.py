@@ -26,6 +26,9 @@ class HighPass:
     """The high-pass over a signal that comes in pieces; what comes out is in step with what went in.
 
     It works in blocks of one size (overlap-save), so that what comes out does not depend on how the signal was cut.
+
+    Attributes:
+        energy_in, energy_out: of all that went in, and of all that came out, so far.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
@@ -33,11 +36,13 @@ class HighPass:
         self._half = len(taps) // 2
         self._size = 1 << (8 * len(taps)).bit_length()
         self._response = np.fft.rfft(taps, self._size)
+        self.energy_in = self.energy_out = 0.0
         # A signal comes out of nothing, and ends in nothing.
         self._waiting = np.zeros((channels, self._half), np.float32)
 
     def push(self, samples: Samples) -> Samples:
         """(channels, n) next samples -> (channels, m), what is ready by now."""
+        self.energy_in += float(np.square(samples, dtype=np.float64).sum())
         self._waiting = np.concatenate((self._waiting, samples), axis=-1)
         step = self._size - 2 * self._half
         ready = []
@@ -58,4 +63,11 @@ class HighPass:
     def _filtered(self, block: Samples) -> Samples:
         """(channels, size) -> (channels, step): what does not depend on samples outside of the block."""
         found = np.fft.irfft(np.fft.rfft(block) * self._response, self._size)
-        return np.asarray(found[:, 2 * self._half :], np.float32)
+        kept = np.asarray(found[:, 2 * self._half :], np.float32)
+        self.energy_out += float(np.square(kept, dtype=np.float64).sum())
+        return kept
+
+    @property
+    def removed(self) -> float:
+        """Part of the energy that nobody hears, 0 to 1; 0 of silence."""
+        return max(0.0, 1.0 - self.energy_out / self.energy_in) if self.energy_in > 0 else 0.0

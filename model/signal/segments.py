@@ -42,14 +42,16 @@ class Segment:
     magnitude: Magnitude
 
 
-def heard_magnitude(recording: Recording, config: ModelConfig, clock: StageClock | None = None) -> Iterator[Magnitude]:
+def heard_magnitude(
+    recording: Recording, config: ModelConfig, clock: StageClock | None = None, high_pass: HighPass | None = None
+) -> Iterator[Magnitude]:
     """What the network hears of a recording, piece by piece: band magnitudes of all channels together.
 
     The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
     """
     clock = clock or StageClock()
     analyser = stft.Analyser(config.window, config.hop)
-    high_pass = HighPass(config.sample_rate, recording.channels)
+    high_pass = high_pass or HighPass(config.sample_rate, recording.channels)
     step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
 
     def bands(analysed: Callable[[], stft.Spectrum]) -> Magnitude:

@@ -20,9 +20,9 @@ def separator():
 
 @pytest.fixture(scope="module")
 def speakers(example):
-    """Two speakers with a peak of 0.5: (2, samples)."""
+    """Ten seconds of two speakers with a peak of 0.5: (2, samples)."""
     case = example("two_speakers")
-    return case.sources * np.float32(0.5 / np.abs(case.mixture).max())
+    return np.tile(case.sources, 2) * np.float32(0.5 / np.abs(case.mixture).max())
 
 
 def improvement_db(separator, sources, flaw):
