@@ -75,7 +75,7 @@ class Listening:
                 self._sample.add(embedded, weights, rng)
                 behind = background.chance(embedded, self._embedder.config)
                 if behind is not None:
-                    kept = weights * (1.0 - behind)
+                    kept = background.foreground(weights, behind)
                     self._foreground.add(weights, kept)
                     self._foreground_sample.add(embedded, kept, rng)
             with self._clock.stage("keep"):
@@ -250,7 +250,7 @@ class Masking:
             if self._listening.segments > 1:
                 with self._clock.stage("cluster"):
                     weights = features.clustering_weights(segment.magnitude)
-                    weights = weights if behind is None else weights * (1.0 - behind)
+                    weights = weights if behind is None else background.foreground(weights, behind)
                     rng = np.random.default_rng(segment.start)
                     own = kmeans.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):

@@ -234,7 +234,7 @@ def _evidence(embedder: OnnxEmbedder, recording: Samples, questions: int, rng: n
         embedded = OnHost(embedder.embed(features.log_magnitude(segment.magnitude, config.floor_db)[None])[0])
         weights = features.clustering_weights(segment.magnitude)
         behind = background.chance(embedded, config)
-        kept = weights if behind is None else weights * (1.0 - behind)
+        kept = weights if behind is None else background.foreground(weights, behind)
         foreground.add(weights, kept)
         sample.add(embedded, kept, rng)
     if not len(sample):

@@ -31,6 +31,14 @@ def chance(embedded: Embedded, config: ModelConfig) -> Weights | None:
     return behind
 
 
+def foreground(weights: Weights, behind: Weights) -> Weights:
+    """Weights of what is not background: nothing where the background is likelier than not.
+
+    A little of every noisy bin would be a cluster of its own, and be counted as somebody.
+    """
+    return np.asarray(weights * np.where(behind < 0.5, 1.0 - behind, 0.0), np.float32)
+
+
 class Foreground:
     """How much of a recording is not background."""
 
