@@ -15,7 +15,7 @@ from unmingle.service.schemas import (
     StretchEntry,
 )
 
-_MODEL = ModelEntry(name="unmingle-5", hash="39ac6f382b92")
+_MODEL = ModelEntry(name="unmingle-6", hash="b60d9fae30ae")
 _JOB_ID = "mJ0Qd4T6yZ3o1c8fVx2b9A"
 
 MANIFEST = ManifestWithAudio(
