@@ -60,7 +60,7 @@ def test_a_second_run_replaces_the_stems_and_leaves_nothing_else(
         separate(two_speakers, "-o", tmp_path, "--subtype", "PCM_16", model=bundled_model, cwd=tmp_path).returncode == 0
     )
     names = sorted(path.name for path in (tmp_path / "mixture").iterdir())
-    assert names == ["activity.rttm", "manifest.json", "stem_1.wav", "stem_2.wav"]
+    assert names == ["activity.rttm", "background.wav", "manifest.json", "stem_1.wav", "stem_2.wav"]
     assert soundfile.info(tmp_path / "mixture" / "stem_1.wav").subtype == "PCM_16"
     assert [path.name for path in tmp_path.iterdir()] == ["mixture"]
 
