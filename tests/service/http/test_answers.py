@@ -19,7 +19,7 @@ from tests.service.harness import RunningServer, encoded, post, problem_of, unpa
 def ask(server: RunningServer, accept: str, content: bytes, **parameters: object) -> httpx.Response:
     return server.http.post(
         "/separate",
-        params=parameters,
+        params={"background": "share", **parameters},
         files={"file": content},
         headers={"accept": accept},
         timeout=120,

@@ -101,3 +101,20 @@ def test_a_wav_that_breaks_off_is_separated_with_a_warning(server: RunningServer
     manifest, stems = unpack(post(server, encoded(mixture, rate)[: -4 * 16_000]))
     assert stems[0].shape[1] == len(mixture) - 16_000
     assert "breaks off" in manifest["warnings"][0]
+
+
+def test_by_default_the_background_has_a_file_of_its_own(server: RunningServer, two_speakers: Path) -> None:
+    response = server.http.post("/separate", files={"file": two_speakers.read_bytes()}, timeout=120)
+    manifest, stems = unpack(response)
+    assert (manifest["background"], manifest["background_mode"]) == ("background.wav", "stem")
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        background, _ = soundfile.read(io.BytesIO(archive.read("background.wav")), dtype="float32", always_2d=True)
+    mixture, _ = soundfile.read(two_speakers, dtype="float32", always_2d=True)
+    np.testing.assert_allclose(sum(stems) + background.T, mixture.T, atol=1e-5)
+    assert np.square(background).sum() < 0.1 * np.square(mixture).sum()
+
+
+@pytest.mark.parametrize("asked", [{"residual": True}, {"background": "stem"}])
+def test_residual_is_the_former_name_of_the_background(server: RunningServer, two_speakers: Path, asked: dict) -> None:
+    response = server.http.post("/separate", params=asked, files={"file": two_speakers.read_bytes()}, timeout=120)
+    assert unpack(response)[0]["background"] == "background.wav"

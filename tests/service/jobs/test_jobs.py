@@ -26,6 +26,7 @@ def submit(
 ) -> httpx.Response:
     """Args: key: of idempotency; credentials: headers that say who it is."""
     headers = (credentials or {}) | ({"idempotency-key": key} if key else {})
+    parameters = {"background": "share", **parameters}
     return server.http.post("/jobs", params=parameters, files={"file": content}, headers=headers, timeout=60)
 
 
