@@ -13,6 +13,7 @@ from tqdm import tqdm
 from benchmarks.paper.rows import Row
 from unmingle.model.network.trunk import EmbeddingNet, make_network
 from unmingle.training import checkpoint, train
+from unmingle.training.augment.scene import Surroundings
 from unmingle.training.checkpoint import LATEST, State
 from unmingle.training.corpus import Corpus
 from unmingle.training.interruption import Interruption
@@ -67,7 +68,7 @@ def _steps(
     quiet_s = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=config.steps, initial=state.step, desc=row.name, unit="step", mininterval=quiet_s) as bar:
         while state.step < config.steps and not interruption:
-            record = train.step(config, state, sampler, torch.float32, row.objective)
+            record = train.step(config, state, sampler, Surroundings(), torch.float32, row.objective)
             state.elapsed_s = used_before + time.monotonic() - began
             if time.monotonic() - saved_at > train.CHECKPOINT_EVERY_S:
                 checkpoint.save(folder / LATEST, state, config)

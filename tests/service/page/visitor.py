@@ -57,7 +57,7 @@ class Visitor:
 
     def wait_for_result(self, sounds: int) -> Locator:
         """The rows of the stems."""
-        stems = self.page.locator("#result .stem")
+        stems = self.page.locator("#result .stem:not(.sound-background)")
         expect(stems).to_have_count(sounds)
         return stems
 
