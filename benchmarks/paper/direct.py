@@ -10,13 +10,20 @@ Axes: masks and targets (batch, frame, bin, source), magnitudes (batch, frame, b
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from unmingle.training.mixtures import Batch
+from unmingle.training.objectives import Term
 
 SHARPNESS = 10.0
+
+
+def as_term(objective: Callable[[Tensor, Batch, float], Tensor]) -> Term:
+    """One of the objectives below, as the trainer calls it."""
+    return lambda outputs, batch, config: objective(outputs, batch, config.mask_sharpness)
 
 
 def fixed_order(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
@@ -47,5 +54,8 @@ def _pair_errors(outputs: Tensor, batch: Batch, sharpness: float) -> Tensor:
     of the mixture to the louder source than to be undecided, and there the network stays.
     """
     masked = (sharpness * outputs).softmax(-1) * batch.magnitudes.unsqueeze(-1)
-    errors = [(masked - target.unsqueeze(-1)).square().sum((1, 2)) for target in batch.targets.unbind(-1)]
+    errors = [
+        (masked - target.unsqueeze(-1)).square().sum((1, 2))
+        for target in batch.targets[..., : outputs.shape[-1]].unbind(-1)
+    ]
     return torch.stack(errors, -1) / batch.magnitudes.square().sum((1, 2)).clamp_min(1e-8)[:, None, None]

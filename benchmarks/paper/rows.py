@@ -91,8 +91,20 @@ _THEN: dict[str, Any] = {"after": "dc-20", "share": 0.5, "learning_rate": 1e-3, 
 
 ROWS = (
     Row("dc-20", "deep clustering, D = 20", 20, _AFFINITY, lists=_THREE),
-    Row("fixed-order", "masks, fixed order", 2, [(1.0, direct.fixed_order)], kind="masks"),
-    Row("pit", "masks, permutation-invariant", 2, [(1.0, direct.permutation_invariant)], kind="masks"),
+    Row(
+        "fixed-order",
+        "masks, fixed order",
+        2,
+        [(1.0, direct.as_term(direct.fixed_order))],
+        kind="masks",
+    ),
+    Row(
+        "pit",
+        "masks, permutation-invariant",
+        2,
+        [(1.0, direct.as_term(direct.permutation_invariant))],
+        kind="masks",
+    ),
     Row("dc-20-two-and-three", "deep clustering, D = 20, two and three", 20, _AFFINITY, TWO_AND_THREE, lists=_THREE),
     Row("dc-40", "deep clustering, D = 40", 40, _AFFINITY),
     Row("dc-10", "deep clustering, D = 10", 10, _AFFINITY),
@@ -102,7 +114,7 @@ ROWS = (
         "dc-20-masks",
         "deep clustering, D = 20, masks beside the embeddings",
         20 + two_heads.MASKS,
-        [(1.0, two_heads.affinity_and_masks)],
+        [(1.0, direct.as_term(two_heads.affinity_and_masks))],
         kind="both",
     ),
     *(
