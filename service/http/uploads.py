@@ -180,6 +180,8 @@ async def _paced(stream: AsyncGenerator[bytes], lease: Lease) -> AsyncIterator[b
 
 
 async def _discard(request: Request) -> None:
+    if request._stream_consumed:  # all has come: what comes next is that the client goes away
+        return
     left = _DISCARD_BYTES
     with contextlib.suppress(TimeoutError, Problem, ClientDisconnect):
         async with asyncio.timeout(_DISCARD_S):
