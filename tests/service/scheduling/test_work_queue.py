@@ -11,11 +11,11 @@ from unmingle.service.scheduling.work_queue import WorkQueue
 
 
 def ticket(audio_seconds: float, submitted: float = 0.0) -> Ticket:
-    return Ticket(Work(lambda *_: None, audio_seconds, 0, None), concurrent.futures.Future(), submitted)
+    return Ticket(Work(lambda *_: None, audio_seconds), concurrent.futures.Future(), submitted)
 
 
 def test_first_come_first_served() -> None:
-    queue, tickets = WorkQueue(2), [ticket(5), ticket(20), ticket(5)]
+    queue, tickets = WorkQueue({"requests": 2, "jobs": 1}), [ticket(5), ticket(20), ticket(5)]
     for each in tickets:
         queue.add(each)
     assert [queue.begin(0.0) for _ in range(4)] == [*tickets, None]
@@ -23,7 +23,7 @@ def test_first_come_first_served() -> None:
 
 
 def test_long_recordings_leave_workers_to_short_ones() -> None:
-    queue, long, short = WorkQueue(4), [ticket(3600) for _ in range(4)], ticket(5)
+    queue, long, short = WorkQueue({"requests": 4, "jobs": 1}), [ticket(3600) for _ in range(4)], ticket(5)
     for each in (*long, short):
         queue.add(each)
     assert [queue.begin(0.0) for _ in range(4)] == [long[0], long[1], short, None]
@@ -32,13 +32,13 @@ def test_long_recordings_leave_workers_to_short_ones() -> None:
 
 
 def test_with_one_worker_long_ones_run_too() -> None:
-    queue, long = WorkQueue(1), ticket(3600)
+    queue, long = WorkQueue({"requests": 1, "jobs": 1}), ticket(3600)
     queue.add(long)
     assert queue.begin(0.0) is long
 
 
 def test_what_was_given_up_is_passed_over() -> None:
-    queue, given_up, wanted = WorkQueue(1), ticket(5), ticket(5)
+    queue, given_up, wanted = WorkQueue({"requests": 1, "jobs": 1}), ticket(5), ticket(5)
     queue.add(given_up)
     queue.add(wanted)
     given_up.result.cancel()
@@ -49,7 +49,7 @@ def test_what_was_given_up_is_passed_over() -> None:
 @pytest.mark.parametrize("together", [1, 2, 4])
 def test_the_cost_of_audio_is_the_same_whether_they_share_or_take_turns(together: int) -> None:
     """Each costs 1 s of processing for 10 s of audio; together they take as many times longer."""
-    queue = WorkQueue(together)
+    queue = WorkQueue({"requests": together, "jobs": 1})
     queue.real_time_factor = 0.1
     tickets = [ticket(10) for _ in range(together)]
     for each in tickets:
@@ -61,7 +61,7 @@ def test_the_cost_of_audio_is_the_same_whether_they_share_or_take_turns(together
 
 
 def test_short_and_failed_ones_tell_nothing() -> None:
-    queue, short, failed = WorkQueue(1), ticket(0.5), ticket(10)
+    queue, short, failed = WorkQueue({"requests": 1, "jobs": 1}), ticket(0.5), ticket(10)
     for each, complete in ((short, True), (failed, False)):
         queue.add(each)
         queue.begin(0.0)
