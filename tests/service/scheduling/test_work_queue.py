@@ -15,7 +15,7 @@ def ticket(audio_seconds: float, submitted: float = 0.0) -> Ticket:
 
 
 def test_first_come_first_served() -> None:
-    queue, tickets = WorkQueue({"requests": 2, "jobs": 1}), [ticket(5), ticket(20), ticket(5)]
+    queue, tickets = WorkQueue({"requests": 3, "jobs": 1}), [ticket(5), ticket(20), ticket(5)]
     for each in tickets:
         queue.add(each)
     assert [queue.begin(0.0) for _ in range(4)] == [*tickets, None]
