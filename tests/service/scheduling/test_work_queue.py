@@ -19,7 +19,8 @@ def test_first_come_first_served() -> None:
     for each in tickets:
         queue.add(each)
     assert [queue.begin(0.0) for _ in range(4)] == [*tickets, None]
-    assert (queue.waiting, queue.running, queue.audio_seconds) == (0, 3, 30)
+    counted = queue.waiting("requests"), queue.running("requests"), queue.audio_seconds("requests")
+    assert counted == (0, 3, 30)
 
 
 def test_long_recordings_leave_workers_to_short_ones() -> None:
