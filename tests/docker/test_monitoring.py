@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -41,9 +42,11 @@ def served(tmp_path_factory: pytest.TempPathFactory, two_speakers: Path) -> Serv
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://unmingle", timeout=None) as http,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http,
         ):
-            while (await http.get("/readyz")).status_code != 200:
+            deadline = time.monotonic() + 60
+            while (answer := await http.get("/readyz")).status_code != 200:
+                assert time.monotonic() < deadline, answer.text
                 await asyncio.sleep(0.05)
             for content in (two_speakers.read_bytes(), b"no audio"):
                 await http.post("/separate", files={"file": content})
