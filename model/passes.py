@@ -27,8 +27,8 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the background, where it is a stem, is the last."""
 
-_MOST_FOREGROUND = 0.85
-"""Part of a recording that is not background. With more, what is behind cannot be one of the sources."""
+_NO_BACKGROUND = 0.4
+"""Chance that everything, the background included, is no more sources than there are. Above it, all is theirs."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
@@ -107,17 +107,18 @@ class Listening:
             return (fewest if chances[: fewest - 1].sum() > 0 else fewest + len(bounded) - 1), 1.0
         return fewest + int(bounded.argmax()), float(bounded.max() / total)
 
-    def expect(self, num_sources: int, rng: np.random.Generator) -> None:
-        """Take note of how many sources there are said to be.
+    def settle(self, num_sources: int, rng: np.random.Generator) -> None:
+        """Decide whether there is a background, now that it is known how many sources there are.
 
-        Where more are meant than are heard without the background, and there is enough of that, it is meant, too: a dog
-        beside a speaker is a source, traffic beside two of them is not.
+        Where everything together sounds like no more sources than those, nothing is left over: a dog beside a speaker
+        is one of two sources. Noise behind two speakers sounds like several more.
         """
-        if not self.has_background or self._foreground.share > _MOST_FOREGROUND:
+        weights = self._embedder.config.count_weights
+        if not self.has_background or not counting.counts_up_to(weights):
             return
-        chances = self._chances(rng)
-        if chances is not None and num_sources > 1 + int(chances.argmax()):
-            self._all_expected = True
+        with self._clock.stage("count"):
+            evidence = counting.Evidence(self._sample, self._foreground.share, rng)
+            self._all_expected = counting.chance_of_at_most(num_sources, evidence, weights) > _NO_BACKGROUND
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""

@@ -164,8 +164,7 @@ class Separator:
             num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
         elif not isinstance(num_sources, int):
             num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
-        else:
-            listening.expect(num_sources, rng)
+        listening.settle(num_sources, rng)
         centroids = listening.centroids(num_sources, rng)
         background = self.background_of(options)
         masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background)

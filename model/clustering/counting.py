@@ -138,6 +138,14 @@ def probabilities(evidence: Evidence, weights: Weights) -> NDArray[np.float64]:
     return chances
 
 
+def chance_of_at_most(number: int, evidence: Evidence, weights: Weights) -> float:
+    """Chance that there are no more than `number` sources; 1 where that is as far as the weights count."""
+    if number > len(weights):
+        return 1.0
+    observed = np.stack([evidence.more_than(n) for n in range(1, number + 1)])
+    return float(chances_of(observed, weights)[:number].sum())
+
+
 def chances_of(observed: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     """(counts,) chance of 1, 2, 3... sources, from (questions, ITEMS) evidence for the first questions.
 
