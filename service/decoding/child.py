@@ -1,4 +1,4 @@
-"""What decodes one upload, in a process of its own: nothing that a file does to it can reach the server.
+"""What decodes one upload, in a confined process of its own.
 
 The fork server (fork_server.py) has this process do `decode_confined`, and nothing else.
 """
@@ -18,28 +18,29 @@ with contextlib.suppress(ImportError):
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import open_audio
 from unmingle.model.reading.stream import BLOCK_SAMPLES
+from unmingle.service.decoding import confinement
 
 _NICE = 5
 _MOST_WARNINGS = 8
 
 
-def confine(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
-    """Take away from this process what decoding does not need.
+def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
+    """Limit what this process may use.
 
-    It stands back as the threads do that separate: what is decoded first is to be answered first.
+    It runs at the priority of the threads that separate: what is decoded first is to be answered first.
     """
     os.nice(_NICE)
-    for limit, value in (
+    for resource_limit, value in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 16),
     ):
-        ceiling = resource.getrlimit(limit)[1]
+        ceiling = resource.getrlimit(resource_limit)[1]
         if ceiling != resource.RLIM_INFINITY:
             value = min(value, ceiling)  # noqa: PLW2901
-        resource.setrlimit(limit, (value, value))
+        resource.setrlimit(resource_limit, (value, value))
 
 
 def decode(source: int, target: int, max_seconds: float, max_bytes: int, track: int | None = None) -> dict[str, object]:
@@ -76,9 +77,10 @@ def decode_confined(source: int, target: int, report: int, terms: tuple[float, f
             the track, 0 where none is asked for.
     """
     max_seconds, max_bytes, memory_bytes, cpu_s, track = terms
-    confine(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
     answer: dict[str, object]
     try:
+        limit(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
+        confinement.confine()
         answer = decode(source, target, max_seconds, int(max_bytes), int(track) or None)
     except FileError as refused:
         answer = {"code": refused.code, "detail": str(refused)[:1000], "facts": refused.facts}

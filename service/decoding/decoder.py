@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
-from unmingle.service.decoding import audio_header
+from unmingle.service.decoding import audio_header, confinement
 from unmingle.service.decoding.limits import DecodeLimits
 from unmingle.service.decoding.processes import DecodeProcesses, ForkServerLostError
 from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.problems import Problem
 
 __all__ = ["DecodeLimits", "Decoder", "too_long"]
+
+log = logging.getLogger(__name__)
 
 # The fork server may have been killed while it waited, and its successor with an upload of somebody else.
 _ATTEMPTS = 3
@@ -32,7 +35,13 @@ class Decoder:
         return Decoder(at_a_time, self._processes)
 
     def start(self) -> None:
-        """Have a fork server ready before there is an upload, and keep it; without, who comes alone waits for one."""
+        """Start a fork server now and keep it, so that the first upload need not wait for one."""
+        layers = confinement.in_force()
+        if layers:
+            log.info("decoders are confined by %s", " and ".join(layers))
+        if len(layers) < len(confinement.LAYERS):
+            missing = " and no ".join(layer for layer in confinement.LAYERS if layer not in layers)
+            log.warning("this system offers no %s for the confinement of decoders; see docs/operations.md", missing)
         self._processes.keep_one()
 
     async def stop(self) -> None:
