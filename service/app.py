@@ -230,6 +230,9 @@ def _job_limits(settings: Settings) -> JobLimits:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = problems.from_exception(error)
+    if problem.code == "internal":
+        request_id = request.state.request_id
+        log.error("A request failed", exc_info=error, extra={"request_id": request_id})
     if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
         routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
         allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}

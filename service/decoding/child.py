@@ -6,14 +6,21 @@ The fork server (fork_server.py) has this process do `decode_confined`, and noth
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import resource
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count against the memory limit
 
 with contextlib.suppress(ImportError):
-    import av  # noqa: F401  (here, so that each child has it already)
+    import av
+
+    # PyAV imports parts of itself when a file needs them. A confined process cannot: it opens no file any more.
+    for _part in pkgutil.walk_packages(av.__path__, "av."):
+        if _part.name != "av.__main__":
+            importlib.import_module(_part.name)
 
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import open_audio
