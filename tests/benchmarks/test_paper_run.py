@@ -12,6 +12,8 @@ import pytest
 
 from tests.benchmarks.conftest import ROOT, TRAINING
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "benchmarks.paper.run", "--data", str(TRAINING)]
 COMMAND += ["--lists", str(ROOT / "examples")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

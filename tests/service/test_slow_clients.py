@@ -13,6 +13,8 @@ import pytest
 from tests.service.harness import RunningServer, StartServer, connect, noise, post, problem_of, request_bytes, unpack
 from unmingle.service.http.auth import hashed
 
+pytestmark = pytest.mark.slow
+
 HOLD_S = 6.0
 """Longer than an upload counts as one that has only just begun."""
 

@@ -16,6 +16,8 @@ from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.separator import Separator
 from unmingle.training.train import main
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1 --ema-decay 0.9"
 

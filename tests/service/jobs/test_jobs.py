@@ -17,6 +17,8 @@ import soundfile
 from tests.service.harness import RunningServer, StartServer, encoded, noise, post, problem_of
 from unmingle.service.http.auth import hashed
 
+pytestmark = pytest.mark.slow
+
 
 def submit(
     server: RunningServer,
