@@ -51,7 +51,7 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
 
 
 def decode(source: int, target: int, max_seconds: float, max_bytes: int, track: int | None = None) -> dict[str, object]:
-    """Decode file descriptor `source` to interleaved float32 on `target`, counting what really comes.
+    """Decode file descriptor `source` to interleaved float32 on `target`; limits apply to what is really decoded.
 
     Raises:
         FileError: the file cannot be used, or is larger than a limit.
@@ -80,8 +80,8 @@ def decode_confined(source: int, target: int, report: int, terms: tuple[float, f
         source: the upload.
         target: an empty file.
         report: a socket or a pipe.
-        terms: longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time, and
-            the track, 0 where none is asked for.
+        terms: the limits, as in limits.py: seconds and bytes of samples, bytes of memory, seconds of CPU time; and the
+            track, 0 for the first.
     """
     max_seconds, max_bytes, memory_bytes, cpu_s, track = terms
     answer: dict[str, object]

@@ -19,7 +19,7 @@ __all__ = ["DecodeLimits", "Decoder", "too_long"]
 
 log = logging.getLogger(__name__)
 
-# The fork server may have been killed while it waited, and its successor with an upload of somebody else.
+# The fork server may have been killed while idle, and its successor because of another upload.
 _ATTEMPTS = 3
 
 
@@ -31,7 +31,7 @@ class Decoder:
         self._processes = processes or DecodeProcesses()
 
     def beside(self, at_a_time: int) -> Decoder:
-        """Another one, whose uploads never wait for those of this one; both have the same fork server."""
+        """Another decoder with the same fork server; uploads of one never wait for those of the other."""
         return Decoder(at_a_time, self._processes)
 
     def start(self) -> None:
