@@ -233,9 +233,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     if problem.code == "internal":
         request_id = request.state.request_id
         log.error("A request failed", exc_info=error, extra={"request_id": request_id})
-    if (
-        problem.code == "method_not_allowed"
-    ):  # Starlette names the methods of one route; a path may have several
+    if problem.code == "method_not_allowed":  # Starlette names the methods of one route; a path may have several
         routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
         allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
         allowed |= {"HEAD"} if "GET" in allowed else set()

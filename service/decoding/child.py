@@ -27,6 +27,8 @@ from unmingle.model.reading.audio import open_audio
 from unmingle.model.reading.stream import BLOCK_SAMPLES
 from unmingle.service.decoding import confinement
 
+confinement.prepare()
+
 _NICE = 5
 _MOST_WARNINGS = 8
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import struct
@@ -77,12 +78,19 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
+@functools.cache
 def in_force() -> tuple[str, ...]:
     """Those of LAYERS that this system offers, and that decoders therefore have."""
     if sys.platform != "linux":
         return ()
     offered = _landlock_version() > 0, _has_seccomp()
     return tuple(layer for layer, there in zip(LAYERS, offered, strict=True) if there)
+
+
+def prepare() -> None:
+    """Find out now what `confine` needs to know, so that forked processes have it already."""
+    if "seccomp" in in_force():
+        _filter()
 
 
 def confine() -> None:
@@ -114,7 +122,13 @@ def _give_up_files(version: int) -> None:
 
 
 def _give_up_system_calls() -> None:
-    """A filter for the kernel: the architecture is ours and the number is allowed, or the call fails with EPERM."""
+    program = _Program(len(_filter()) // 8, _filter())
+    _checked(_libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")
+
+
+@functools.cache
+def _filter() -> bytes:
+    """For the kernel: the architecture is ours and the number is allowed, or the call fails with EPERM."""
     architecture, column = _ARCHITECTURES[platform.machine()]
     numbers = [number[column] for number in _ALLOWED.values()]
     number_at, architecture_at = 0, 4  # in struct seccomp_data
@@ -123,9 +137,7 @@ def _give_up_system_calls() -> None:
     filter_ += _instruction(_LOAD, number_at)
     for left, number in zip(reversed(range(len(numbers))), numbers, strict=True):
         filter_ += _instruction(_JUMP_IF_EQUAL, number, then=left + 1)
-    filter_ += _instruction(_RETURN, _REFUSE) + _instruction(_RETURN, _ALLOW)
-    program = _Program(len(filter_) // 8, filter_)
-    _checked(_libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")
+    return filter_ + _instruction(_RETURN, _REFUSE) + _instruction(_RETURN, _ALLOW)
 
 
 def _instruction(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
@@ -133,6 +145,7 @@ def _instruction(code: int, value: int, then: int = 0, otherwise: int = 0) -> by
     return struct.pack("=HBBI", code, then, otherwise, value)
 
 
+@functools.cache
 def _landlock_version() -> int:
     """0 where the kernel has none, or does not let us."""
     size = ctypes.c_size_t(0)
@@ -144,6 +157,7 @@ def _has_seccomp() -> bool:
     return known and _libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 

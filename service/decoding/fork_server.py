@@ -121,9 +121,7 @@ def main() -> None:
     """Be a fork server."""
     end_with(os.getppid())
     for by_terminal_or_supervisor in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            by_terminal_or_supervisor, signal.SIG_IGN
-        )  # the server ends this process after its last work
+        signal.signal(by_terminal_or_supervisor, signal.SIG_IGN)  # the server ends this process after its last work
     gc.freeze()  # children share these pages
     with socket.socket(fileno=int(sys.argv[1])) as line:
         forks = ForkServer(line)

@@ -82,9 +82,7 @@ async def check_head(request: Request, max_bytes: int) -> bytes:
     if media_type != b"multipart/form-data" or not boundary:
         raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
     if announced_bytes(request) > max_bytes:
-        if (
-            request.headers.get("expect", "").lower() != "100-continue"
-        ):  # it waits for 100 Continue and sends nothing
+        if request.headers.get("expect", "").lower() != "100-continue":  # it waits for 100 Continue and sends nothing
             await _discard(request)
         raise _too_large(max_bytes)
     return boundary

@@ -161,8 +161,8 @@ class Engine:
                 ticket.result.set_result(result)
             else:
                 ticket.result.set_exception(failure)
-            # A failure's traceback keeps everything that the work had, including open files, and it may be long until the
-            # next work comes. For the same reason `_outcome`, which is in the traceback, knows nothing that leads to it.
+            # A failure's traceback keeps everything that the work had, including open files, until the next work comes.
+            # For the same reason `_outcome`, which is in the traceback, has no reference to it.
             del ticket, result, failure
 
     def _outcome(self, work: Work[Any], queued_s: float | None) -> tuple[Any, Exception | None]:
