@@ -21,6 +21,8 @@ from unmingle.training.interruption import Interruption
 from unmingle.training.mixtures import Batch
 from unmingle.training.objectives import parse_objective
 
+pytestmark = pytest.mark.slow
+
 CONFIG = MAIN.config("nowhere", 1.0, 0).network
 EXAMPLES = read_list(ROOT / "examples" / "list.csv")
 
