@@ -126,7 +126,9 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
         case sqlite3.OperationalError():  # locked, or the disk does not respond
             return Problem(
-                "not_ready", "The server cannot read its jobs just now. Try again in 5 s.", headers={"Retry-After": "5"}
+                "not_ready",
+                "The server cannot read its jobs now. Try again in 5 s.",
+                headers={"Retry-After": "5"},
             )
         case _:
             return Problem("internal", "An unexpected error. The server's log has it under the request id.")

@@ -97,7 +97,7 @@ def serve(given: Mapping[str, Any]) -> None:
     settings = read_settings(given)
     logs.configure(settings.log_format, settings.log_level)
     for name in unknown_in_environment():
-        log.warning("%s is no setting and has no effect; `unmingle settings` lists them all", name)
+        log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
     memory.bound_arenas()  # before there are threads
     app = create_app(settings)
     config = uvicorn.Config(

@@ -98,7 +98,7 @@ class Decoder:
             except TimeoutError as error:
                 raise _too_costly(limits) from error
         else:
-            raise Problem("audio_unreadable", "The file makes the decoder fail, again and again.")
+            raise Problem("audio_unreadable", "The decoder fails on this file repeatedly.")
         if status < 0:
             if -status in (9, 24):  # killed by the kernel for memory, or over its CPU limit
                 raise _too_costly(limits)

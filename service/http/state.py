@@ -126,7 +126,7 @@ class ServiceState:
             Problem: they cannot; with Retry-After.
         """
         if self.jobs.fault:
-            raise Problem("not_ready", f"Jobs are not taken just now. {self.jobs.fault}", headers=self.retry_after())
+            raise Problem("not_ready", f"Jobs are not accepted now. {self.jobs.fault}", headers=self.retry_after())
         await self.check_takes_work()
 
     async def check_takes_work(self) -> None:

@@ -195,7 +195,7 @@ def _stalled(transfer: Transfer) -> Problem:
     if transfer.displaced:
         return Problem(
             "server_full",
-            f"{transfer.moved} bytes came, too slowly while others wait. Send it again over a better connection.",
+            f"{transfer.moved} bytes came, too slowly while others waited. Send it again over a faster connection.",
             headers={"Connection": "close", "Retry-After": "60"},
         )
     return Problem(

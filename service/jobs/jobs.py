@@ -167,7 +167,7 @@ class Jobs:
         """
         job = None if job_id in self._runner.dropped else await asyncio.to_thread(self.store.get, job_id)
         if job is None or job.owner != owner:
-            raise Problem("job_unknown", "There is no such job; it was deleted, has expired, or never was.")
+            raise Problem("job_unknown", "There is no such job; it was deleted, has expired, or never existed.")
         return job
 
     async def ahead(self, job: Job) -> list[Job]:

@@ -122,7 +122,7 @@ def _must_be_done(job: Job) -> None:
 
 
 def _deleted() -> Problem:
-    return Problem("job_unknown", "There is no such job any more; it was deleted just now.")
+    return Problem("job_unknown", "There is no such job any more; it has just been deleted.")
 
 
 def _give(package: Package, place: Path) -> Package:

@@ -129,7 +129,7 @@ class JobRunner:
                     self._leases.restore(job, disk_bytes)
                 break
             except (OSError, sqlite3.Error) as error:
-                log.error("Jobs of the server before cannot be taken up (%s); trying again", error)
+                log.error("Jobs of the previous server cannot be resumed (%s); trying again", error)
                 await asyncio.sleep(_RETRY_S)
         self.recovered = True
         self._tasks += [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
@@ -140,8 +140,8 @@ class JobRunner:
         aside = self._directory.with_name("set-aside")
         if count := directories.clean(self._directory, jobs, aside, keep_unknown=self._store.is_new):
             log.error(
-                "%d directories of jobs are in no table of jobs; they are in %s now. Delete them when they are of no "
-                "use any more.",
+                "%d job directories belong to no known job and were moved to %s. Delete them when you no longer need "
+                "them.",
                 count,
                 aside,
             )
@@ -163,7 +163,7 @@ class JobRunner:
             try:
                 await self._work_once()
             except Exception:
-                log.exception("Jobs cannot be worked on; trying again")
+                log.exception("Jobs cannot be run; trying again")
                 await asyncio.sleep(_RETRY_S)
 
     async def _work_once(self) -> None:

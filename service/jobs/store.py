@@ -120,13 +120,13 @@ class JobStore:
                 self.is_new = True
                 connection.execute(_SCHEMA)
             elif missing := set(_COLUMNS.split(", ")) - columns:
-                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: it is not of this program")
+                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: this program did not make it")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _unusable(self, what: str) -> JobStoreError:
         return JobStoreError(
-            f"{self._path} {what}. Nothing was changed. Put back a copy that is good; or move it away, and the server "
-            "begins without jobs and sets aside the files of those that there are."
+            f"{self._path} {what}. Nothing was changed. Restore a good copy; or move the file away, and the server "
+            "starts without jobs and sets aside the files of existing ones."
         )
 
     def fault(self) -> str | None:

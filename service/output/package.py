@@ -178,7 +178,7 @@ def convert(
         background = target.name
     warnings = list(stems.manifest.warnings)
     if clipped := sum(entry.clipped_samples for entry in entries):
-        warnings.append(f"{clipped} samples went beyond what {subtype} can hold and were set to full scale.")
+        warnings.append(f"{clipped} samples exceeded the range of {subtype} and were set to full scale.")
     seconds = {**stems.manifest.stage_seconds, "encode": time.perf_counter() - start}
     update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "background": background}
     update |= {"warnings": warnings, "stage_seconds": seconds}
