@@ -78,7 +78,7 @@ def load_separator(settings: Settings) -> Separator:
 
 
 def micro_batcher(embedder: Embedder) -> MicroBatcher:
-    """A batcher that suits where the embedder runs."""
+    """A batcher for the device that the embedder runs on."""
     if not isinstance(embedder, OnnxEmbedder):
         return MicroBatcher(embedder)
     most_frames = GPU_FRAMES_AT_ONCE if embedder.provider == CUDA else MOST_FRAMES
@@ -131,7 +131,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
+        shutil.rmtree(spool, ignore_errors=True)  # left behind by a server that was killed
         spool.mkdir(parents=True)
         decoder.start()
         engine.start()
@@ -150,7 +150,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would say where we are by what the client calls us
+        redirect_slashes=False,  # a redirect would reflect the client's Host header
     )
     app.state.service = state
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
@@ -171,7 +171,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
 
 
 def _add_cors(app: FastAPI, settings: Settings) -> None:
-    """Around everything, so that a page that may call may also read what failed."""
+    """Added last, around everything else, so that allowed pages can read errors, too."""
     if not settings.cors_origins:
         return
     app.add_middleware(
@@ -194,7 +194,7 @@ def _add_cors(app: FastAPI, settings: Settings) -> None:
 
 
 def _capacity(settings: Settings) -> Capacity:
-    """How much there is of what the table of limits names."""
+    """The limits of this deployment, by the rows of the table of limits."""
     return Capacity(
         {resource: getattr(settings, limit.setting) for resource, limit in LIMITS.items() if limit.setting},
         {resource: getattr(settings, limit.key_setting) for resource, limit in LIMITS.items() if limit.key_setting},
@@ -230,7 +230,10 @@ def _job_limits(settings: Settings) -> JobLimits:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = problems.from_exception(error)
-    if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
+    if problem.code == "internal":
+        request_id = request.state.request_id
+        log.error("A request failed", exc_info=error, extra={"request_id": request_id})
+    if problem.code == "method_not_allowed":  # Starlette names the methods of one route; a path may have several
         routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
         allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
         allowed |= {"HEAD"} if "GET" in allowed else set()

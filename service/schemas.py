@@ -71,7 +71,7 @@ class SeparateParameters(ResultParameters):
 
     @property
     def options(self) -> SeparationOptions:
-        """What the separator is told of it."""
+        """The options for the separator."""
         return SeparationOptions(
             num_sources=self.num_sources,
             min_sources=self.min_sources,
@@ -159,7 +159,7 @@ class ManifestWithAudio(Manifest):
 
 
 class QueueState(Body):
-    """What the engine has to do."""
+    """The engine's load."""
 
     waiting: int
     running: int

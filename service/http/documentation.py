@@ -113,7 +113,7 @@ EVENTS: dict[str, Any] = {
 }
 
 
-# What can be done with a job, for machines: `operationId` with the id that the answer has.
+# OpenAPI links: what can be done with a job, by `operationId`, with the id from the answer.
 JOB_LINKS: dict[str, Any] = {
     "links": {
         name: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}

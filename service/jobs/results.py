@@ -1,4 +1,4 @@
-"""Stems of jobs that are done, packed as they are asked for: the same file for the same request."""
+"""Results of finished jobs, packed on request: the same file for the same request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from unmingle.service.scheduling.work import Control, StoppedError
 from unmingle.service.schemas import Manifest
 
 _KEPT_PER_JOB = 4
-"""Packages of one job that stay for the next request, or the next part of one."""
+"""Packages of one job that are kept for the next request."""
 
 _AT_A_TIME = 2
-"""Packages that are made at the same time: packing an hour is work, and not to take all threads."""
+"""Packages made at the same time. Packing an hour takes long and must not occupy all threads."""
 
 
 class JobResults:
@@ -74,7 +74,7 @@ class JobResults:
             raise _deleted() from error
 
     def forget(self, job_id: str) -> None:
-        """The job is deleted, with all its files; what is being packed of it is not."""
+        """The job is deleted with all its files; packing it is stopped."""
         for control in self._packing.get(job_id, ()):
             control.stop()
         self._packages.pop(job_id, None)
@@ -122,7 +122,7 @@ def _must_be_done(job: Job) -> None:
 
 
 def _deleted() -> Problem:
-    return Problem("job_unknown", "There is no such job any more; it was deleted just now.")
+    return Problem("job_unknown", "There is no such job any more; it has just been deleted.")
 
 
 def _give(package: Package, place: Path) -> Package:

@@ -15,7 +15,7 @@ Wait = Literal["transfer", "work", "job"]
 
 
 class Resource(enum.Enum):
-    """Something of which there is only so much."""
+    """Something that is limited."""
 
     UPLOADS = "uploads"
     REQUESTS = "requests"

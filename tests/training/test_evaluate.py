@@ -30,6 +30,8 @@ from unmingle.training.evaluation.mixture_list import ListedMixture, Part
 from unmingle.training.evaluation.scoring import SOFT, ScoredMixture
 from unmingle.training.evaluation.summary import Spread
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HEADING = "id,seconds,genders,source1_path,source1_start,source1_gain_db,source2_path,source2_start,source2_gain_db"

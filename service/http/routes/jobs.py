@@ -79,7 +79,7 @@ async def accept(
         lease.take(Resource.JOB_UPLOADS)
         space = Resource.JOB_BYTES
         if await service.jobs.earlier(caller, idempotency_key):
-            space = Resource.SPOOL_BYTES  # it needs no place among jobs; its upload is compared and thrown away
+            space = Resource.SPOOL_BYTES  # it needs no slot among jobs; its upload is compared and discarded
         else:
             lease.take(Resource.JOBS)
         lease.take(space, announced)
@@ -123,7 +123,7 @@ async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
 async def events(request: Request, job_id: JobId, service: Service, caller: Caller) -> Response:
     """The job's state whenever it changes, as server-sent events named `status`; the last one is final."""
     job = await service.jobs.get(job_id, caller)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies are to pass each event on at once
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # so that proxies pass on each event at once
     if request.scope["state"].get("head"):
         return Response(None, 200, headers, "text/event-stream")
     held = ExitStack()
@@ -150,7 +150,7 @@ class EventStream(StreamingResponse):
 
 
 async def _events(service: ServiceState, job: Job) -> AsyncIterator[str]:
-    """The store is asked only when something has changed; how far a job has come is known without it."""
+    """The store is read only when something has changed; progress is known without it."""
     jobs = service.jobs
     last, spoken, seen = None, time.monotonic(), -1
     ahead: list[Job] = []
@@ -219,7 +219,7 @@ async def result(
 
 
 def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparateParameters) -> Delivery:
-    """What a request for a result asks for; what it leaves open is as it was asked for with the job."""
+    """What a request for a result asks for; by default, what the job's request asked for."""
     given = asked.model_dump(exclude_unset=True)
     kind = negotiate(accept, asked.stem or at_first.stem)
     if not given.keys() & {"format", "subtype"} and (kind != "audio/wav" or at_first.format == "wav"):

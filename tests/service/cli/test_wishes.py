@@ -19,6 +19,8 @@ from tests.service import formats
 from tests.service.cli.test_command import separate, unmingle
 from tests.service.harness import ROOT, RunningServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def speech(two_speakers: Path) -> np.ndarray:

@@ -14,6 +14,8 @@ from tests.service.harness import ROOT, RunningServer, StartServer, problem_of
 from unmingle.service import schemas
 from unmingle.service.http.auth import hashed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def document(server: RunningServer) -> dict:
