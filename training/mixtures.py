@@ -260,8 +260,10 @@ def limits(magnitude: Tensor) -> Tensor:
 
 def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
     """model.features.log_magnitude in torch."""
-    rms = (magnitude * limits(magnitude)).square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
-    return torch.log(magnitude / rms + 10.0 ** (floor_db / 20.0))
+    gains = limits(magnitude)
+    rms = (magnitude * gains).square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
+    heard = magnitude * (gains * 10.0 ** (features.HEADROOM_DB / 20.0)).clamp_max(1.0)
+    return torch.log(heard / rms + 10.0 ** (floor_db / 20.0))
 
 
 def make_batch(
@@ -293,8 +295,10 @@ def make_batch(
     shared = band_sums(_product(separate, heard.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
     targets = shared.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
     memberships = torch.nn.functional.one_hot(power.max(1).indices, separate.shape[1]).float()
-    limited = magnitude * limits(magnitude)
+    gains = limits(magnitude)
+    limited = magnitude * gains
     active = limited >= limited.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
+    active &= gains >= 10.0 ** (-features.HEADROOM_DB / 20.0)
     weights = limited * active if weighting == "magnitude" else active.float()
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
     return Batch(log_magnitude(magnitude, config.floor_db), memberships, weights, targets.movedim(1, -1), magnitude)
