@@ -5,6 +5,7 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,10 +17,11 @@ from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.recording import Recording, Samples
-from unmingle.model.results import Outcome, StemReport
+from unmingle.model.results import Outcome, SpatialReport, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
 from unmingle.model.signal.high_pass import HighPass
+from unmingle.model.spatial.blocks import Locating, SpatialFilter
 from unmingle.model.stage_clock import StageClock
 
 Progress = Callable[[float], None]
@@ -177,7 +179,10 @@ class Masking:
         clock: StageClock,
         mask_kind: MaskKind,
         background: Background,
+        locating: Locating | None = None,
     ) -> None:
+        """Args: locating: how to use where sounds come from; None uses the masks alone."""
+        self._locating = locating
         self._recording = recording
         self._listening = listening
         self._config = embedder.config
@@ -190,25 +195,43 @@ class Masking:
     def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
+        sources = len(centroids)
+        rows = sources + self._apart - 1
+        spatial = None
+        if self._locating:
+            # A filter reaches as far as its window, and rooms are longer than the network's.
+            grid = masks.Grid(grid.sample_rate, 2 * grid.window, 2 * grid.hop)
+            spatial = SpatialFilter(rows + self._locating.enhance, self._locating)
         regridder = masks.Regridder(self._config, grid)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
         # What is too low to be heard never enters the stems; the background is what they leave.
         without_rumble = self._apart and self._listening.rumbles
         mixture = _Mixture(self._recording, grid, without_rumble)
-        sources = len(centroids)
         track = EnergyTrack(self._recording.sample_rate, sources)
         clarity = masks.Clarity(sources)
         written = 0
 
-        def synthesise(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
+        def separate(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
+            if spatial is None:
+                synthesise(lambda: shares[:rows, None] * spectrum)
+                return
+            for block in self._clock.around("locate", spatial.push(shares, spectrum)):
+                synthesise_block(block)
+
+        def synthesise_block(block: stft.Spectrum) -> None:
+            for start in range(0, block.shape[2], step):
+                synthesise(functools.partial(block.__getitem__, np.s_[:, :, start : start + step]))
+
+        def synthesise(separated: Callable[[], stft.Spectrum]) -> None:
             nonlocal written
             with self._clock.stage("synthesise"):
-                others = synthesiser.push(shares[:, None] * spectrum)
+                others = synthesiser.push(separated())
                 whole = mixture.samples(others.shape[-1])
-                stems = np.empty((len(others) + 1, *whole.shape), np.float32)
-                stems[:-1] = others[..., : whole.shape[-1]]
-                # What the others leave, which is what its masks would give.
-                np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
+                stems = np.empty((rows + 1, *whole.shape), np.float32)
+                stems[: len(others)] = others[..., : whole.shape[-1]]
+                if len(others) == rows:
+                    # What the others leave, which is what its masks would give.
+                    np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
                 track.push(stems)
             written += stems.shape[-1]
             if stems.shape[-1]:
@@ -223,12 +246,15 @@ class Masking:
         for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
                 with self._clock.stage("mask"):
-                    shares = regridder.push(run[:-1, start : start + step])
+                    shares = regridder.push(run[: None if spatial else -1, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
-                synthesise(shares[:, : spectrum.shape[1]], spectrum)
+                separate(shares[:, : spectrum.shape[1]], spectrum)
         while (spectrum := mixture.take(step)).shape[1]:
-            synthesise(regridder.hold(spectrum.shape[1]), spectrum)
+            separate(regridder.hold(spectrum.shape[1]), spectrum)
+        if spatial:
+            for block in self._clock.around("locate", spatial.finish()):
+                synthesise_block(block)
         progress(1.0)
         energy = track.totals()
         order = np.argsort(-energy, kind="stable").tolist()
@@ -237,7 +263,12 @@ class Masking:
         reports = tuple(
             StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
         )
-        return Outcome(tuple(order), self._background, reports, count_chance, written, self._clock.seconds)
+        used = None
+        if spatial and self._locating:
+            used = SpatialReport(self._locating.channels, spatial.expected_gain_db, self._locating.enhance)
+        return Outcome(
+            tuple(order), self._background, reports, count_chance, written, self._clock.seconds, spatial=used
+        )
 
     def _masked(
         self, centroids: kmeans.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]

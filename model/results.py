@@ -30,6 +30,22 @@ class StemReport:
 
 
 @dataclasses.dataclass(frozen=True)
+class SpatialReport:
+    """How several channels were used together.
+
+    Attributes:
+        channels: which ones said where sounds come from, from 0.
+        expected_gain_db: how much less of the recording's power is in doubt than by one channel's masks: the model's
+            own estimate, which knows nothing of the truth.
+        enhanced: whether stems were cleaned further, and do not add up to the recording.
+    """
+
+    channels: tuple[int, ...]
+    expected_gain_db: float
+    enhanced: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What is known of a separation besides the stems themselves, which went to a sink.
 
@@ -42,6 +58,8 @@ class Outcome:
         samples: length of every stem.
         stage_seconds: wall time by stage.
         warnings: what spoils the result, in words.
+        spatial: how several channels were used together; None where each was masked alike.
+        reference: the channel, from 0, that the stems are of, where only one was wanted.
     """
 
     order: tuple[int, ...]
@@ -51,6 +69,8 @@ class Outcome:
     samples: int
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    spatial: SpatialReport | None = None
+    reference: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +86,8 @@ class Separation:
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         stage_seconds: wall time by stage.
         warnings: what spoils the result, in words.
+        spatial: how several channels were used together; None where each was masked alike.
+        reference: the channel, from 0, that the stems are of, where only one was wanted.
     """
 
     stems: Samples
@@ -75,6 +97,8 @@ class Separation:
     count_chance: float | None
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    spatial: SpatialReport | None = None
+    reference: int | None = None
 
     @property
     def energy_share(self) -> tuple[float, ...]:

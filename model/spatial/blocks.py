@@ -1,0 +1,162 @@
+"""The spatial filter over a recording of any length, block by block, so that memory does not grow with it.
+
+Each block of a few seconds gets its own filters; what is known of where a source is passes on from block to block and
+fades, so that a source that is silent for a while keeps its place and one that moves is followed.
+
+Axes: (source, frame, bin) for masks, (channel, frame, bin) for spectra, (source, channel, frame, bin) for images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.signal.masks import Masks
+from unmingle.model.signal.stft import Spectrum
+from unmingle.model.spatial import mixture, wiener
+
+Images = NDArray[np.complex64]
+Level = NDArray[np.float32]
+"""(bins, channels, 1)."""
+Present = NDArray[np.intp]
+
+_MOST_FRAMES, _FEWEST_FRAMES = 512, 96
+"""Of a block: 8 to 1.5 s."""
+_BLOCK_BYTES = 96 * 1024 * 1024
+"""About how much the spectra and images of one block may take."""
+_BINS_AT_ONCE = 16
+"""What is worked on in pieces so small stays in the processor's cache."""
+_REMEMBERED = 0.5
+"""How much of what earlier blocks found counts in the next one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Locating:
+    """How to use where sounds come from.
+
+    Attributes:
+        channels: which ones say it, from 0, at least two.
+        enhance: apply the masks to the images of the sources once more. They no longer add up to the recording.
+    """
+
+    channels: tuple[int, ...]
+    enhance: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Remembered:
+    """Where the sources were in some bins.
+
+    Attributes:
+        scatter: (sources, bins, channels, channels) at the recording's own levels, of trace 1.
+        mass: (sources, bins) how much it counts.
+    """
+
+    scatter: NDArray[np.complex128]
+    mass: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, scatter: mixture.Shapes, level: Level, present: Present, sources: int, before: _Remembered | None
+    ) -> _Remembered:
+        """What a block found at its levels, for the sources that were in it; others are as they were before."""
+        trace = np.trace(scatter, axis1=2, axis2=3).real
+        placed = _of_trace_one(scatter * (level.astype(np.float64) * level.transpose(0, 2, 1)))
+        whole = np.zeros((sources, *placed.shape[1:]), np.complex128) if before is None else before.scatter.copy()
+        mass = np.zeros((sources, placed.shape[1])) if before is None else before.mass.copy()
+        whole[present], mass[present] = placed, trace
+        return cls(whole, mass)
+
+    def at(self, level: Level, present: Present) -> mixture.Shapes:
+        """The scatter as it is to count in a block of these levels."""
+        seen = _of_trace_one(self.scatter[present] / (level.astype(np.float64) * level.transpose(0, 2, 1)))
+        return np.asarray(seen * (_REMEMBERED * self.mass[present])[..., None, None], np.complex64)
+
+
+def _of_trace_one(scatter: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+    trace = np.trace(scatter, axis1=2, axis2=3).real[..., None, None]
+    return np.asarray(np.divide(scatter, trace, out=np.zeros(scatter.shape, np.complex128), where=trace > 0))
+
+
+class SpatialFilter:
+    """Masks of the network and the channels' spectra -> the image of every source in every channel.
+
+    Attributes:
+        uncertain_before, uncertain_after: power that the masks leave in doubt, by the network's masks alone and with
+            where sounds come from.
+    """
+
+    def __init__(self, rows: int, locating: Locating) -> None:
+        """Args: rows: how many of the sources to give, from the first on. Channels that locate nothing get masks."""
+        self._rows, self._channels, self._enhance = rows, list(locating.channels), locating.enhance
+        self._masks: list[Masks] = []
+        self._spectra: list[Spectrum] = []
+        self._frames = 0
+        self._before: dict[int, _Remembered] = {}
+        self.uncertain_before = self.uncertain_after = 0.0
+
+    def push(self, masks: Masks, spectrum: Spectrum) -> Iterator[Images]:
+        """Take (sources, frames, bins) masks and (channels, frames, bins); gives (rows, channels, frames, bins)."""
+        self._masks.append(masks)
+        self._spectra.append(spectrum)
+        self._frames += spectrum.shape[1]
+        bytes_per_frame = 8 * len(spectrum) * spectrum.shape[2] * (self._rows + 2)
+        block = max(_FEWEST_FRAMES, min(_MOST_FRAMES, _BLOCK_BYTES // bytes_per_frame))
+        # Half a block more, so that the last one is never too short to learn from.
+        while self._frames >= block + block // 2:
+            yield self._next(block)
+
+    def finish(self) -> Iterator[Images]:
+        """What is left."""
+        if self._frames:
+            yield self._next(self._frames)
+
+    @property
+    def expected_gain_db(self) -> float:
+        """How much less is in doubt than by the network's masks alone, in dB: the mixture's own estimate."""
+        if self.uncertain_before <= 0:
+            return 0.0
+        return float(10.0 * np.log10(self.uncertain_before / max(self.uncertain_after, 1e-3 * self.uncertain_before)))
+
+    def _next(self, frames: int) -> Images:
+        masks, spectrum = np.concatenate(self._masks, axis=1), np.concatenate(self._spectra, axis=1)
+        self._masks, self._spectra = [masks[:, frames:]], [spectrum[:, frames:]]
+        self._frames -= frames
+        masks, spectrum = masks[:, :frames], spectrum[:, :frames]
+        images = np.empty((self._rows, *spectrum.shape), np.complex64)
+        # A class that the network finds nothing of, such as a background where there is none, takes no part.
+        present = np.flatnonzero(masks.any((1, 2)))
+        images[[row for row in range(self._rows) if row not in present]] = 0.0
+        for number, first in enumerate(range(0, spectrum.shape[2], _BINS_AT_ONCE)):
+            bins = slice(first, first + _BINS_AT_ONCE)
+            self._filter(number, masks[..., bins], spectrum[..., bins], present, images[..., bins])
+        return images
+
+    def _filter(
+        self, number: int, masks: Masks, spectrum: Spectrum, present: Present, images: Images
+    ) -> None:
+        """Fill in (rows, channels, frames, bins) of a few bins."""
+        prior = np.ascontiguousarray(masks[present].transpose(0, 2, 1))
+        heard = np.ascontiguousarray(spectrum[self._channels].transpose(2, 0, 1))
+        level = np.sqrt(np.square(np.abs(heard)).mean(2, keepdims=True))
+        level += np.float32(1e-6) * level.max(1, keepdims=True) + np.float32(1e-18)
+        heard /= level
+        remembered = self._before.get(number)
+        before = None if remembered is None else remembered.at(level, present)
+        located = mixture.locate(heard, prior, before)
+        self._before[number] = _Remembered.of(located.scatter, level, present, len(masks), remembered)
+        power = np.square(np.abs(heard)).sum(1) * np.square(level).mean(1)
+        self.uncertain_before += float(((1.0 - np.square(prior).sum(0)) * power).sum(dtype=np.float64))
+        self.uncertain_after += float(((1.0 - np.square(located.masks).sum(0)) * power).sum(dtype=np.float64))
+        wanted = [row for row in present if row < self._rows]
+        found = wiener.images(heard, located.masks, located.shapes, len(wanted))
+        for row, image, mask in zip(wanted, found, located.masks, strict=False):
+            image *= level
+            if self._enhance:
+                image *= np.sqrt(mask)[:, None]
+            images[row, self._channels] = image.transpose(1, 2, 0)
+            others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
+            images[row, others] = spectrum[others] * mask.transpose(1, 0)
