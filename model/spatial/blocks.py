@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.signal.masks import Masks
 from unmingle.model.signal.stft import Spectrum
-from unmingle.model.spatial import mixture, wiener
+from unmingle.model.spatial import hermitian, mixture, wiener
+from unmingle.model.threads import usable_cores
 
 Images = NDArray[np.complex64]
 Level = NDArray[np.float32]
@@ -29,6 +31,7 @@ _BLOCK_BYTES = 96 * 1024 * 1024
 """About how much the spectra and images of one block may take."""
 _BINS_AT_ONCE = 16
 """What is worked on in pieces so small stays in the processor's cache."""
+_MOST_THREADS = 4
 _REMEMBERED = 0.5
 """How much of what earlier blocks found counts in the next one."""
 
@@ -130,27 +133,32 @@ class SpatialFilter:
         # A class that the network finds nothing of, such as a background where there is none, takes no part.
         present = np.flatnonzero(masks.any((1, 2)))
         images[[row for row in range(self._rows) if row not in present]] = 0.0
-        for number, first in enumerate(range(0, spectrum.shape[2], _BINS_AT_ONCE)):
+
+        def work(first: int) -> tuple[float, float]:
             bins = slice(first, first + _BINS_AT_ONCE)
-            self._filter(number, masks[..., bins], spectrum[..., bins], present, images[..., bins])
+            return self._filter(first, masks[..., bins], spectrum[..., bins], present, images[..., bins])
+
+        # Bins do not depend on each other, and NumPy lets other threads run while it computes.
+        with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
+            for before, after in pool.map(work, range(0, spectrum.shape[2], _BINS_AT_ONCE)):
+                self.uncertain_before += before
+                self.uncertain_after += after
         return images
 
     def _filter(
-        self, number: int, masks: Masks, spectrum: Spectrum, present: Present, images: Images
-    ) -> None:
-        """Fill in (rows, channels, frames, bins) of a few bins."""
+        self, first: int, masks: Masks, spectrum: Spectrum, present: Present, images: Images
+    ) -> tuple[float, float]:
+        """Fill in (rows, channels, frames, bins) of a few bins; gives the power in doubt before and after."""
         prior = np.ascontiguousarray(masks[present].transpose(0, 2, 1))
         heard = np.ascontiguousarray(spectrum[self._channels].transpose(2, 0, 1))
-        level = np.sqrt(np.square(np.abs(heard)).mean(2, keepdims=True))
+        power = hermitian.power(heard)
+        level = np.sqrt(power.mean(2, keepdims=True))
         level += np.float32(1e-6) * level.max(1, keepdims=True) + np.float32(1e-18)
         heard /= level
-        remembered = self._before.get(number)
+        remembered = self._before.get(first)
         before = None if remembered is None else remembered.at(level, present)
         located = mixture.locate(heard, prior, before)
-        self._before[number] = _Remembered.of(located.scatter, level, present, len(masks), remembered)
-        power = np.square(np.abs(heard)).sum(1) * np.square(level).mean(1)
-        self.uncertain_before += float(((1.0 - np.square(prior).sum(0)) * power).sum(dtype=np.float64))
-        self.uncertain_after += float(((1.0 - np.square(located.masks).sum(0)) * power).sum(dtype=np.float64))
+        self._before[first] = _Remembered.of(located.scatter, level, present, len(masks), remembered)
         wanted = [row for row in present if row < self._rows]
         found = wiener.images(heard, located.masks, located.shapes, len(wanted))
         for row, image, mask in zip(wanted, found, located.masks, strict=False):
@@ -160,3 +168,10 @@ class SpatialFilter:
             images[row, self._channels] = image.transpose(1, 2, 0)
             others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
             images[row, others] = spectrum[others] * mask.transpose(1, 0)
+        whole = power.sum(1)
+        return _in_doubt(prior, whole), _in_doubt(located.masks, whole)
+
+
+def _in_doubt(masks: Masks, power: NDArray[np.float32]) -> float:
+    """The error to expect of (sources, bins, frames) masks, read as chances, on (bins, frames) power."""
+    return float(((1.0 - np.square(masks).sum(0)) * power).sum(dtype=np.float64))

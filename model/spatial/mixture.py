@@ -14,11 +14,15 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from unmingle.model.spatial import hermitian
+
 Masks = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 Shapes = NDArray[np.complex64]
 
 _ITERATIONS = 4
+_EVERY = 2
+"""So many frames, one is looked at, but for the masks themselves: neighbours overlap and say much the same."""
 _FLOOR = 1e-4
 """Of a mask: the network may be wrong about a bin that it is sure of."""
 _LOADING = 1e-3
@@ -52,26 +56,43 @@ def locate(spectra: Spectra, prior: Masks, before: Shapes | None) -> Located:
         before: the scatter of what came before, weighted as it is to count; None at the beginning.
     """
     channels = spectra.shape[1]
-    length = np.sqrt(np.square(np.abs(spectra)).sum(1, keepdims=True))
-    directions = np.divide(spectra, length, out=np.zeros_like(spectra), where=length > 0)
+    products = hermitian.outer(spectra)
+    length = products[:, :channels].sum(1, keepdims=True)
     # A bin without sound has no direction, and must not count.
-    heard = np.asarray(length[:, 0] > 0, np.float32)
-    across = np.ascontiguousarray(directions.conj().transpose(0, 2, 1))
+    heard = length > 0
+    products *= np.divide(1.0, length, out=np.zeros_like(length), where=heard)
     log_prior = np.log(prior + np.float32(_FLOOR))
-    power = min(channels, _MOST_INDEPENDENT)
-    masks, weights = prior, prior * heard
-    for _ in range(_ITERATIONS):
-        scatter = np.stack([(directions * w[:, None]) @ across for w in weights])
+    masks, weights = prior, prior * heard[:, 0]
+    thinned, some_prior = np.ascontiguousarray(products[..., ::_EVERY]), log_prior[..., ::_EVERY]
+    some_heard, weights = heard[:, 0, ::_EVERY], weights[..., ::_EVERY]
+    for iteration in range(_ITERATIONS):
+        scatter = hermitian.unpack((weights.transpose(1, 0, 2) @ thinned.transpose(0, 2, 1)).transpose(1, 0, 2))
         if before is not None:
             scatter += before
         shapes = _scaled(scatter)
-        spread, distance = _distances(shapes, directions)
-        log = log_prior - power * (np.log(distance) + spread[..., None])
-        log -= log.max(0)
-        masks = np.exp(log, out=log)
-        masks /= masks.sum(0)
-        weights = masks * heard / distance
-    return Located(masks, shapes, scatter)
+        if iteration + 1 == _ITERATIONS:
+            return Located(_expect(shapes, products, log_prior)[0], shapes, scatter)
+        masks, distance = _expect(shapes, thinned, some_prior)
+        weights = masks * some_heard / distance
+    raise AssertionError("there is at least one iteration")
+
+
+def _expect(shapes: Shapes, products: NDArray[np.float32], log_prior: Masks) -> tuple[Masks, Masks]:
+    """(sources, bins, frames) masks, and z' B^-1 z of each direction z, whose `products` are z z'."""
+    channels = shapes.shape[-1]
+    diagonal = np.diagonal(np.linalg.cholesky(shapes), axis1=2, axis2=3).real
+    spread = (2.0 / channels * np.log(diagonal).sum(-1)).astype(np.float32)
+    inverse = hermitian.pack(np.linalg.inv(shapes))
+    distance = np.ascontiguousarray((inverse.transpose(1, 0, 2) @ products).transpose(1, 0, 2))
+    np.maximum(distance, np.float32(1e-6), out=distance)
+    log = np.log(distance)
+    log += spread[..., None]
+    log *= -min(channels, _MOST_INDEPENDENT)
+    log += log_prior
+    log -= log.max(0)
+    masks = np.exp(log, out=log)
+    masks /= masks.sum(0)
+    return masks, distance
 
 
 def _scaled(scatter: Shapes) -> Shapes:
@@ -79,17 +100,3 @@ def _scaled(scatter: Shapes) -> Shapes:
     mean = np.trace(scatter, axis1=2, axis2=3).real / channels
     shapes = scatter / np.maximum(mean, np.float32(1e-20))[..., None, None]
     return np.asarray((shapes + _LOADING * np.eye(channels)) / (1.0 + _LOADING), np.complex64)
-
-
-def _distances(shapes: Shapes, directions: Spectra) -> tuple[NDArray[np.float32], Masks]:
-    """(sources, bins) log-determinant per channel, and (sources, bins, frames) z' B^-1 z of each direction z."""
-    channels = shapes.shape[-1]
-    root = np.linalg.cholesky(shapes)
-    diagonal = np.diagonal(root, axis1=2, axis2=3).real
-    spread = (2.0 / channels * np.log(diagonal).sum(-1)).astype(np.float32)
-    whiten = np.linalg.inv(root)
-    distance = np.empty((*shapes.shape[:2], directions.shape[-1]), np.float32)
-    for one, into in zip(whiten, distance, strict=True):
-        white = one @ directions
-        np.sum(np.square(white.real) + np.square(white.imag), axis=1, out=into)
-    return spread, np.maximum(distance, np.float32(1e-6), out=distance)
