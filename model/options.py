@@ -52,7 +52,7 @@ class SeparationOptions:
     enhance: bool = False
 
     def __post_init__(self) -> None:
-        if self.channels == "together":  # type: ignore[comparison-overlap]
+        if str(self.channels) == "together":
             object.__setattr__(self, "channels", "keep")
         number = self.num_sources
         if number not in (None, "auto") and not (_is_int(number) and 1 <= int(number) <= MAX_SOURCES):

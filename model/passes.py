@@ -5,7 +5,6 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,7 +16,7 @@ from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.recording import Recording, Samples
-from unmingle.model.results import Outcome, SpatialReport, StemReport
+from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
 from unmingle.model.signal.high_pass import HighPass
@@ -33,6 +32,8 @@ _MOST_FOREGROUND = 0.85
 """Part of a recording that is not background. With more, what is behind cannot be one of the sources."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
+_REACH = 4
+"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
@@ -197,11 +198,11 @@ class Masking:
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
         sources = len(centroids)
         rows = sources + self._apart - 1
-        spatial = None
+        shaping: SpatialFilter | _MaskFilter = _MaskFilter(rows)
         if self._locating:
             # A filter reaches as far as its window, and rooms are longer than the network's.
-            grid = masks.Grid(grid.sample_rate, 2 * grid.window, 2 * grid.hop)
-            spatial = SpatialFilter(rows + self._locating.enhance, self._locating)
+            grid = masks.Grid(grid.sample_rate, _REACH * grid.window, _REACH * grid.hop)
+            shaping = SpatialFilter(rows + self._locating.enhance, self._locating)
         regridder = masks.Regridder(self._config, grid)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
         # What is too low to be heard never enters the stems; the background is what they leave.
@@ -211,21 +212,15 @@ class Masking:
         clarity = masks.Clarity(sources)
         written = 0
 
-        def separate(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
-            if spatial is None:
-                synthesise(lambda: shares[:rows, None] * spectrum)
-                return
-            for block in self._clock.around("locate", spatial.push(shares, spectrum)):
-                synthesise_block(block)
+        def shape(blocks: Iterator[stft.Spectrum]) -> None:
+            for block in self._clock.around(shaping.stage, blocks):
+                for start in range(0, block.shape[2], step):
+                    synthesise(block[:, :, start : start + step])
 
-        def synthesise_block(block: stft.Spectrum) -> None:
-            for start in range(0, block.shape[2], step):
-                synthesise(functools.partial(block.__getitem__, np.s_[:, :, start : start + step]))
-
-        def synthesise(separated: Callable[[], stft.Spectrum]) -> None:
+        def synthesise(separated: stft.Spectrum) -> None:
             nonlocal written
             with self._clock.stage("synthesise"):
-                others = synthesiser.push(separated())
+                others = synthesiser.push(separated)
                 whole = mixture.samples(others.shape[-1])
                 stems = np.empty((rows + 1, *whole.shape), np.float32)
                 stems[: len(others)] = others[..., : whole.shape[-1]]
@@ -246,28 +241,17 @@ class Masking:
         for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
                 with self._clock.stage("mask"):
-                    shares = regridder.push(run[: None if spatial else -1, start : start + step])
+                    shares = regridder.push(run[: shaping.needed, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
-                separate(shares[:, : spectrum.shape[1]], spectrum)
+                shape(shaping.push(shares[:, : spectrum.shape[1]], spectrum))
         while (spectrum := mixture.take(step)).shape[1]:
-            separate(regridder.hold(spectrum.shape[1]), spectrum)
-        if spatial:
-            for block in self._clock.around("locate", spatial.finish()):
-                synthesise_block(block)
+            shape(shaping.push(regridder.hold(spectrum.shape[1]), spectrum))
+        shape(shaping.finish())
         progress(1.0)
-        energy = track.totals()
-        order = np.argsort(-energy, kind="stable").tolist()
-        total = float(energy.sum())
-        stretches, confidence = track.stretches(), clarity.per_source()
-        reports = tuple(
-            StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
-        )
-        used = None
-        if spatial and self._locating:
-            used = SpatialReport(self._locating.channels, spatial.expected_gain_db, self._locating.enhance)
+        order, reports = _reports(track, clarity)
         return Outcome(
-            tuple(order), self._background, reports, count_chance, written, self._clock.seconds, spatial=used
+            order, self._background, reports, count_chance, written, self._clock.seconds, spatial=shaping.report
         )
 
     def _masked(
@@ -304,6 +288,35 @@ class Masking:
             behind = np.asarray(behind > 0.5, np.float32)
         behind[:, : self._inaudible] = 1.0
         return behind
+
+
+def _reports(track: EnergyTrack, clarity: masks.Clarity) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
+    """The order of the stems, loudest first, and a report on each in that order."""
+    energy = track.totals()
+    order = np.argsort(-energy, kind="stable").tolist()
+    total = float(energy.sum())
+    stretches, confidence = track.stretches(), clarity.per_source()
+    reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
+    return tuple(order), tuple(reports)
+
+
+class _MaskFilter:
+    """Every channel with the same masks."""
+
+    stage = "synthesise"
+    report = None
+
+    def __init__(self, rows: int) -> None:
+        """Args: rows: how many of the sources to give, from the first on."""
+        self.needed = rows
+
+    def push(self, shares: masks.Masks, spectrum: stft.Spectrum) -> Iterator[stft.Spectrum]:
+        """(rows, frames, bins) masks and (channels, frames, bins) -> (rows, channels, frames, bins)."""
+        yield shares[:, None] * spectrum
+
+    def finish(self) -> Iterator[stft.Spectrum]:
+        """Nothing is left."""
+        yield from ()
 
 
 class _Mixture:

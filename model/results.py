@@ -10,6 +10,7 @@ from pathlib import Path
 from unmingle.model.options import Background
 from unmingle.model.recording import Samples
 from unmingle.model.signal.activity import Stretch
+from unmingle.model.spatial.blocks import SpatialReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +28,6 @@ class StemReport:
     confidence: float
     active: tuple[Stretch, ...]
     channel: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SpatialReport:
-    """How several channels were used together.
-
-    Attributes:
-        channels: which ones said where sounds come from, from 0.
-        expected_gain_db: how much less of the recording's power is in doubt than by one channel's masks: the model's
-            own estimate, which knows nothing of the truth.
-        enhanced: whether stems were cleaned further, and do not add up to the recording.
-    """
-
-    channels: tuple[int, ...]
-    expected_gain_db: float
-    enhanced: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

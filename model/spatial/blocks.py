@@ -25,8 +25,8 @@ Level = NDArray[np.float32]
 """(bins, channels, 1)."""
 Present = NDArray[np.intp]
 
-_MOST_FRAMES, _FEWEST_FRAMES = 512, 96
-"""Of a block: 8 to 1.5 s."""
+_MOST_FRAMES, _FEWEST_FRAMES = 256, 64
+"""Of a block: 8 to 2 s."""
 _BLOCK_BYTES = 96 * 1024 * 1024
 """About how much the spectra and images of one block may take."""
 _BINS_AT_ONCE = 16
@@ -47,6 +47,22 @@ class Locating:
 
     channels: tuple[int, ...]
     enhance: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SpatialReport:
+    """How several channels were used together.
+
+    Attributes:
+        channels: which ones said where sounds come from, from 0.
+        expected_gain_db: how much less of the recording's power is in doubt than by one channel's masks: the model's
+            own estimate, which knows nothing of the truth.
+        enhanced: whether stems were cleaned further, and do not add up to the recording.
+    """
+
+    channels: tuple[int, ...]
+    expected_gain_db: float
+    enhanced: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,21 +101,21 @@ def _of_trace_one(scatter: NDArray[np.complexfloating]) -> NDArray[np.complex128
 
 
 class SpatialFilter:
-    """Masks of the network and the channels' spectra -> the image of every source in every channel.
+    """Masks of the network and the channels' spectra -> the image of every source in every channel."""
 
-    Attributes:
-        uncertain_before, uncertain_after: power that the masks leave in doubt, by the network's masks alone and with
-            where sounds come from.
-    """
+    stage = "locate"
+    needed = None
+    """Of the masks: all are."""
 
     def __init__(self, rows: int, locating: Locating) -> None:
         """Args: rows: how many of the sources to give, from the first on. Channels that locate nothing get masks."""
-        self._rows, self._channels, self._enhance = rows, list(locating.channels), locating.enhance
+        self._locating = locating
+        self._rows, self._channels = rows, list(locating.channels)
         self._masks: list[Masks] = []
         self._spectra: list[Spectrum] = []
         self._frames = 0
         self._before: dict[int, _Remembered] = {}
-        self.uncertain_before = self.uncertain_after = 0.0
+        self._doubt_before = self._doubt_after = 0.0
 
     def push(self, masks: Masks, spectrum: Spectrum) -> Iterator[Images]:
         """Take (sources, frames, bins) masks and (channels, frames, bins); gives (rows, channels, frames, bins)."""
@@ -118,11 +134,12 @@ class SpatialFilter:
             yield self._next(self._frames)
 
     @property
-    def expected_gain_db(self) -> float:
-        """How much less is in doubt than by the network's masks alone, in dB: the mixture's own estimate."""
-        if self.uncertain_before <= 0:
-            return 0.0
-        return float(10.0 * np.log10(self.uncertain_before / max(self.uncertain_after, 1e-3 * self.uncertain_before)))
+    def report(self) -> SpatialReport:
+        """What was done, so far."""
+        gain = 1.0
+        if self._doubt_before > 0:
+            gain = self._doubt_before / max(self._doubt_after, 1e-3 * self._doubt_before)
+        return SpatialReport(self._locating.channels, float(10.0 * np.log10(gain)), self._locating.enhance)
 
     def _next(self, frames: int) -> Images:
         masks, spectrum = np.concatenate(self._masks, axis=1), np.concatenate(self._spectra, axis=1)
@@ -141,8 +158,8 @@ class SpatialFilter:
         # Bins do not depend on each other, and NumPy lets other threads run while it computes.
         with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
             for before, after in pool.map(work, range(0, spectrum.shape[2], _BINS_AT_ONCE)):
-                self.uncertain_before += before
-                self.uncertain_after += after
+                self._doubt_before += before
+                self._doubt_after += after
         return images
 
     def _filter(
@@ -161,12 +178,10 @@ class SpatialFilter:
         self._before[first] = _Remembered.of(located.scatter, level, present, len(masks), remembered)
         wanted = [row for row in present if row < self._rows]
         found = wiener.images(heard, located.masks, located.shapes, len(wanted))
+        others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
         for row, image, mask in zip(wanted, found, located.masks, strict=False):
-            image *= level
-            if self._enhance:
-                image *= np.sqrt(mask)[:, None]
-            images[row, self._channels] = image.transpose(1, 2, 0)
-            others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
+            scale = level * np.sqrt(mask)[:, None] if self._locating.enhance else level
+            images[row, self._channels] = (image * scale).transpose(1, 2, 0)
             images[row, others] = spectrum[others] * mask.transpose(1, 0)
         whole = power.sum(1)
         return _in_doubt(prior, whole), _in_doubt(located.masks, whole)

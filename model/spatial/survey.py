@@ -44,8 +44,7 @@ def survey(recording: Recording, locate: bool) -> Survey:
         whole = block[:, : block.shape[1] // frame * frame].reshape(channels, -1, frame)
         energy = np.einsum("cfs,cfs->cf", whole, whole, dtype=np.float64) / frame
         decibels = np.clip(np.round(10.0 * np.log10(energy + 1e-20)), _LOWEST_DB, _HIGHEST_DB - 1).astype(int)
-        for histogram, row in zip(levels, decibels - _LOWEST_DB, strict=True):
-            histogram += np.bincount(row, minlength=len(histogram))
+        levels += np.stack([np.bincount(row, minlength=levels.shape[1]) for row in decibels - _LOWEST_DB])
     power = np.diagonal(products)
     located_by: list[int] = []
     for channel in np.flatnonzero((power > 0) & (power >= _SILENT * power.max())):

@@ -43,14 +43,12 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
     if channels <= _REFINED_UP_TO:
         # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47).
         total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
-        for shape, power in zip(shapes, powers, strict=True):
+        for source, shape in enumerate(shapes):
             made = shape @ whitened
             fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
-            power *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
+            powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
         whitened = _whitened(powers, shapes, right)
-    return [
-        (shape @ whitened) * power[:, None] for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True)
-    ]
+    return [(shape @ whitened) * power[:, None] for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True)]
 
 
 def _whitened(powers: Masks, shapes: Shapes, right: Spectra) -> Spectra:

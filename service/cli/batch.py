@@ -89,7 +89,8 @@ def here(
             recording = recording.select(wishes.start_s, wishes.end_s)
         else:
             recording = FileRecording(file.path, mono=parameters.mono, track=parameters.track)
-        subtype = encoding.check(parameters.format, parameters.subtype, recording.sample_rate, recording.channels)
+        channels = parameters.options.channels_of_stems(recording.channels)
+        subtype = encoding.check(parameters.format, parameters.subtype, recording.sample_rate, channels)
         found = stems.separate(separator, recording, new, entry, parameters, progress=progress)
         if wishes.only is not None:
             found = arrange.only(found, wishes.only)
