@@ -31,6 +31,10 @@ _BLOCK_BYTES = 96 * 1024 * 1024
 """About how much the spectra and images of one block may take."""
 _BINS_AT_ONCE = 16
 """What is worked on in pieces so small stays in the processor's cache."""
+_CUT_OFF = 1e-9
+"""Power of a frame beside the mean of its channel; with less, nothing is connected."""
+_MOST_MISSING = 0.02
+"""Part of a block in which a channel may be cut off."""
 _MOST_THREADS = 4
 _REMEMBERED = 0.5
 """How much of what earlier blocks found counts in the next one."""
@@ -151,6 +155,14 @@ class SpatialFilter:
         present = np.flatnonzero(masks.any((1, 2)))
         images[[row for row in range(self._rows) if row not in present]] = 0.0
 
+        located_by = self._working(spectrum)
+        if located_by != self._channels:
+            self._before.clear()
+        self._channels = located_by
+        if len(located_by) < 2:
+            np.multiply(masks[: self._rows, None], spectrum, out=images)
+            return images
+
         def work(first: int) -> tuple[float, float]:
             bins = slice(first, first + _BINS_AT_ONCE)
             return self._filter(first, masks[..., bins], spectrum[..., bins], present, images[..., bins])
@@ -161,6 +173,14 @@ class SpatialFilter:
                 self._doubt_before += before
                 self._doubt_after += after
         return images
+
+    def _working(self, spectrum: Spectrum) -> list[int]:
+        """The channels that say where sounds come from all through a block: none that is cut off on the way."""
+        power = hermitian.power(spectrum[list(self._locating.channels)]).sum(-1)
+        heard = power > _CUT_OFF * power.mean(1, keepdims=True)
+        # Where no channel has sound, the recording is silent, and nothing is broken.
+        missing = (heard.any(0) & ~heard).mean(1)
+        return [c for c, part in zip(self._locating.channels, missing, strict=True) if part <= _MOST_MISSING]
 
     def _filter(
         self, first: int, masks: Masks, spectrum: Spectrum, present: Present, images: Images
