@@ -77,6 +77,13 @@ def locate(spectra: Spectra, prior: Masks, before: Shapes | None) -> Located:
     raise AssertionError("there is at least one iteration")
 
 
+def expect(shapes: Shapes, spectra: Spectra, log_prior: Masks) -> Masks:
+    """The masks of sources whose shapes are known: one step of `locate`."""
+    products = hermitian.outer(spectra)
+    length = products[:, : spectra.shape[1]].sum(1, keepdims=True)
+    return _expect(shapes, products / np.maximum(length, np.finfo(np.float32).tiny), log_prior)[0]
+
+
 def _expect(shapes: Shapes, products: NDArray[np.float32], log_prior: Masks) -> tuple[Masks, Masks]:
     """(sources, bins, frames) masks, and z' B^-1 z of each direction z, whose `products` are z z'."""
     channels = shapes.shape[-1]
