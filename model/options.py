@@ -10,7 +10,8 @@ from unmingle.model.errors import ParameterError
 MaskKind = Literal["soft", "hard"]
 NumSources = int | Literal["auto"]
 Background = Literal["stem", "share", "drop"]
-Channels = Literal["together", "separate"]
+Channels = Literal["keep", "mono", "reference", "separate"]
+Spatial = Literal["auto", "off"]
 
 MAX_SOURCES = 8
 
@@ -28,9 +29,13 @@ class SeparationOptions:
         background: what becomes of noise, music under speech and hum. "stem" gives them a stem of their own; stems and
             background add up to the recording. "share" leaves them in the stems, which add up to the recording.
             "drop" leaves them out. None is "stem" with a model that was taught what background is, else "share".
-        channels: "together" hears the mean of all channels, and every stem has all of them. "separate" separates each
-            channel on its own: for recordings with a person on each channel, and for channels that cancel. A stem is
-            then silent in all channels but its own, and stems are numbered by channel.
+        channels: "keep" gives every stem all channels of the recording; "mono" gives the mean of them; "reference" the
+            one with the least reverberation and noise. "separate" separates each channel on its own: for recordings
+            with a person on each channel, and for channels that cancel. A stem is then silent in all channels but its
+            own, and stems are numbered by channel. "together" is the former name of "keep".
+        spatial: "auto" uses where sounds come from, where channels differ, beside what they sound like. "off" masks
+            all channels alike. Recordings with one channel, hard masks and channels="separate" never use it.
+        enhance: where channels are used together, clean the stems further; they then no longer add up to the recording.
 
     Raises:
         ParameterError: a value is out of range, or not one of those above.
@@ -42,9 +47,13 @@ class SeparationOptions:
     seed: int = 0
     mask_kind: MaskKind = "soft"
     background: Background | None = None
-    channels: Channels = "together"
+    channels: Channels = "keep"
+    spatial: Spatial = "auto"
+    enhance: bool = False
 
     def __post_init__(self) -> None:
+        if str(self.channels) == "together":
+            object.__setattr__(self, "channels", "keep")
         number = self.num_sources
         if number not in (None, "auto") and not (_is_int(number) and 1 <= int(number) <= MAX_SOURCES):
             raise ParameterError(f'num_sources is {number!r}; expected 1 to {MAX_SOURCES}, or "auto".')
@@ -58,10 +67,16 @@ class SeparationOptions:
         for name, value, choices in (
             ("mask_kind", self.mask_kind, get_args(MaskKind)),
             ("channels", self.channels, get_args(Channels)),
+            ("spatial", self.spatial, get_args(Spatial)),
+            ("enhance", self.enhance, (False, True)),
             ("background", self.background, (None, *get_args(Background))),
         ):
             if value not in choices:
                 raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
+
+    def channels_of_stems(self, channels: int) -> int:
+        """How many channels stems of a recording with so many have."""
+        return 1 if self.channels in ("mono", "reference") else channels
 
 
 def _is_int(value: object) -> bool:

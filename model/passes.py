@@ -20,6 +20,7 @@ from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
 from unmingle.model.signal.high_pass import HighPass
+from unmingle.model.spatial.blocks import Locating, SpatialFilter
 from unmingle.model.stage_clock import StageClock
 
 Progress = Callable[[float], None]
@@ -31,6 +32,8 @@ _NO_BACKGROUND = 0.4
 """Chance that everything, the background included, is no more sources than there are. Above it, all is theirs."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
+_REACH = 4
+"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
@@ -178,7 +181,10 @@ class Masking:
         clock: StageClock,
         mask_kind: MaskKind,
         background: Background,
+        locating: Locating | None = None,
     ) -> None:
+        """Args: locating: how to use where sounds come from; None uses the masks alone."""
+        self._locating = locating
         self._recording = recording
         self._listening = listening
         self._config = embedder.config
@@ -191,25 +197,37 @@ class Masking:
     def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
+        sources = len(centroids)
+        rows = sources + self._apart - 1
+        shaping: SpatialFilter | _MaskFilter = _MaskFilter(rows)
+        if self._locating:
+            # A filter reaches as far as its window, and rooms are longer than the network's.
+            grid = masks.Grid(grid.sample_rate, _REACH * grid.window, _REACH * grid.hop)
+            shaping = SpatialFilter(rows + self._locating.enhance, self._locating)
         regridder = masks.Regridder(self._config, grid)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
         # What is too low to be heard never enters the stems; the background is what they leave.
         without_rumble = self._apart and self._listening.rumbles
         mixture = _Mixture(self._recording, grid, without_rumble)
-        sources = len(centroids)
         track = EnergyTrack(self._recording.sample_rate, sources)
         clarity = masks.Clarity(sources)
         written = 0
 
-        def synthesise(shares: masks.Masks, spectrum: stft.Spectrum) -> None:
+        def shape(blocks: Iterator[stft.Spectrum]) -> None:
+            for block in self._clock.around(shaping.stage, blocks):
+                for start in range(0, block.shape[2], step):
+                    synthesise(block[:, :, start : start + step])
+
+        def synthesise(separated: stft.Spectrum) -> None:
             nonlocal written
             with self._clock.stage("synthesise"):
-                others = synthesiser.push(shares[:, None] * spectrum)
+                others = synthesiser.push(separated)
                 whole = mixture.samples(others.shape[-1])
-                stems = np.empty((len(others) + 1, *whole.shape), np.float32)
-                stems[:-1] = others[..., : whole.shape[-1]]
-                # What the others leave, which is what its masks would give.
-                np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
+                stems = np.empty((rows + 1, *whole.shape), np.float32)
+                stems[: len(others)] = others[..., : whole.shape[-1]]
+                if len(others) == rows:
+                    # What the others leave, which is what its masks would give.
+                    np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
                 track.push(stems)
             written += stems.shape[-1]
             if stems.shape[-1]:
@@ -224,21 +242,18 @@ class Masking:
         for run in segments.blend(self._masked(centroids, clarity, tell)):
             for start in range(0, run.shape[1], step):
                 with self._clock.stage("mask"):
-                    shares = regridder.push(run[:-1, start : start + step])
+                    shares = regridder.push(run[: shaping.needed, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
-                synthesise(shares[:, : spectrum.shape[1]], spectrum)
+                shape(shaping.push(shares[:, : spectrum.shape[1]], spectrum))
         while (spectrum := mixture.take(step)).shape[1]:
-            synthesise(regridder.hold(spectrum.shape[1]), spectrum)
+            shape(shaping.push(regridder.hold(spectrum.shape[1]), spectrum))
+        shape(shaping.finish())
         progress(1.0)
-        energy = track.totals()
-        order = np.argsort(-energy, kind="stable").tolist()
-        total = float(energy.sum())
-        stretches, confidence = track.stretches(), clarity.per_source()
-        reports = tuple(
-            StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order
+        order, reports = _reports(track, clarity)
+        return Outcome(
+            order, self._background, reports, count_chance, written, self._clock.seconds, spatial=shaping.report
         )
-        return Outcome(tuple(order), self._background, reports, count_chance, written, self._clock.seconds)
 
     def _masked(
         self, centroids: kmeans.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
@@ -274,6 +289,35 @@ class Masking:
             behind = np.asarray(behind > 0.5, np.float32)
         behind[:, : self._inaudible] = 1.0
         return behind
+
+
+def _reports(track: EnergyTrack, clarity: masks.Clarity) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
+    """The order of the stems, loudest first, and a report on each in that order."""
+    energy = track.totals()
+    order = np.argsort(-energy, kind="stable").tolist()
+    total = float(energy.sum())
+    stretches, confidence = track.stretches(), clarity.per_source()
+    reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
+    return tuple(order), tuple(reports)
+
+
+class _MaskFilter:
+    """Every channel with the same masks."""
+
+    stage = "synthesise"
+    report = None
+
+    def __init__(self, rows: int) -> None:
+        """Args: rows: how many of the sources to give, from the first on."""
+        self.needed = rows
+
+    def push(self, shares: masks.Masks, spectrum: stft.Spectrum) -> Iterator[stft.Spectrum]:
+        """(rows, frames, bins) masks and (channels, frames, bins) -> (rows, channels, frames, bins)."""
+        yield shares[:, None] * spectrum
+
+    def finish(self) -> Iterator[stft.Spectrum]:
+        """Nothing is left."""
+        yield from ()
 
 
 class _Mixture:

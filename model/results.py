@@ -10,6 +10,7 @@ from pathlib import Path
 from unmingle.model.options import Background
 from unmingle.model.recording import Samples
 from unmingle.model.signal.activity import Stretch
+from unmingle.model.spatial.blocks import SpatialReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Outcome:
         samples: length of every stem.
         stage_seconds: wall time by stage.
         warnings: what spoils the result, in words.
+        spatial: how several channels were used together; None where each was masked alike.
+        reference: the channel, from 0, that the stems are of, where only one was wanted.
     """
 
     order: tuple[int, ...]
@@ -51,6 +54,8 @@ class Outcome:
     samples: int
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    spatial: SpatialReport | None = None
+    reference: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Separation:
         count_chance: how sure the number of sources is, 0 to 1; None where it was given.
         stage_seconds: wall time by stage.
         warnings: what spoils the result, in words.
+        spatial: how several channels were used together; None where each was masked alike.
+        reference: the channel, from 0, that the stems are of, where only one was wanted.
     """
 
     stems: Samples
@@ -75,6 +82,8 @@ class Separation:
     count_chance: float | None
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    spatial: SpatialReport | None = None
+    reference: int | None = None
 
     @property
     def energy_share(self) -> tuple[float, ...]:

@@ -23,6 +23,8 @@ from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
+from unmingle.model.spatial.blocks import Locating
+from unmingle.model.spatial.survey import Survey, survey
 from unmingle.model.stage_clock import StageClock
 from unmingle.model.streaming import StemBlocks
 from unmingle.model.weights.bundled import bundled_model
@@ -85,7 +87,8 @@ class Separator:
         parts: list[Samples] = []
         outcome = self.separate_recording(recording, parts.append, options, progress=progress)
         everything = np.concatenate(parts, axis=-1)
-        if recording.channels == 1 and getattr(recording, "is_mono_vector", True):
+        is_one = recording.channels > 1 or getattr(recording, "is_mono_vector", True)
+        if options.channels_of_stems(recording.channels) == 1 and is_one:
             everything = everything[:, 0]
         return Separation(
             everything[list(outcome.order)],
@@ -95,6 +98,8 @@ class Separator:
             outcome.count_chance,
             outcome.stage_seconds,
             (*getattr(recording, "warnings", ()), *outcome.warnings),
+            outcome.spatial,
+            outcome.reference,
         )
 
     def separate_all(
@@ -141,8 +146,11 @@ class Separator:
         tell = progress or _tell_nobody
         inspected = Inspected(recording)
 
+        surveyed = self._survey(inspected, options)
+        sink = _narrowed(sink, options, surveyed)
+
         def separate(part: Recording, part_sink: Sink, part_tell: Progress) -> Outcome:
-            return self._separate(part, part_sink, options, part_tell)
+            return self._separate(part, part_sink, options, part_tell, surveyed)
 
         if options.channels == "separate" and recording.channels > 1:
             has_background = self.background_of(options) == "stem"
@@ -150,9 +158,19 @@ class Separator:
         else:
             outcome = separate(inspected, sink, tell)
         warnings = inspected.inspection.warnings() + of_result(outcome.stems, outcome.count_chance)
-        return dataclasses.replace(outcome, warnings=warnings)
+        reference = surveyed.reference if surveyed and options.channels == "reference" else None
+        return dataclasses.replace(outcome, warnings=warnings, reference=reference)
 
-    def _separate(self, recording: Recording, sink: Sink, options: SeparationOptions, tell: Progress) -> Outcome:
+    def _survey(self, recording: Recording, options: SeparationOptions) -> Survey | None:
+        """What the channels are good for, where that matters."""
+        wanted = options.spatial == "auto" and options.mask_kind == "soft" and options.channels != "separate"
+        if recording.channels == 1 or not (wanted or options.channels == "reference"):
+            return None
+        return survey(recording, locate=wanted)
+
+    def _separate(
+        self, recording: Recording, sink: Sink, options: SeparationOptions, tell: Progress, surveyed: Survey | None
+    ) -> Outcome:
         counted = self._to_count(options)
         clock = StageClock()
         rng = np.random.default_rng(options.seed)
@@ -167,7 +185,10 @@ class Separator:
         listening.settle(num_sources, rng)
         centroids = listening.centroids(num_sources, rng)
         background = self.background_of(options)
-        masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background)
+        locating = None
+        if surveyed and len(surveyed.located_by) > 1:
+            locating = Locating(surveyed.located_by, options.enhance)
+        masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background, locating)
         return masking.run(centroids, chance, sink, tell)
 
     def check(self, options: SeparationOptions) -> None:
@@ -214,6 +235,16 @@ class Separator:
     @property
     def _counts_up_to(self) -> int:
         return counting.counts_up_to(self.embedder.config.count_weights)
+
+
+def _narrowed(sink: Sink, options: SeparationOptions, surveyed: Survey | None) -> Sink:
+    """A sink for stems with all channels, of which one is wanted."""
+    if options.channels == "mono":
+        return lambda stems: sink(stems.mean(1, keepdims=True))
+    if options.channels == "reference" and surveyed:
+        one = slice(surveyed.reference, surveyed.reference + 1)
+        return lambda stems: sink(stems[:, one])
+    return sink
 
 
 def as_recording(mixture: object, sample_rate: int | None) -> ArrayRecording | FileRecording:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, SeparationOptions
+from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, SeparationOptions, Spatial
 from unmingle.model.separator import UNCOUNTED
 
 Format = Literal["wav", "flac", "ogg", "mp3", "m4a"]
@@ -58,9 +58,20 @@ class SeparateParameters(ResultParameters):
     residual: bool = Field(default=False, deprecated=True, description="The former name of background=stem.")
     mono: bool = Field(False, description="Mix all channels down to one first.")
     channels: Channels = Field(
-        "together",
-        description="separate separates each channel on its own, for a person on each or for channels that cancel; "
-        "stems are numbered by channel, and silent in all but their own.",
+        "keep",
+        description="keep gives every stem all channels, mono their mean, reference the one with the least "
+        "reverberation and noise. separate separates each channel on its own, for a person on each or for channels "
+        "that cancel; stems are numbered by channel, and silent in all but their own.",
+    )
+    spatial: Spatial = Field(
+        "auto",
+        description="auto uses where sounds come from, where the channels of a recording differ; off masks all "
+        "channels alike.",
+    )
+    enhance: bool = Field(
+        False,
+        description="Where channels are used together, clean the stems further; they then do not add up to the "
+        "recording.",
     )
     track: int | None = Field(
         None, ge=1, le=99, description="Which audio track of a file with several; by default the first."
@@ -68,6 +79,11 @@ class SeparateParameters(ResultParameters):
     model: str | None = Field(
         None, max_length=200, description="Name or hash of the model that must be the one to do it; see /models."
     )
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _former_channels(cls, value: object) -> object:
+        return "keep" if value == "together" else value
 
     @property
     def options(self) -> SeparationOptions:
@@ -79,6 +95,8 @@ class SeparateParameters(ResultParameters):
             seed=self.seed,
             mask_kind=self.masks,
             channels=self.channels,
+            spatial=self.spatial,
+            enhance=self.enhance,
             background="stem" if self.__dict__["residual"] and self.background is None else self.background,
         )
 
@@ -110,6 +128,16 @@ class StemEntry(Body):
     )
 
 
+class SpatialEntry(Body):
+    """How several channels were used together."""
+
+    channels: list[int] = Field(description="Which ones said where sounds come from, from 1.")
+    expected_gain_db: float = Field(
+        description="How much less of the recording is in doubt than by one channel's masks: the model's own estimate."
+    )
+    enhanced: bool = Field(description="Whether stems were cleaned further, and do not add up to the recording.")
+
+
 class Manifest(Body):
     """What was done to a recording: manifest.json beside the stems."""
 
@@ -130,6 +158,8 @@ class Manifest(Body):
     subtype: Subtype
     stems: Sequence[StemEntry] = Field(description="Loudest first.")
     background: str | None = Field(description="File of the background, where it has one of its own.")
+    spatial: SpatialEntry | None = Field(None, description="null where all channels were masked alike.")
+    reference: int | None = Field(None, description="With channels=reference, the channel of the stems, from 1.")
     background_mode: Background = Field("share", description="What became of the background: stem, share or drop.")
     stage_seconds: dict[str, float] = Field(description="Wall time by stage.")
     warnings: list[str] = Field(description="What a listener should know, such as a file that breaks off.")

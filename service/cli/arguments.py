@@ -56,9 +56,20 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--residual", action="store_true", help=argparse.SUPPRESS)  # the former --background stem
     group.add_argument(
         "--channels",
-        choices=("together", "separate"),
-        default="together",
-        help="separate: each channel on its own, for a person on each or channels that cancel (default together)",
+        type=lambda name: "keep" if name == "together" else name,  # its former name
+        choices=("keep", "mono", "reference", "separate"),
+        default="keep",
+        help="stems get all channels (keep, the default), their mean (mono) or the best one (reference); separate: "
+        "each channel on its own, for a person on each or channels that cancel",
+    )
+    group.add_argument(
+        "--spatial",
+        choices=("auto", "off"),
+        default="auto",
+        help="use where sounds come from, where channels differ (default auto)",
+    )
+    group.add_argument(
+        "--enhance", action="store_true", help="with several microphones, clean stems further; they no longer add up"
     )
     group.add_argument(
         "--split-channels", dest="channels", action="store_const", const="separate", help="the same as separate"

@@ -150,6 +150,7 @@ def _separate(options: argparse.Namespace) -> int:
         {
             **{name: getattr(options, name) for name in ("num_sources", "min_sources", "max_sources", "seed", "masks")},
             **{name: getattr(options, name) for name in ("format", "subtype", "mono", "channels", "track")},
+            **{name: getattr(options, name) for name in ("spatial", "enhance")},
             "background": "stem" if options.residual and options.background is None else options.background,
         }
     )

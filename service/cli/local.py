@@ -34,7 +34,8 @@ def here(
 
     def separate(file: Input, new: Path, progress: Progress) -> stems.StemSet:
         recording = opened(file.path, parameters, wishes)
-        encoding.check(parameters.format, parameters.subtype, recording.sample_rate, recording.channels)
+        channels = parameters.options.channels_of_stems(recording.channels)
+        encoding.check(parameters.format, parameters.subtype, recording.sample_rate, channels)
         found = stems.separate(separator, recording, new, entry, parameters, progress=progress)
         return granted(found, wishes, parameters)
 

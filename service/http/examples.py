@@ -43,6 +43,8 @@ MANIFEST = ManifestWithAudio(
         )
     ],
     background=None,
+    spatial=None,
+    reference=None,
     background_mode="stem",
     background_audio_base64=None,
     stage_seconds={"decode": 0.08, "embed": 0.05, "cluster": 0.01},

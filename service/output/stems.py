@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from unmingle.model.errors import UnmingleError
 from unmingle.model.passes import Progress
+from unmingle.model.results import Outcome
 from unmingle.model.separator import Separator
 from unmingle.service.decoding.recordings import DecodedRecording, FileRecording
 from unmingle.service.output import wav
-from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters, StemEntry, StretchEntry
+from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters, SpatialEntry, StemEntry, StretchEntry
 from unmingle.service.version import version
 
 MANIFEST = "manifest.json"
@@ -80,7 +81,8 @@ def separate(
         ParameterError: the bounds of counting make no sense, or the model cannot count.
         OSError: the disk is full, for instance.
     """
-    writer = _StemWriter(directory, recording.channels, recording.sample_rate)
+    channels = parameters.options.channels_of_stems(recording.channels)
+    writer = _StemWriter(directory, channels, recording.sample_rate)
     try:
         outcome = separator.separate_recording(recording, writer.write, parameters.options, progress=progress)
     finally:
@@ -95,7 +97,7 @@ def separate(
         unmingle_version=version(),
         model=model,
         sample_rate=recording.sample_rate,
-        channels=recording.channels,
+        channels=channels,
         samples=outcome.samples,
         seconds=outcome.samples / recording.sample_rate,
         num_sources=num_sources,
@@ -116,12 +118,25 @@ def separate(
             for number, report in enumerate(outcome.stems, 1)
         ],
         background=f"{BACKGROUND}.wav" if has_background else None,
+        spatial=_spatial_entry(outcome),
+        reference=None if outcome.reference is None else outcome.reference + 1,
         background_mode=outcome.background,
         stage_seconds={"decode": recording.decode_s, **outcome.stage_seconds},
         warnings=[*recording.warnings, *outcome.warnings],
     )
     write_reports(directory, manifest)
     return StemSet(directory, manifest)
+
+
+def _spatial_entry(outcome: Outcome) -> SpatialEntry | None:
+    used = outcome.spatial
+    if used is None:
+        return None
+    return SpatialEntry(
+        channels=[channel + 1 for channel in used.channels],
+        expected_gain_db=used.expected_gain_db,
+        enhanced=used.enhanced,
+    )
 
 
 def write_reports(directory: Path, manifest: Manifest) -> None:

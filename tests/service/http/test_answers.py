@@ -128,6 +128,19 @@ def test_stems_and_background_add_up_to_the_mixture(server: RunningServer, two_s
     np.testing.assert_allclose(together.sum(0), heard(two_speakers.read_bytes())[0], atol=1e-5)
 
 
+def test_microphones_are_used_together_and_the_manifest_says_how(server: RunningServer) -> None:
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (8_000, 2)).astype(np.float32)
+    manifest, stems = unpack(post(server, encoded(stereo, 8_000), num_sources=2))
+    assert manifest["spatial"]["channels"] == [1, 2]
+    assert manifest["reference"] is None
+    np.testing.assert_allclose(sum(stems), stereo.T, atol=1e-5)
+    off, _ = unpack(post(server, encoded(stereo, 8_000), num_sources=2, spatial="off", channels="together"))
+    assert off["spatial"] is None
+    one, stems = unpack(post(server, encoded(stereo, 8_000), num_sources=2, channels="reference"))
+    assert one["channels"] == 1
+    np.testing.assert_allclose(sum(stems)[0], stereo[:, one["reference"] - 1], atol=1e-5)
+
+
 def test_mono_mixes_the_channels_down(server: RunningServer) -> None:
     stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (8_000, 2)).astype(np.float32)
     _, stems = unpack(post(server, encoded(stereo, 8_000), mono=True))
