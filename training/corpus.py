@@ -226,7 +226,10 @@ def load_corpus(recordings: Iterable[Recording], sample_rate: int, cache: Path |
     problems = tuple(chain.from_iterable(shard.problems for shard in made))
     if not any(shard.length for shard in made):
         raise TrainingError(f"No recording has sound in it: {'; '.join(problems[:_NAMED])}")
-    return _corpus(made, sample_rate, shards.fingerprint(made, sample_rate), problems)
+    mark = shards.Fingerprint(sample_rate)
+    for shard in made:
+        mark.add(shard)
+    return _corpus(made, sample_rate, mark.text(), problems)
 
 
 def _open_shards(data: Path, group: str, sample_rate: int) -> Corpus:

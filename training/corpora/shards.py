@@ -132,13 +132,20 @@ def read_shard(folder: Path, name: str) -> Shard | None:
         return None
 
 
-def fingerprint(shards: Iterable[Shard], sample_rate: int) -> str:
+class Fingerprint:
     """The same for the same files, by content, of the same speakers, in the same order."""
-    found = hashlib.sha256(f"{VERSION} {sample_rate}".encode())
-    for shard in shards:
+
+    def __init__(self, sample_rate: int) -> None:
+        self._hash = hashlib.sha256(f"{VERSION} {sample_rate}".encode())
+
+    def add(self, shard: Shard) -> None:
+        """Take up the next shard."""
         for digest, speaker in zip(shard.digest, shard.speaker, strict=True):
-            found.update(bytes.fromhex(digest) + speaker.encode() + b"\0")
-    return found.hexdigest()
+            self._hash.update(bytes.fromhex(digest) + speaker.encode() + b"\0")
+
+    def text(self) -> str:
+        """Of all that was added, in hexadecimal."""
+        return self._hash.hexdigest()
 
 
 def _parts(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
