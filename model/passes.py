@@ -5,20 +5,23 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.clustering import background, counting, kmeans
+from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
-from unmingle.model.embedding.keeping import Keeping
+from unmingle.model.embedding.keeping import Keeping, Keeps
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.recording import Recording, Samples
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
+from unmingle.model.signal.arrangement import Arrangement
 from unmingle.model.signal.high_pass import HighPass
 from unmingle.model.stage_clock import StageClock
 
@@ -35,6 +38,31 @@ _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the first pass finds out about a recording, besides the embeddings themselves.
+
+    Attributes:
+        sample: of all embeddings.
+        foreground_sample: of those that are not background.
+        foreground: how much of the recording that is.
+        removed: part of the energy that is too low to be heard.
+        segments: how many there are.
+    """
+
+    sample: kmeans.EmbeddingSample
+    foreground_sample: kmeans.EmbeddingSample
+    foreground: background.Foreground
+    removed: float
+    segments: int
+
+
+def expected_bytes(recording: Recording, config: ModelConfig) -> float:
+    """How much the embeddings of a recording will take in float32, about."""
+    frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
+    return 4 * frames * config.bands * config.embedding_dim
+
+
 class Listening:
     """The first pass; also gives the second one the embeddings, from memory or anew.
 
@@ -43,8 +71,14 @@ class Listening:
     """
 
     def __init__(
-        self, recording: Recording, embedder: Embedder, layout: segments.SegmentLayout, clock: StageClock
+        self,
+        recording: Recording,
+        embedder: Embedder,
+        layout: segments.SegmentLayout,
+        clock: StageClock,
+        keeping: Keeps | None = None,
     ) -> None:
+        """Args: keeping: where embeddings wait for the second pass; by default in memory, where they have room."""
         self._recording = recording
         self._embedder = embedder
         self._layout = layout
@@ -54,11 +88,12 @@ class Listening:
         self._foreground = background.Foreground()
         self._high_pass = HighPass(embedder.config.sample_rate, recording.channels)
         self._all_expected = False
+        self._removed: float | None = None
         self.segments = 0
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
-        self._keeping = Keeping(4 * frames * config.bands * config.embedding_dim)
+        self._keeping: Keeps = keeping or Keeping(expected_bytes(recording, config))
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""
@@ -93,7 +128,22 @@ class Listening:
     @property
     def rumbles(self) -> bool:
         """Whether much of the recording is too low for anybody to hear; known once all was listened to."""
-        return self._high_pass.removed > _RUMBLE
+        removed = self._high_pass.removed if self._removed is None else self._removed
+        return removed > _RUMBLE
+
+    @property
+    def heard(self) -> Heard:
+        """What was found out; known once all was listened to."""
+        return Heard(self._sample, self._foreground_sample, self._foreground, self._high_pass.removed, self.segments)
+
+    def remember(self, heard: Heard) -> None:
+        """Take what an earlier listening to the same recording found out, instead of listening."""
+        self._sample, self._foreground_sample = heard.sample, heard.foreground_sample
+        self._foreground, self._removed, self.segments = heard.foreground, heard.removed, heard.segments
+
+    def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
+        return self._chances(rng)
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
@@ -113,9 +163,16 @@ class Listening:
         Where more are meant than are heard without the background, and there is enough of that, it is meant, too: a dog
         beside a speaker is a source, traffic beside two of them is not.
         """
-        if not self.has_background or self._foreground.share > _MOST_FOREGROUND:
-            return
-        chances = self._chances(rng)
+        if self.may_mean_background:
+            self.take_as_meant(num_sources, self._chances(rng))
+
+    @property
+    def may_mean_background(self) -> bool:
+        """Whether there is so much background that somebody who names a number may count it."""
+        return self.has_background and self._foreground.share <= _MOST_FOREGROUND
+
+    def take_as_meant(self, num_sources: int, chances: NDArray[np.float64] | None) -> None:
+        """`expect`, where the (counts,) chances of 1, 2, 3... sources are known already."""
         if chances is not None and num_sources > 1 + int(chances.argmax()):
             self._all_expected = True
 
@@ -140,7 +197,11 @@ class Listening:
     def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
         if not self._keeping.whole:
-            yield from self._embed(lambda _: still_wanted())
+            for segment, again in self._embed(lambda _: still_wanted()):
+                with self._clock.stage("keep"):
+                    # The masks are the same, whether there was room to keep the embeddings or not.
+                    rounded = self._keeping.rounded(again)
+                yield segment, rounded
             return
         for segment, kept in self._keeping.taken():
             with self._clock.stage("keep"):
@@ -177,9 +238,11 @@ class Masking:
         clock: StageClock,
         mask_kind: MaskKind,
         background: Background,
+        arrangement: Arrangement | None = None,
     ) -> None:
         self._recording = recording
         self._listening = listening
+        self._arrangement = arrangement
         self._config = embedder.config
         self._inaudible = masks.inaudible_bands(embedder.config)
         self._clock = clock
@@ -195,7 +258,7 @@ class Masking:
         # What is too low to be heard never enters the stems; the background is what they leave.
         without_rumble = self._apart and self._listening.rumbles
         mixture = _Mixture(self._recording, grid, without_rumble)
-        sources = len(centroids)
+        sources = self._arrangement.sources if self._arrangement else len(centroids)
         track = EnergyTrack(self._recording.sample_rate, sources)
         clarity = masks.Clarity(sources)
         written = 0
@@ -254,13 +317,18 @@ class Masking:
                     rng = np.random.default_rng(segment.start)
                     own = kmeans.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
-                soft = embedded.soft_masks(own, self._config.mask_sharpness)
+                soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
                 clarity.push(soft, heard)
-                shares = soft if self._mask_kind == "soft" else embedded.hard_masks(own)
+                shares = soft if self._mask_kind == "soft" else self._arranged(embedded.hard_masks(own))
                 if self._apart:
                     shares = masks.with_background(shares, self._behind(soft, behind))
+                    if self._arrangement:
+                        self._arrangement.confine(shares, segment.start)
             del embedded
             yield segment.start, shares
+
+    def _arranged(self, shares: masks.Masks) -> masks.Masks:
+        return self._arrangement.grouped(shares) if self._arrangement else shares
 
     def _behind(self, soft: masks.Masks, behind: masks.Masks | None) -> masks.Masks:
         """(frames, bands) mask of the background."""
