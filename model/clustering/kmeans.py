@@ -175,8 +175,7 @@ class EmbeddingSample:
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> EmbeddingSample:
         """A sample that was written down; it takes in no more."""
         sample = cls()
-        if len(arrays["points"]):
-            sample._points, sample._mass = [arrays["points"]], [arrays["mass"]]
+        sample._points, sample._mass = [arrays["points"]], [arrays["mass"]]
         ends = np.cumsum(arrays["excerpt_lengths"])
         for start, end in zip((0, *ends[:-1]), ends, strict=True) if len(ends) else ():
             sample._excerpts.append(
