@@ -25,6 +25,8 @@ def _form_fields(parameters: type[BaseModel]) -> dict[str, Any]:
     for field in fields.values():
         if {"type": "null"} in field.get("anyOf", []):
             field["anyOf"].remove({"type": "null"})
+        if field.get("type") == "boolean":  # in a form everything is text, and 0 and 1 are as good
+            field["anyOf"] = [{"type": field.pop("type")}, {"enum": [0, 1]}]
     return fields
 
 
