@@ -29,8 +29,9 @@ from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.http import documentation
 from unmingle.service.http.auth import ApiKeys
 from unmingle.service.http.metrics import Metrics
-from unmingle.service.http.routes import health, separate
+from unmingle.service.http.routes import health, kept_views, separate
 from unmingle.service.http.routes import jobs as jobs_routes
+from unmingle.service.http.routes import recordings as recordings_routes
 from unmingle.service.http.site import Site
 from unmingle.service.http.state import ServiceState
 from unmingle.service.http.telemetry import InFlight, RequestFrame
@@ -40,6 +41,7 @@ from unmingle.service.jobs.store import JobStoreError
 from unmingle.service.page import routes as page
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
+from unmingle.service.recordings.recordings import KeepLimits, Recordings
 from unmingle.service.scheduling.answer_rate import AnswerRate
 from unmingle.service.scheduling.capacity import Capacity, Ledger
 from unmingle.service.scheduling.engine import Engine
@@ -52,7 +54,7 @@ from unmingle.service.version import version
 
 log = logging.getLogger(__name__)
 
-ROUTERS = (separate.router, jobs_routes.router, health.router, page.router)
+ROUTERS = (separate.router, recordings_routes.router, kept_views.router, jobs_routes.router, health.router, page.router)
 
 
 class DataDirError(UnmingleError):
@@ -118,10 +120,12 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     except DataDirError:
         lock.close()
         raise
+    pipeline = Pipeline(decoder, engine, "requests", model, metrics.separated)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(decoder, engine, "requests", model, metrics.separated),
+        pipeline=pipeline,
         jobs=jobs,
+        recordings=_recordings(settings, pipeline, ledger),
         ledger=ledger,
         embedder=embedder,
         metrics=metrics,
@@ -136,8 +140,10 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         decoder.start()
         engine.start()
         jobs.start()
+        state.recordings.start()
         yield
         await jobs.stop()
+        await state.recordings.stop()
         engine.stop()
         await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
@@ -199,6 +205,11 @@ def _capacity(settings: Settings) -> Capacity:
         {resource: getattr(settings, limit.setting) for resource, limit in LIMITS.items() if limit.setting},
         {resource: getattr(settings, limit.key_setting) for resource, limit in LIMITS.items() if limit.key_setting},
     )
+
+
+def _recordings(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Recordings:
+    limits = KeepLimits(settings.recording_keep_s, settings.recording_heard_s)
+    return Recordings(settings.data_dir / "recordings", pipeline, ledger, limits)
 
 
 def _open_jobs(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Jobs:

@@ -52,6 +52,8 @@ KINDS: Mapping[str, Kind] = {
     "limit_exceeded": Kind(413, "The request is larger than a limit."),
     "parameter_invalid": Kind(422, "A parameter is not valid."),
     "job_unknown": Kind(404, "There is no such job."),
+    "recording_unknown": Kind(404, "There is no such recording."),
+    "separation_unknown": Kind(404, "There is no such separation."),
     "job_not_done": Kind(409, "The job is not done yet."),
     "job_failed": Kind(409, "The job failed."),
     "idempotency_conflict": Kind(422, "The Idempotency-Key was used for another request."),

@@ -83,6 +83,19 @@ class Settings(BaseSettings):
         default=16384 * MIB,
         description="Disk space of all requests in hand: uploads, decoded audio, stems and answers; more get 507.",
     )
+    max_recordings: PositiveInt = Field(
+        default=64, description="Recordings that are kept to be separated again (/recordings); more get 503."
+    )
+    max_recording_bytes: PositiveInt = Field(
+        default=16384 * MIB, description="Disk space of all recordings that are kept; more get 507."
+    )
+    recording_keep_s: PositiveFloat = Field(
+        default=3600.0, description="Seconds after which a kept recording that nobody uses is deleted."
+    )
+    recording_heard_s: PositiveFloat = Field(
+        default=600.0,
+        description="Seconds after which the embeddings of such a recording are; they are made again when wanted.",
+    )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
         default=120.0, description="Deadline of a synchronous request, from its whole upload to its answer."

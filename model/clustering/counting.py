@@ -138,12 +138,12 @@ def probabilities(evidence: Evidence, weights: Weights) -> NDArray[np.float64]:
     return chances
 
 
-def chance_of_at_most(number: int, evidence: Evidence, weights: Weights) -> float:
-    """Chance that there are no more than `number` sources; 1 where that is as far as the weights count."""
-    if number > len(weights):
-        return 1.0
-    observed = np.stack([evidence.more_than(n) for n in range(1, number + 1)])
-    return float(chances_of(observed, weights)[:number].sum())
+def chances_within(most: int, evidence: Evidence, weights: Weights) -> tuple[float, ...]:
+    """Chance that there are no more than 1, 2... `most` sources; 1 from where the weights count no further."""
+    asked = min(most, len(weights))
+    observed = np.stack([evidence.more_than(number) for number in range(1, asked + 1)])
+    within = chances_of(observed, weights)[:asked].cumsum()
+    return (*map(float, within), *(1.0,) * (most - asked))
 
 
 def chances_of(observed: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:

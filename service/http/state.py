@@ -22,6 +22,7 @@ from unmingle.service.http.uploads import UploadLimits
 from unmingle.service.jobs.jobs import Jobs
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
+from unmingle.service.recordings.recordings import Recordings
 from unmingle.service.scheduling.capacity import Ledger
 from unmingle.service.scheduling.engine import Engine
 from unmingle.service.settings import Settings
@@ -42,6 +43,7 @@ class ServiceState:
     pipeline: separates for those who wait.
     embedder: the model in use.
     jobs: for later.
+    recordings: kept, to be separated again.
     ledger: who holds how much of what.
     metrics: what the server counts.
     spool: directory of requests in flight.
@@ -52,6 +54,7 @@ class ServiceState:
     pipeline: Pipeline
     embedder: Embedder
     jobs: Jobs
+    recordings: Recordings
     ledger: Ledger
     metrics: Metrics
     spool: Path

@@ -13,6 +13,7 @@ from unmingle.service.jobs import directories
 from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.jobs.store import Job
 from unmingle.service.output.package import Delivery, Package, pack
+from unmingle.service.output.peaks import Peaks, peaks
 from unmingle.service.output.stems import StemSet
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.work import Control, StoppedError
@@ -70,6 +71,26 @@ class JobResults:
         _must_be_done(job)
         try:
             return (await asyncio.to_thread(StemSet.open, self._directory / job.id / directories.STEMS)).manifest
+        except FileNotFoundError as error:
+            raise _deleted() from error
+
+    async def peaks(self, job: Job, stem: int, parts: int) -> Peaks:
+        """The outline of a stem's waveform.
+
+        Raises:
+            Problem: the job is not done, or is deleted meanwhile, or has no such stem.
+        """
+        _must_be_done(job)
+
+        def look() -> Peaks:
+            stems = StemSet.open(self._directory / job.id / directories.STEMS)
+            if stem > len(stems.files):
+                raise Problem("parameter_invalid", f"stem={stem}, but there are {len(stems.files)}.")
+            return peaks(stems.samples(stems.files[stem - 1]), 0, stems.manifest.samples, parts)
+
+        try:
+            async with self._free:
+                return await asyncio.to_thread(look)
         except FileNotFoundError as error:
             raise _deleted() from error
 
