@@ -8,7 +8,7 @@ import json
 import pytest
 
 from benchmarks import words
-from benchmarks.recogniser import PACKAGES, plain_words, word_accuracy
+from unmingle.training.evaluation.recogniser import PACKAGES, plain_words, word_accuracy
 
 missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
 
