@@ -25,6 +25,7 @@ from unmingle.training.evaluation.case_scoring import score_case
 from unmingle.training.evaluation.conditions import CONDITIONS, cases, sounds_of
 from unmingle.training.evaluation.drawn_mixtures import mixtures_of
 from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.further_measures import MEASURES, check_packages
 from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
 from unmingle.training.evaluation.published_sets import read_published_set
 from unmingle.training.evaluation.scoring import HowMany, score
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sounds = sounds_of(asked.data or asked.list.parent)
             evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs)
         else:
-            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources)
+            check_packages(asked.measures)
+            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources, asked.measures)
     except UnmingleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -95,6 +97,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=("true", "auto"),
         default="true",
         help="true: tell the separator how many sources there are; auto: let it find out (default: true)",
+    )
+    parser.add_argument(
+        "--measures", nargs="+", choices=MEASURES, default=[], metavar="NAME", help=f"also {', '.join(MEASURES)}"
     )
     parser.add_argument(
         "--condition",
@@ -138,7 +143,13 @@ def _name_of(asked: argparse.Namespace) -> str:
 
 
 def evaluate(
-    model: Path, listed: Sequence[ListedMixture], list_name: str, out: Path, jobs: int, how_many: HowMany
+    model: Path,
+    listed: Sequence[ListedMixture],
+    list_name: str,
+    out: Path,
+    jobs: int,
+    how_many: HowMany,
+    measures: Sequence[str] = (),
 ) -> None:
     """List and model -> figures -> report, printed and written to `out`.
 
@@ -153,7 +164,7 @@ def evaluate(
             "training/calibrate.py, or leave the option out."
         )
     _make_folder(out)
-    work = functools.partial(score, how_many=how_many)
+    work = functools.partial(score, how_many=how_many, measures=measures)
     scored = list(tqdm(spread(work, listed, model, jobs), total=len(listed), unit="mixture", disable=None))
     speed = measure_speed(listed, model, how_many)
 

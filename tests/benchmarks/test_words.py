@@ -8,7 +8,7 @@ import json
 import pytest
 
 from benchmarks import words
-from benchmarks.recogniser import PACKAGES, plain_words, word_accuracy
+from unmingle.training.evaluation.recogniser import PACKAGES, plain_words, word_accuracy
 
 pytestmark = pytest.mark.slow
 

@@ -75,6 +75,13 @@ def silence(seconds: float, rate: int, channels: int, format: str, subtype: str)
     return buffer.getvalue()
 
 
+def rifx() -> bytes:
+    """A WAV whose numbers begin with the highest byte."""
+    file = io.BytesIO()
+    soundfile.write(file, SPEECHLIKE, RATE, "PCM_16", "BIG", "WAV")
+    return file.getvalue()
+
+
 def hostile() -> dict[str, bytes]:
     """All of them, by what they are."""
     files = {**_forged(), **_bombs(), **_other_codecs(), **_nested(), **_bad_samples(), **_polyglots()}
@@ -150,7 +157,8 @@ def _other_codecs() -> dict[str, bytes]:
             ("XI", "DPCM_16"),
         )
     }
-    files["rifx"] = b"RIFX" + SEEDS["wav"][4:]
+    files["rifx"] = rifx()
+    files["rifx with sizes the wrong way round"] = b"RIFX" + SEEDS["wav"][4:]
     adpcm = struct.pack("<HHIIHH", 0x11, 1, RATE, RATE // 2, 256, 4) + struct.pack("<HH", 2, 505)
     files["wav that turns into IMA ADPCM"] = wav(before=chunk(b"fmt ", adpcm), data=bytes(4096))
     files["mpeg layer 1"] = b"\xff\xff\x50\xc4" + bytes(2000)

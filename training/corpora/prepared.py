@@ -86,22 +86,34 @@ class Manifest:
 
 
 def is_prepared(data: Path) -> bool:
-    """Whether a folder is what training/prepare.py wrote."""
-    return bool(_manifests(data))
+    """Whether a folder is what training/prepare.py wrote, finished or not."""
+    return bool(_manifests(data) or _unfinished(data))
 
 
 def read_manifests(data: Path) -> list[Manifest]:
     """The corpora of a prepared folder.
 
     Raises:
-        TrainingError: one of them is not of this version.
+        TrainingError: one of them is not finished, or not of this version.
     """
+    unfinished = _unfinished(data)
+    if unfinished:
+        raise TrainingError(
+            f"{unfinished[0]} was not finished: give the command of training/prepare.py again, which goes on where it "
+            "stopped, or remove the folder."
+        )
     return [_read(file) for file in _manifests(data)]
 
 
 def _manifests(data: Path) -> list[Path]:
     own = data / MANIFEST
     return [own] if own.is_file() else sorted(data.glob(f"*/{MANIFEST}"))
+
+
+def _unfinished(data: Path) -> list[Path]:
+    """Folders with shards and without a manifest."""
+    shards = (*data.glob("*.int16"), *data.glob("*/*.int16"))
+    return sorted({f.parent for f in shards if not (f.parent / MANIFEST).is_file()})
 
 
 def _read(file: Path) -> Manifest:

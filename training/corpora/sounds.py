@@ -65,7 +65,7 @@ def fuss(root: Path) -> Survey:
             if file.name.startswith("background"):
                 recordings.append(Recording(file, str(file), _SPLITS[split], True, "fuss", background=True))
             elif file.name.startswith("foreground"):
-                recordings.append(_sound(file, "fuss/foreground", _SPLITS[split]))
+                recordings.append(_sound(file, "fuss/foreground", split))
     if not recordings:
         raise TrainingError(
             f"{top} has no sources: expected train/example00000_sources/foreground0_sound.wav and so on."

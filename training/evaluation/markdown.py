@@ -7,18 +7,30 @@ import math
 from collections.abc import Sequence
 
 from unmingle.training.evaluation.certainty import Counting, Trust
+from unmingle.training.evaluation.further_measures import MEASURES
 from unmingle.training.evaluation.measures import HIGHEST_DB, LOWEST_DB
 from unmingle.training.evaluation.report import UNHARMED_DB, Report
 from unmingle.training.evaluation.scoring import WAYS
-from unmingle.training.evaluation.summary import METRICS, Row, Spread, summarise, summarise_alone
+from unmingle.training.evaluation.summary import (
+    METRICS,
+    FurtherRow,
+    Row,
+    Spread,
+    summarise,
+    summarise_alone,
+    summarise_further,
+)
 
-_DECIMALS = {"si_sdr_db": 1, "sdr_db": 1, "stoi": 3}
+_DECIMALS = {"si_sdr_db": 1, "sdr_db": 1, "stoi": 3, "pesq": 2, "dnsmos": 2, "words": 2}
 
 _READING = f"""\
 SI-SDR, SDR and STOI are means; improvements over the mixture (SI-SDRi, SDRi, STOIi) are *mean / median / mean of the
 worst tenth*. Each mixture counts once, with the mean over its sources. SDR is that of BSS Eval, STOI is of speech only.
 Stems are assigned to sources by the best SI-SDR. The ideal binary mask is that of the model's own bands: each band goes
 to the source that is loudest there. Ratios are held between {LOWEST_DB:.0f} and {HIGHEST_DB:.0f} dB."""
+
+_READING_FURTHER = """\
+Of speech, by soft masks; means, and for the improvement *mean / median / mean of the worst tenth*."""
 
 _READING_ALONE = f"""\
 The stem beside what went in, *mean / median / mean of the worst tenth*. Ratios are held between {LOWEST_DB:.0f} and
@@ -42,6 +54,8 @@ def to_markdown(report: Report) -> str:
         sections += ["## Number of sources", _confusion_table(report.counting), _READING_COUNTED]
     if report.mixed:
         sections += ["## Separation", _improvement_table(summarise(report.mixed)), _READING]
+        if further := summarise_further(report.mixed):
+            sections += ["## Further measures", _further_table(further), _READING_FURTHER]
         sections += ["## Confidence", _confidence(report.trust)]
     if report.alone:
         sections += ["## One source alone", _alone_table(report), _READING_ALONE]
@@ -64,6 +78,15 @@ def _improvement_table(rows: Sequence[Row]) -> str:
             cells.append(number(row.level[metric].mean, metric))
             cells.append(spread(row.improvement[metric], metric) if row.improvement else "")
         lines.append(cells)
+    return lined_up(heading, lines)
+
+
+def _further_table(rows: Sequence[FurtherRow]) -> str:
+    heading = ("measure", "in the mixture", "in the stem", "improvement")
+    lines = [
+        [MEASURES[row.measure], f"{row.before.mean:.2f}", f"{row.after.mean:.2f}", spread(row.improvement, row.measure)]
+        for row in rows
+    ]
     return lined_up(heading, lines)
 
 

@@ -13,9 +13,18 @@ from typing import Any
 import numpy as np
 
 from unmingle.training.evaluation.certainty import Counting, Trust, count, trust
-from unmingle.training.evaluation.scoring import HARD, IDEAL, SOFT, WAYS, HowMany, ScoredMixture
+from unmingle.training.evaluation.scoring import HARD, IDEAL, MIXTURE, SOFT, WAYS, HowMany, ScoredMixture
 from unmingle.training.evaluation.speed import Speed
-from unmingle.training.evaluation.summary import METRICS, Row, improvements, levels, summarise, summarise_alone
+from unmingle.training.evaluation.summary import (
+    METRICS,
+    Row,
+    improvements,
+    levels,
+    mean_known,
+    summarise,
+    summarise_alone,
+    summarise_further,
+)
 
 UNHARMED_DB = 30.0
 """A source alone whose stem is at least this close to it has not been harmed."""
@@ -90,6 +99,11 @@ def to_json(report: Report) -> str:
         "subject": dataclasses.asdict(report.subject),
         "separation": [_row(row) for row in summarise(report.mixed)] if report.mixed else [],
         "one_source_alone": [_row(row) for row in summarise_alone(report.alone)] if report.alone else [],
+        **(
+            {"further": further}
+            if (further := [dataclasses.asdict(r) for r in summarise_further(report.mixed)])
+            else {}
+        ),
         "unharmed_share": report.unharmed_share,
         "counting": _counting(report.counting) if report.counting else None,
         "confidence": dataclasses.asdict(report.trust),
@@ -137,6 +151,8 @@ def to_csv(scored: Sequence[ScoredMixture]) -> str:
     gains = [(way, metric) for way in (SOFT, HARD, IDEAL) for metric in METRICS]
     heading = ["id", "genders", "seconds", "num_sources", "found", "count_chance"]
     heading += [f"{way}_{metric}_improvement" for way, metric in gains]
+    further = list(scored[0].further.get(SOFT, ()))
+    heading += [f"{way}_{measure}" for measure in further for way in (MIXTURE, SOFT)]
     heading += [
         f"source{i}_{figure}"
         for i in range(1, most + 1)
@@ -150,6 +166,7 @@ def to_csv(scored: Sequence[ScoredMixture]) -> str:
         genders = "".join(part.gender for part in mixture.listed.parts)
         values = [math.nan if mixture.count_chance is None else mixture.count_chance]
         values += [float(column[n]) for column in columns]
+        values += [mean_known(mixture.further[way][measure]) for measure in further for way in (MIXTURE, SOFT)]
         for i in range(mixture.num_sources):
             values += [float(mixture.figures[way].si_sdr_db[i]) for way in WAYS]
             values.append(float(mixture.confidence[i]))

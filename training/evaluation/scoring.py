@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from unmingle.model.options import NumSources, SeparationOptions
 from unmingle.model.separator import Separator
+from unmingle.training.evaluation.further_measures import measure_further
 from unmingle.training.evaluation.ideal_mask import separate_ideally
 from unmingle.training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_mixture
@@ -41,6 +42,7 @@ class ScoredMixture:
         count_chance: how sure it was of that, 0 to 1; None where it was told.
         confidence: (sources,) confidence of the stem that each source is heard in, with soft masks; nan for a source
             without a stem.
+        further: by way (the mixture, soft masks) and measure, (sources,); empty where no further ones were asked for.
     """
 
     listed: ListedMixture
@@ -48,6 +50,7 @@ class ScoredMixture:
     found: int
     count_chance: float | None
     confidence: PerSource
+    further: Mapping[str, Mapping[str, PerSource]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_sources(self) -> int:
@@ -65,8 +68,13 @@ def wanted(how_many: HowMany, true_number: int) -> NumSources:
     return true_number if how_many == "true" else "auto"
 
 
-def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> ScoredMixture:
+def score(
+    separator: Separator, listed: ListedMixture, how_many: HowMany, measures: Sequence[str] = ()
+) -> ScoredMixture:
     """Separate one mixture in every way and measure what comes of it.
+
+    Args:
+        measures: further ones, of the mixture and of soft masks; keys of further_measures.MEASURES.
 
     Raises:
         EvaluationError: a recording is not usable.
@@ -94,4 +102,9 @@ def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> Sco
         len(soft.stems),
         soft.count_chance,
         np.array([math.nan if k == NO_STEM else soft.reports[k].confidence for k in assigned[SOFT]]),
+        {
+            way: measure_further(measures, heard(stems[way], assigned[way], mixture), sources, sample_rate, is_speech)
+            for way in (MIXTURE, SOFT)
+            if measures
+        },
     )

@@ -61,20 +61,21 @@ class Row:
 
 def levels(scored: Iterable[ScoredMixture], way: str, metric: str) -> NDArray[np.float64]:
     """(mixtures,): each mixture's mean over its sources."""
-    return np.array([_mean_known(getattr(mixture.figures[way], metric)) for mixture in scored])
+    return np.array([mean_known(getattr(mixture.figures[way], metric)) for mixture in scored])
 
 
 def improvements(scored: Iterable[ScoredMixture], way: str, metric: str) -> NDArray[np.float64]:
     """(mixtures,): how much higher than the mixture's, each mixture's mean over its sources."""
     return np.array(
         [
-            _mean_known(getattr(mixture.figures[way], metric) - getattr(mixture.figures[MIXTURE], metric))
+            mean_known(getattr(mixture.figures[way], metric) - getattr(mixture.figures[MIXTURE], metric))
             for mixture in scored
         ]
     )
 
 
-def _mean_known(values: NDArray[np.float64]) -> float:
+def mean_known(values: NDArray[np.float64]) -> float:
+    """Over what is not nan; nan where nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -100,6 +101,28 @@ def summarise(scored: Sequence[ScoredMixture]) -> list[Row]:
         for pairing, group in pairings(scored).items()
         for way in WAYS
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FurtherRow:
+    """One further measure over all mixtures: in the mixture, in the stem, and how much higher it is there."""
+
+    measure: str
+    before: Spread
+    after: Spread
+    improvement: Spread
+
+
+def summarise_further(scored: Sequence[ScoredMixture]) -> list[FurtherRow]:
+    """A row per further measure; none where none was asked for."""
+    names = list(scored[0].further.get(SOFT, ())) if scored else []
+    rows = []
+    for name in names:
+        before, after = ([mixture.further[way][name] for mixture in scored] for way in (MIXTURE, SOFT))
+        gains = [b - a for a, b in zip(before, after, strict=True)]
+        spreads = (Spread.of(np.array([mean_known(v) for v in values])) for values in (before, after, gains))
+        rows.append(FurtherRow(name, *spreads))
+    return rows
 
 
 def summarise_alone(scored: Sequence[ScoredMixture]) -> list[Row]:

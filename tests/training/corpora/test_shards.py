@@ -68,8 +68,10 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path, corpus):
     made = {file: file.stat().st_mtime_ns for file in out.glob("*/*.json")}
     assert made
     assert not (out / "folder" / "corpus.json").exists()
-    with pytest.raises(TrainingError):  # half a corpus is no corpus
+    with pytest.raises(TrainingError, match=r"folder was not finished: give the command of training/prepare\.py again"):
         read_corpus(out, "train", RATE)
+    with pytest.raises(TrainingError, match="was not finished"):
+        read_corpus(out / "folder", "train", RATE)
     with in_small_shards(*arguments) as process:
         _, told = process.communicate(timeout=200)
     assert process.returncode == 0, told
