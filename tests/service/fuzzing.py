@@ -24,6 +24,8 @@ REFUSALS = {
     "recording_too_large",
     "decoding_too_costly",
 }
+"""What an upload itself can be refused for."""
+
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _GOOD = list(SEEDS.values())
 

@@ -13,25 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.service.fuzzing import DecoderProcess, fault_of, mutated
+from tests.service.fuzzing import REFUSALS, DecoderProcess, fault_of, mutated
 from tests.service.harness import ROOT, StartServer, post, problem_of, unpack
 from tests.service.hostile import SEEDS, hostile
 
 pytestmark = pytest.mark.slow
 
 _MAX_GROWTH = 100 * 2**20
-_REFUSALS = {
-    "format_unsupported",
-    "audio_unreadable",
-    "audio_unusable",
-    "too_many_channels",
-    "sample_rate_unsupported",
-    "recording_too_long",
-    "recording_too_large",
-    "decoding_too_costly",
-    "file_empty",
-}
-"""What an upload itself can be refused for."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +66,7 @@ def test_the_server_takes_all_of_them(start_server: StartServer, files: dict[str
         if not 400 <= answer.status_code < 500:
             return answer.text
         problem = problem_of(answer, answer.status_code, answer.json()["code"])
-        return "" if problem["code"] in _REFUSALS else str(problem)
+        return "" if problem["code"] in REFUSALS else str(problem)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         faults = dict(zip(sent, pool.map(fault, sent.values()), strict=True))

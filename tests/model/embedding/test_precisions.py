@@ -17,6 +17,8 @@ from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE, INPUT, OUT
 from unmingle.model.network.anchored import anchored
 from unmingle.model.network.export import describe, export, export_float16, export_int8
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ModelConfig(name="precise", layers=2, hidden=48, embedding_dim=8)
 DUAL_PATH = ModelConfig(
     name="precise", trunk="dual_path", layers=2, hidden=48, frames_per_step=4, patch_bands=8, embedding_dim=8

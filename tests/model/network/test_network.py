@@ -12,6 +12,8 @@ from unmingle.model.embedding.embedder import OnnxEmbedder, pad_frames
 from unmingle.model.network.export import export, export_float16
 from unmingle.model.network.trunk import make_network
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = {
     "blstm": ModelConfig(layers=2, hidden=12, embedding_dim=6),
     "dual_path": ModelConfig(trunk="dual_path", layers=2, hidden=12, channels=10, patch_bands=6, embedding_dim=6),

@@ -9,6 +9,8 @@ from unmingle.model.metrics import si_sdr_improvement_db
 from unmingle.model.separator import Separator
 from unmingle.model.weights.bundled import bundled_model
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 ALLOWED_DB = 0.5
 

@@ -9,10 +9,14 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.service.harness import RunningServer, StartServer, children_of, noise, post, problem_of, read
 from tests.service.jobs.test_jobs import kept, submit
 from unmingle.service.decoding import confinement
 from unmingle.service.http.auth import hashed
+
+pytestmark = pytest.mark.slow
 
 GIVE_UP_S = 60.0
 ALICE = {"authorization": "Bearer a"}

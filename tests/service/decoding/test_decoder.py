@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.service.decoding.kept_decoder import KEPT
+from tests.service.fuzzing import REFUSALS
 from tests.service.hostile import RATE, SEEDS, SPEECHLIKE, wav
 from unmingle.service.decoding import audio_header
 from unmingle.service.decoding.decoder import DecodeLimits
@@ -36,8 +37,15 @@ def decode(directory: Path, content: bytes, **limits: float) -> DecodedRecording
 def refused(directory: Path, content: bytes, **limits: float) -> str:
     with pytest.raises(Problem) as caught:
         decode(directory, content, **limits)
-    assert 400 <= caught.value.status < 500
-    return caught.value.code
+    return refusal(caught.value)
+
+
+def refusal(problem: Problem) -> str:
+    """Its code, which is one that an upload can be refused for; it says something to the client."""
+    assert problem.code in REFUSALS
+    assert 400 <= problem.status < 500
+    assert problem.detail.endswith(".")
+    return problem.code
 
 
 @pytest.mark.parametrize("name", ["wav", "float", "extensible", "rf64", "w64", "flac", "vorbis", "opus", "mp3"])
@@ -113,7 +121,7 @@ def test_headers_of_every_kind_pass_or_are_refused(
     try:
         header = audio_header.inspect(path)
     except Problem as problem:
-        assert 400 <= problem.status < 500
+        assert refusal(problem)
     else:
         assert header.channels is None or 1 <= header.channels <= 8
         assert header.sample_rate is None or 4_000 <= header.sample_rate <= 192_000
@@ -131,7 +139,7 @@ def test_damaged_files_of_every_kind_are_decoded_or_refused(tmp_path: Path) -> N
         try:
             recording = decode(tmp_path, bytes(content))
         except Problem as problem:
-            assert 400 <= problem.status < 500, problem.detail
+            assert refusal(problem)
         else:
             assert all(np.isfinite(block).all() for block in recording.blocks())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024

@@ -6,6 +6,7 @@ import concurrent.futures
 import time
 
 import numpy as np
+import pytest
 
 from tests.service.harness import RunningServer, encoded, post
 from unmingle.model.separator import Separator
@@ -27,6 +28,7 @@ def test_health_names_model_provider_and_version(server: RunningServer, separato
     assert body["uptime_s"] > 0
 
 
+@pytest.mark.slow
 def test_health_answers_within_100_ms_while_a_long_separation_runs(server: RunningServer) -> None:
     minutes = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 120).astype(np.float32)
     with concurrent.futures.ThreadPoolExecutor() as pool:
