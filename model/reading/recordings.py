@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from unmingle.model.errors import AudioError
 from unmingle.model.reading.audio import open_audio
 
+_LEAST_LEFT = 0.1
+"""Part of the power that a mono mix keeps where nothing cancels: an eighth, if only one of eight channels is heard."""
+
 
 class FileRecording:
     """An audio file of the user's own, in any format that we read.
@@ -50,13 +53,14 @@ class FileRecording:
         """
         with self._open() as file:
             stream = open_audio(file.fileno(), self._track)
-            start = time.perf_counter()
+            start, downmix = time.perf_counter(), Downmix()
             for block in stream.blocks():
                 self.decode_s += time.perf_counter() - start
                 # Whoever gets a block may keep it, and decoders write over theirs.
-                yield mixed(block.T.copy(), self.channels)
+                own = block.T.copy()
+                yield own if len(own) == self.channels else downmix.mixed(own)
                 start = time.perf_counter()
-            self.warnings = stream.warnings
+            self.warnings = (*stream.warnings, *downmix.warnings())
 
     def _open(self) -> BinaryIO:
         try:
@@ -73,6 +77,22 @@ class FileRecording:
         return cast(BinaryIO, file)
 
 
-def mixed(block: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """Leave the channels as they are, or mix them down."""
-    return block if len(block) == channels else block.mean(0, keepdims=True, dtype=np.float32)
+class Downmix:
+    """All channels of a recording mixed to one, block by block, with an eye on what is lost."""
+
+    def __init__(self) -> None:
+        self._whole = self._left = 0.0
+
+    def mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(channels, samples) -> (1, samples), their mean."""
+        found: NDArray[np.float32] = block.mean(0, keepdims=True, dtype=np.float32)
+        self._whole += float(np.einsum("cs,cs->", block, block, dtype=np.float64)) / len(block)
+        self._left += float(np.einsum("cs,cs->", found, found, dtype=np.float64))
+        return found
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a listener should know, after the last block."""
+        if self._left >= self._whole * _LEAST_LEFT:
+            return ()
+        lost = f"{10 * np.log10(self._whole / self._left):.0f} dB" if self._left > 0 else "everything"
+        return (f"The channels cancel each other in the mono mix: {lost} of the recording is lost. Do without mono.",)

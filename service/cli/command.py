@@ -144,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _separate(options: argparse.Namespace) -> int:
     from unmingle.service.cli import batch, inputs, places, wishes
+    from unmingle.service.output.stems import ACTIVITY
     from unmingle.service.schemas import SeparateParameters
 
     parameters = SeparateParameters.model_validate(
@@ -171,7 +172,8 @@ def _separate(options: argparse.Namespace) -> int:
     wishes.check(wished, parameters)
     with tempfile.TemporaryDirectory(prefix="unmingle-") as scratch:
         files = inputs.find(options.files, options.pattern, options.output, Path(scratch))
-        targets = places.places(files, options.output, options.name, options.flat)
+        certain = (f"stem_{options.only or 1}.{options.format}", ACTIVITY)
+        targets = places.places(files, options.output, options.name, options.flat, certain)
         if options.server:
             from unmingle.service.cli.remote import by_server
 

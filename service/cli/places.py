@@ -61,7 +61,9 @@ class Place(Protocol):
         """Move the stems here, in place of earlier ones; `scratch` is an empty folder. Returns the stems' files."""
 
 
-def places(files: Sequence[Input], output: Path, template: str | None, flat: bool) -> list[Place]:
+def places(
+    files: Sequence[Input], output: Path, template: str | None, flat: bool, certain: Sequence[str]
+) -> list[Place]:
     """A place for each recording, no two the same.
 
     Args:
@@ -69,6 +71,8 @@ def places(files: Sequence[Input], output: Path, template: str | None, flat: boo
         output: the folder that everything goes to.
         template: of the files' names; see `check`.
         flat: put no folders into `output`.
+        certain: what is going to be written for each recording, as it would be called in a folder of its own; so that
+            what stands in the way is found before the work is done.
 
     Raises:
         ParameterError: the template cannot be used.
@@ -81,7 +85,7 @@ def places(files: Sequence[Input], output: Path, template: str | None, flat: boo
     if template == FOLDERS:
         return [FolderPlace(output / folder) for folder in folders]
     inputs = [file.path for file in files]
-    return [FilesPlace(output, folder, template, inputs) for folder in folders]
+    return [FilesPlace(output, folder, template, inputs, certain) for folder in folders]
 
 
 def check(template: str, flat: bool, recordings: int) -> None:
@@ -133,8 +137,11 @@ class FolderPlace:
 class FilesPlace:
     """Files among others, named after a template. Each appears whole, the manifest last."""
 
-    def __init__(self, output: Path, recording: Path, template: str, inputs: Sequence[Path]) -> None:
+    def __init__(
+        self, output: Path, recording: Path, template: str, inputs: Sequence[Path], certain: Sequence[str]
+    ) -> None:
         """Args: inputs: files that are not written over, whoever wrote them."""
+        self._certain = certain
         self._output, self._recording, self._template, self._inputs = output, recording, template, inputs
         self._manifest = self._place(stems.MANIFEST)
         self.shown, self.folder, self.parent = shown(self._place("*")), self._manifest.parent, output
@@ -144,6 +151,8 @@ class FilesPlace:
         if self._manifest.is_file():
             _check_whose(self._manifest, file)
             return True
+        for name in (*self._certain, stems.MANIFEST):
+            self._check_free(self._place(name), set())
         return False
 
     def take(self, found: StemSet, scratch: Path) -> list[Path]:

@@ -67,14 +67,14 @@ def draw(stems: StemSet, target: Path) -> None:
 
 
 def _power(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(bins, columns) of a recording's power, at so many places as the picture has columns."""
+    """(bins, columns) of the mean power of a recording's channels, at so many places as the picture has columns."""
     window = np.hanning(_WINDOW)
     places = np.linspace(0, max(0, len(samples) - _WINDOW), min(_COLUMNS, max(1, len(samples) // 256))).astype(int)
     columns = []
     for place in places:
-        piece = samples[place : place + _WINDOW].mean(1)
-        padded = np.pad(piece, (0, _WINDOW - len(piece)))
-        columns.append(np.square(np.abs(np.fft.rfft(padded * window))))
+        piece = samples[place : place + _WINDOW]
+        padded = np.pad(piece, ((0, _WINDOW - len(piece)), (0, 0)))
+        columns.append(np.square(np.abs(np.fft.rfft(padded * window[:, None], axis=0))).mean(1))
     return np.stack(columns, 1)
 
 

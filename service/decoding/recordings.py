@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unmingle.model.reading.recordings import FileRecording, mixed
+from unmingle.model.reading.recordings import Downmix, FileRecording
 
 __all__ = ["DecodedRecording", "FileRecording"]
 
@@ -27,7 +27,7 @@ class DecodedRecording:
         channels: how many.
         samples: per channel.
         decode_s: wall time that decoding took.
-        warnings: what a listener should know about the file, in words.
+        warnings: what a listener should know about the file, in words; complete once it was read to its end.
     """
 
     def __init__(
@@ -45,10 +45,13 @@ class DecodedRecording:
         self._path, self._file_channels = path, channels
         self.sample_rate, self.samples = sample_rate, samples
         self.channels = 1 if mono else channels
-        self.decode_s, self.warnings = decode_s, warnings
+        self.decode_s, self.warnings, self._of_file = decode_s, warnings, warnings
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Read from the start."""
+        downmix = Downmix()
         with self._path.open("rb") as file:
             while data := file.read(4 * self._file_channels * max(1, _BLOCK_SAMPLES // self._file_channels)):
-                yield mixed(np.frombuffer(data, np.float32).reshape(-1, self._file_channels).T, self.channels)
+                block = np.frombuffer(data, np.float32).reshape(-1, self._file_channels).T
+                yield block if len(block) == self.channels else downmix.mixed(block)
+        self.warnings = (*self._of_file, *downmix.warnings())

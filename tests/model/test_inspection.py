@@ -10,6 +10,7 @@ import soxr
 from unmingle import SeparationOptions, Separator
 from unmingle.model.errors import AudioError
 from unmingle.model.inspection import Inspection
+from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording
 
 
@@ -89,3 +90,20 @@ def test_who_stops_a_separation_of_channels_gets_the_error(separator, speech):
         separator.separate(
             np.stack([speech, speech]), 16_000, options=SeparationOptions(channels="separate"), progress=stop
         )
+
+
+def test_a_mono_mix_that_loses_much_says_so(tmp_path, speech):
+    """One voice in one of eight channels does not cancel, nor do two voices on a channel each."""
+    other = np.roll(speech, 8_000)
+    quiet = np.zeros_like(speech)
+    for channels, expected in (
+        ((speech, -0.9 * speech), "26 dB of the recording is lost"),
+        ((speech, -speech), "everything"),
+        ((speech, *[quiet] * 7), ""),
+        ((speech, other), ""),
+    ):
+        soundfile.write(tmp_path / "a.wav", np.stack(channels, 1), 16_000, "FLOAT")
+        recording = FileRecording(tmp_path / "a.wav", mono=True)
+        assert len(np.concatenate(list(recording.blocks()), 1)) == 1
+        assert expected in " ".join(recording.warnings)
+        assert bool(recording.warnings) == bool(expected)

@@ -29,6 +29,8 @@ def test_separate_jobs_and_errors(server: RunningServer, two_speakers: Path, tmp
         later = client.wait(job, told.append)
         assert later.manifest["num_sources"] == 2
         assert told[-1] == 1.0
+        saved = client.save(job, tmp_path / "saved")
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == dict(later.files)
         client.delete(job)
         with pytest.raises(RemoteError) as gone:
             client.status(job)
@@ -45,15 +47,16 @@ def test_separate_jobs_and_errors(server: RunningServer, two_speakers: Path, tmp
         assert client.models()[0]["default"]
 
 
-def test_asyncio(server: RunningServer, two_speakers: Path) -> None:
+def test_asyncio(server: RunningServer, two_speakers: Path, tmp_path: Path) -> None:
     async def both() -> list[int]:
         async with AsyncClient(server.url) as client:
             one, other = await asyncio.gather(
                 client.separate(two_speakers, SeparationOptions(num_sources=2)),
                 client.separate(two_speakers.read_bytes(), SeparationOptions(num_sources=3)),
             )
-            job = await client.submit(two_speakers)
+            job = await client.submit(two_speakers, format="flac", mono=True)
             assert (await client.wait(job)).manifest["samples"] == one.manifest["samples"]
+            assert (await client.save(job, tmp_path / "saved") / "stem_1.flac").is_file()
             await client.delete(job)
             return [one.manifest["num_sources"], other.manifest["num_sources"]]
 

@@ -36,6 +36,8 @@ def test_warnings_and_channels_apart(server: RunningServer, speech: np.ndarray) 
     both = np.stack([speech, -speech], 1)
     manifest, _ = unpack(post(server, encoded(both, 16_000), num_sources=1, background="share"))
     assert any("cancel" in warning for warning in manifest["warnings"])
+    manifest, _ = unpack(post(server, encoded(both, 16_000), num_sources=1, background="share", mono=True))
+    assert any("mono mix: everything" in warning for warning in manifest["warnings"])
     parameters = {"num_sources": 1, "background": "share", "channels": "separate"}
     manifest, stems = unpack(post(server, encoded(both, 16_000), **parameters))
     assert [stem["channel"] for stem in manifest["stems"]] == [1, 2]
