@@ -29,8 +29,8 @@ _MOST_FRAMES, _FEWEST_FRAMES = 256, 64
 """Of a block: 8 to 2 s."""
 _BLOCK_BYTES = 96 * 1024 * 1024
 """About how much the spectra and images of one block may take."""
-_BINS_AT_ONCE = 16
-"""What is worked on in pieces so small stays in the processor's cache."""
+_BINS_AT_ONCE = 64
+"""Few enough for the processor's cache, and enough that NumPy's calls cost little."""
 _CUT_OFF = 1e-9
 """Power of a frame beside the mean of its channel; with less, nothing is connected."""
 _MOST_MISSING = 0.02
