@@ -1,7 +1,7 @@
 """Overlapping objects in pictures, told apart by the losses and the k-means that tell voices apart.
 
-A small network gives every pixel an embedding; pixels of one object lie close together, whatever the object is. Like
-voices, objects have no classes: the network is trained on two and three of some kinds and shown up to five of others.
+A small network gives every pixel an embedding; pixels of one object lie close together. Like voices, objects have no
+classes: the network is trained on two and three objects of some kinds and shown up to five of others.
 
     python examples/images/segment.py [--steps 600] [--output FOLDER]
 
@@ -136,9 +136,7 @@ def train(steps: int, rng: np.random.Generator) -> PixelNet:
         optimiser.step()
         schedule.step()
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(
-                f"step {step + 1}, loss {loss.item():.3f}, {time.process_time() - start:.0f} s of processor", flush=True
-            )
+            print(f"step {step + 1}, loss {loss.item():.3f}, {time.process_time() - start:.0f} s CPU", flush=True)
     return net.eval()
 
 
@@ -160,13 +158,13 @@ def adjusted_rand_index(found: Labels, true: Labels) -> float:
 
 def colours(picture: Picture) -> NDArray[np.float32]:
     """What a pixel is without a network: its colour and its place, as a vector of length 1."""
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
-    vectors = np.concatenate((picture, x[..., None], y[..., None], np.full((SIDE, SIDE, 1), 0.5)), -1)
+    places = np.mgrid[:SIDE, :SIDE].transpose(1, 2, 0) / SIDE
+    vectors = np.concatenate((picture, places, np.full((SIDE, SIDE, 1), 0.5)), -1)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 def main() -> None:
-    """Train, write `objects.png`, print a table."""
+    """Train, write `objects.png`, print a table of the mean adjusted Rand index."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--pictures", type=int, default=100, help="for each figure of the table")
@@ -174,7 +172,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     net = train(options.steps, np.random.default_rng(0))
-    figure, axes = plt.subplots(4, 4, figsize=(8, 8.4))
+    figure, axes = plt.subplots(4, 4, figsize=(8, 8.4), layout="tight")
     print("| objects | known kinds | new kinds | new kinds, colour and place alone |\n|---|---|---|---|")
     for objects, row in zip(range(2, 6), axes, strict=True):
         scores = []
@@ -192,9 +190,7 @@ def main() -> None:
         panels = (shown[0][0].clip(0, 1), (seen / (2 * np.abs(seen).max()) + 0.5), found[0], shown[0][1])
         for place, panel, title in zip(row, panels, ("picture", "embeddings", "found", "true"), strict=True):
             place.imshow(panel, cmap="tab10" if panel.ndim == 2 else None, interpolation="nearest")
-            place.set_axis_off()
-            place.set_title(title if objects == 2 else "")
-    figure.tight_layout()
+            place.set(title=title if objects == 2 else "", xticks=[], yticks=[])
     options.output.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output / "objects.png", dpi=80)
 
