@@ -20,10 +20,11 @@ RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isola
         --prefix /package /wheels/*.whl
 
 FROM ${BASE_IMAGE} AS dependencies-cpu
-COPY docker/requirements-cpu.txt /locks/
+COPY docker/requirements-cpu.txt docker/trim /locks/
 RUN python3 -m venv --without-pip /opt/unmingle \
     && python3 -m pip --python /opt/unmingle/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
-        -r /locks/requirements-cpu.txt
+        -r /locks/requirements-cpu.txt \
+    && sh /locks/trim /opt/unmingle
 
 # What both images have in common.
 FROM ${BASE_IMAGE} AS runtime

@@ -18,7 +18,7 @@ ALL := $(VENV)/.installed-all
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format train picture screenshot docker-test docker-lint wheel sbom audit release clean
+.PHONY: help serve test test-fast coverage fuzz check format train picture screenshot docker-test docker-lint wheel sbom audit release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
 
 test: $(ALL) ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(ALL) ## run the tests that are not slow, within 3 minutes
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+coverage: $(ALL) ## run the same tests and say which lines of the project they execute; ARGS="-m ''" for all tests
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(ARGS)
 
 check: $(ALL) ## format, lint, types, layers
 	$(BIN)/ruff format --check
@@ -78,7 +84,7 @@ release: $(ALL) $(TOOLS)/.installed ## check everything that a release needs, an
 	$(BIN)/python docker/release.py
 
 clean: ## remove .venv and caches; trained models in runs/ stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -5,20 +5,23 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.clustering import background, counting, kmeans
+from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
-from unmingle.model.embedding.keeping import Keeping
+from unmingle.model.embedding.keeping import Keeping, Keeps
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.recording import Recording, Samples
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
+from unmingle.model.signal.arrangement import Arrangement
 from unmingle.model.signal.high_pass import HighPass
 from unmingle.model.spatial.blocks import Locating, SpatialFilter
 from unmingle.model.stage_clock import StageClock
@@ -28,14 +31,39 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the background, where it is a stem, is the last."""
 
-_MOST_FOREGROUND = 0.85
-"""Part of a recording that is not background. With more, what is behind cannot be one of the sources."""
+_NO_BACKGROUND = 0.4
+"""Chance that everything, the background included, is no more sources than there are. Above it, all is theirs."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _REACH = 4
 """Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the first pass finds out about a recording, besides the embeddings themselves.
+
+    Attributes:
+        sample: of all embeddings.
+        foreground_sample: of those that are not background.
+        foreground: how much of the recording that is.
+        removed: part of the energy that is too low to be heard.
+        segments: how many there are.
+    """
+
+    sample: kmeans.EmbeddingSample
+    foreground_sample: kmeans.EmbeddingSample
+    foreground: background.Foreground
+    removed: float
+    segments: int
+
+
+def expected_bytes(recording: Recording, config: ModelConfig) -> float:
+    """How much the embeddings of a recording will take in float32, about."""
+    frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
+    return 4 * frames * config.bands * config.embedding_dim
 
 
 class Listening:
@@ -46,8 +74,14 @@ class Listening:
     """
 
     def __init__(
-        self, recording: Recording, embedder: Embedder, layout: segments.SegmentLayout, clock: StageClock
+        self,
+        recording: Recording,
+        embedder: Embedder,
+        layout: segments.SegmentLayout,
+        clock: StageClock,
+        keeping: Keeps | None = None,
     ) -> None:
+        """Args: keeping: where embeddings wait for the second pass; by default in memory, where they have room."""
         self._recording = recording
         self._embedder = embedder
         self._layout = layout
@@ -57,11 +91,12 @@ class Listening:
         self._foreground = background.Foreground()
         self._high_pass = HighPass(embedder.config.sample_rate, recording.channels)
         self._all_expected = False
+        self._removed: float | None = None
         self.segments = 0
         config = embedder.config
         frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
         self._expected_frames = max(1.0, frames)
-        self._keeping = Keeping(4 * frames * config.bands * config.embedding_dim)
+        self._keeping: Keeps = keeping or Keeping(expected_bytes(recording, config))
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""
@@ -96,7 +131,22 @@ class Listening:
     @property
     def rumbles(self) -> bool:
         """Whether much of the recording is too low for anybody to hear; known once all was listened to."""
-        return self._high_pass.removed > _RUMBLE
+        removed = self._high_pass.removed if self._removed is None else self._removed
+        return removed > _RUMBLE
+
+    @property
+    def heard(self) -> Heard:
+        """What was found out; known once all was listened to."""
+        return Heard(self._sample, self._foreground_sample, self._foreground, self._high_pass.removed, self.segments)
+
+    def remember(self, heard: Heard) -> None:
+        """Take what an earlier listening to the same recording found out, instead of listening."""
+        self._sample, self._foreground_sample = heard.sample, heard.foreground_sample
+        self._foreground, self._removed, self.segments = heard.foreground, heard.removed, heard.segments
+
+    def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
+        return self._chances(rng)
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
@@ -110,17 +160,32 @@ class Listening:
             return (fewest if chances[: fewest - 1].sum() > 0 else fewest + len(bounded) - 1), 1.0
         return fewest + int(bounded.argmax()), float(bounded.max() / total)
 
-    def expect(self, num_sources: int, rng: np.random.Generator) -> None:
-        """Take note of how many sources there are said to be.
+    def settle(self, num_sources: int) -> None:
+        """Decide whether there is a background, now that it is known how many sources there are.
 
-        Where more are meant than are heard without the background, and there is enough of that, it is meant, too: a dog
-        beside a speaker is a source, traffic beside two of them is not.
+        Where everything together sounds like no more sources than those, nothing is left over: a dog beside a speaker
+        is one of two sources. Noise behind two speakers sounds like several more.
         """
-        if not self.has_background or self._foreground.share > _MOST_FOREGROUND:
-            return
-        chances = self._chances(rng)
-        if chances is not None and num_sources > 1 + int(chances.argmax()):
-            self._all_expected = True
+        within = self.all_within(num_sources)
+        if within is not None:
+            self.take_all(within[-1])
+
+    def all_within(self, most: int) -> tuple[float, ...] | None:
+        """Chance that everything, the background included, is no more than 1, 2... `most` sources.
+
+        None where there is nothing to decide: no background, or a model that cannot count.
+        """
+        weights = self._embedder.config.count_weights
+        if not self.has_background or not counting.counts_up_to(weights):
+            return None
+        with self._clock.stage("count"):
+            # A generator of its own: what comes after does not depend on how far was asked.
+            evidence = counting.Evidence(self._sample, self._foreground.share, np.random.default_rng(0))
+            return counting.chances_within(most, evidence, weights)
+
+    def take_all(self, chance: float) -> None:
+        """`settle`, where the chance that everything is no more than the sources is known already."""
+        self._all_expected = chance > _NO_BACKGROUND
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""
@@ -143,7 +208,11 @@ class Listening:
     def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
         if not self._keeping.whole:
-            yield from self._embed(lambda _: still_wanted())
+            for segment, again in self._embed(lambda _: still_wanted()):
+                with self._clock.stage("keep"):
+                    # The masks are the same, whether there was room to keep the embeddings or not.
+                    rounded = self._keeping.rounded(again)
+                yield segment, rounded
             return
         for segment, kept in self._keeping.taken():
             with self._clock.stage("keep"):
@@ -181,11 +250,16 @@ class Masking:
         mask_kind: MaskKind,
         background: Background,
         locating: Locating | None = None,
+        arrangement: Arrangement | None = None,
     ) -> None:
-        """Args: locating: how to use where sounds come from; None uses the masks alone."""
+        """Args:
+        locating: how to use where sounds come from; None uses the masks alone.
+        arrangement: which centroids make which sources, and where; by default, each makes one everywhere.
+        """
         self._locating = locating
         self._recording = recording
         self._listening = listening
+        self._arrangement = arrangement
         self._config = embedder.config
         self._inaudible = masks.inaudible_bands(embedder.config)
         self._clock = clock
@@ -196,7 +270,7 @@ class Masking:
     def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
         grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
-        sources = len(centroids)
+        sources = self._arrangement.sources if self._arrangement else len(centroids)
         rows = sources + self._apart - 1
         shaping: SpatialFilter | _MaskFilter = _MaskFilter(rows)
         if self._locating:
@@ -269,13 +343,18 @@ class Masking:
                     rng = np.random.default_rng(segment.start)
                     own = kmeans.local_centroids(centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
-                soft = embedded.soft_masks(own, self._config.mask_sharpness)
+                soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
                 clarity.push(soft, heard)
-                shares = soft if self._mask_kind == "soft" else embedded.hard_masks(own)
+                shares = soft if self._mask_kind == "soft" else self._arranged(embedded.hard_masks(own))
                 if self._apart:
                     shares = masks.with_background(shares, self._behind(soft, behind))
+                    if self._arrangement:
+                        self._arrangement.confine(shares, segment.start)
             del embedded
             yield segment.start, shares
+
+    def _arranged(self, shares: masks.Masks) -> masks.Masks:
+        return self._arrangement.grouped(shares) if self._arrangement else shares
 
     def _behind(self, soft: masks.Masks, behind: masks.Masks | None) -> masks.Masks:
         """(frames, bands) mask of the background."""

@@ -146,8 +146,8 @@ class Separator:
         tell = progress or _tell_nobody
         inspected = Inspected(recording)
 
-        surveyed = self._survey(inspected, options)
-        sink = _narrowed(sink, options, surveyed)
+        surveyed = self.survey(inspected, options)
+        sink = narrowed(sink, options, surveyed)
 
         def separate(part: Recording, part_sink: Sink, part_tell: Progress) -> Outcome:
             return self._separate(part, part_sink, options, part_tell, surveyed)
@@ -158,10 +158,9 @@ class Separator:
         else:
             outcome = separate(inspected, sink, tell)
         warnings = inspected.inspection.warnings() + of_result(outcome.stems, outcome.count_chance)
-        reference = surveyed.reference if surveyed and options.channels == "reference" else None
-        return dataclasses.replace(outcome, warnings=warnings, reference=reference)
+        return dataclasses.replace(outcome, warnings=warnings, reference=reference_of(surveyed, options))
 
-    def _survey(self, recording: Recording, options: SeparationOptions) -> Survey | None:
+    def survey(self, recording: Recording, options: SeparationOptions) -> Survey | None:
         """What the channels are good for, where that matters."""
         wanted = options.spatial == "auto" and options.mask_kind == "soft" and options.channels != "separate"
         if recording.channels == 1 or not (wanted or options.channels == "reference"):
@@ -182,13 +181,10 @@ class Separator:
             num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
         elif not isinstance(num_sources, int):
             num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
-        else:
-            listening.expect(num_sources, rng)
+        listening.settle(num_sources)
         centroids = listening.centroids(num_sources, rng)
         background = self.background_of(options)
-        locating = None
-        if surveyed and len(surveyed.located_by) > 1:
-            locating = Locating(surveyed.located_by, options.enhance)
+        locating = locating_by(surveyed, options)
         masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background, locating)
         return masking.run(centroids, chance, sink, tell)
 
@@ -238,7 +234,19 @@ class Separator:
         return counting.counts_up_to(self.embedder.config.count_weights)
 
 
-def _narrowed(sink: Sink, options: SeparationOptions, surveyed: Survey | None) -> Sink:
+def locating_by(surveyed: Survey | None, options: SeparationOptions) -> Locating | None:
+    """How to use where sounds come from; None where the channels do not tell."""
+    if not surveyed or len(surveyed.located_by) < 2:
+        return None
+    return Locating(surveyed.located_by, options.enhance)
+
+
+def reference_of(surveyed: Survey | None, options: SeparationOptions) -> int | None:
+    """Which channel the stems have; None if it is not one of several."""
+    return surveyed.reference if surveyed and options.channels == "reference" else None
+
+
+def narrowed(sink: Sink, options: SeparationOptions, surveyed: Survey | None) -> Sink:
     """A sink for stems with all channels, of which one is wanted."""
     if options.channels == "mono":
         return lambda stems: sink(stems.mean(1, keepdims=True))

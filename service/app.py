@@ -29,8 +29,9 @@ from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.http import documentation
 from unmingle.service.http.auth import ApiKeys
 from unmingle.service.http.metrics import Metrics
-from unmingle.service.http.routes import health, separate
+from unmingle.service.http.routes import health, kept_views, separate
 from unmingle.service.http.routes import jobs as jobs_routes
+from unmingle.service.http.routes import recordings as recordings_routes
 from unmingle.service.http.site import Site
 from unmingle.service.http.state import ServiceState
 from unmingle.service.http.telemetry import InFlight, RequestFrame
@@ -40,6 +41,7 @@ from unmingle.service.jobs.store import JobStoreError
 from unmingle.service.page import routes as page
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
+from unmingle.service.recordings.recordings import KeepLimits, Recordings
 from unmingle.service.scheduling.answer_rate import AnswerRate
 from unmingle.service.scheduling.capacity import Capacity, Ledger
 from unmingle.service.scheduling.engine import Engine
@@ -52,7 +54,7 @@ from unmingle.service.version import version
 
 log = logging.getLogger(__name__)
 
-ROUTERS = (separate.router, jobs_routes.router, health.router, page.router)
+ROUTERS = (separate.router, recordings_routes.router, kept_views.router, jobs_routes.router, health.router, page.router)
 
 
 class DataDirError(UnmingleError):
@@ -78,7 +80,7 @@ def load_separator(settings: Settings) -> Separator:
 
 
 def micro_batcher(embedder: Embedder) -> MicroBatcher:
-    """A batcher that suits where the embedder runs."""
+    """A batcher for the device that the embedder runs on."""
     if not isinstance(embedder, OnnxEmbedder):
         return MicroBatcher(embedder)
     most_frames = GPU_FRAMES_AT_ONCE if embedder.provider == CUDA else MOST_FRAMES
@@ -118,10 +120,12 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     except DataDirError:
         lock.close()
         raise
+    pipeline = Pipeline(decoder, engine, "requests", model, metrics.separated)
     state = ServiceState(
         settings=settings,
-        pipeline=Pipeline(decoder, engine, "requests", model, metrics.separated),
+        pipeline=pipeline,
         jobs=jobs,
+        recordings=_recordings(settings, pipeline, ledger),
         ledger=ledger,
         embedder=embedder,
         metrics=metrics,
@@ -131,13 +135,15 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        shutil.rmtree(spool, ignore_errors=True)  # of requests that a killed server left behind
+        shutil.rmtree(spool, ignore_errors=True)  # left behind by a server that was killed
         spool.mkdir(parents=True)
         decoder.start()
         engine.start()
         jobs.start()
+        state.recordings.start()
         yield
         await jobs.stop()
+        await state.recordings.stop()
         engine.stop()
         await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
@@ -150,7 +156,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would say where we are by what the client calls us
+        redirect_slashes=False,  # a redirect would reflect the client's Host header
     )
     app.state.service = state
     app.state.keys = ApiKeys(settings.api_keys, settings.key_requests_per_minute)
@@ -171,7 +177,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
 
 
 def _add_cors(app: FastAPI, settings: Settings) -> None:
-    """Around everything, so that a page that may call may also read what failed."""
+    """Added last, around everything else, so that allowed pages can read errors, too."""
     if not settings.cors_origins:
         return
     app.add_middleware(
@@ -194,11 +200,16 @@ def _add_cors(app: FastAPI, settings: Settings) -> None:
 
 
 def _capacity(settings: Settings) -> Capacity:
-    """How much there is of what the table of limits names."""
+    """The limits of this deployment, by the rows of the table of limits."""
     return Capacity(
         {resource: getattr(settings, limit.setting) for resource, limit in LIMITS.items() if limit.setting},
         {resource: getattr(settings, limit.key_setting) for resource, limit in LIMITS.items() if limit.key_setting},
     )
+
+
+def _recordings(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Recordings:
+    limits = KeepLimits(settings.recording_keep_s, settings.recording_heard_s)
+    return Recordings(settings.data_dir / "recordings", pipeline, ledger, limits)
 
 
 def _open_jobs(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Jobs:
@@ -230,7 +241,10 @@ def _job_limits(settings: Settings) -> JobLimits:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = problems.from_exception(error)
-    if problem.code == "method_not_allowed":  # Starlette names the methods of one route, and an address may have more
+    if problem.code == "internal":
+        request_id = request.state.request_id
+        log.error("A request failed", exc_info=error, extra={"request_id": request_id})
+    if problem.code == "method_not_allowed":  # Starlette names the methods of one route; a path may have several
         routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
         allowed = {m for r in routes if r.matches(request.scope)[0] is not Match.NONE for m in r.methods or ()}
         allowed |= {"HEAD"} if "GET" in allowed else set()

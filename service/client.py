@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import io
 import json
+import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import IO, Any, Literal, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -22,11 +24,12 @@ from unmingle.model.errors import AudioError, LimitError, ParameterError, Unming
 from unmingle.model.options import SeparationOptions
 
 T = TypeVar("T")
+Progress = Callable[[float], None]
 Source = str | Path | bytes
 Format = Literal["wav", "flac", "ogg", "mp3", "m4a"]
 
 _DEFAULTS = SeparationOptions()
-_POLL_S = 0.5
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
@@ -120,6 +123,7 @@ class _Call:
     params: Mapping[str, str] = dataclasses.field(default_factory=dict)
     upload: Source | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    target: IO[bytes] | None = None  # where the body goes if all is well, for bodies that may not fit into memory
 
     def arguments(self) -> dict[str, Any]:
         """What httpx is called with. Files are opened anew for each try."""
@@ -186,6 +190,10 @@ def _parameters(options: SeparationOptions, further: Mapping[str, object]) -> di
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
 
 
+def _result_of(job: str, target: IO[bytes] | None = None) -> _Call:
+    return _Call("GET", f"/jobs/{job}/result", headers={"Accept": "application/zip"}, target=target)
+
+
 def _unpacked(response: httpx.Response) -> RemoteSeparation:
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
@@ -232,7 +240,8 @@ class _Base:
         answer: dict[str, Any] = (yield from _asked(_Call("GET", path), self._patience_s)).json()
         return answer
 
-    def _wait(self, job: str, progress: Callable[[float], None] | None) -> Exchange[RemoteSeparation]:
+    def _done(self, job: str, progress: Progress | None) -> Exchange[None]:
+        wait_s = _FIRST_POLL_S
         while True:
             status = yield from self._get(f"/jobs/{job}")
             if progress:
@@ -241,9 +250,25 @@ class _Base:
                 problem = status["problem"] or {}
                 raise JobFailedError(problem.get("code", "job_failed"), 409, problem.get("detail", "The job failed."))
             if status["state"] == "done":
-                call = _Call("GET", f"/jobs/{job}/result", headers={"Accept": "application/zip"})
-                return _unpacked((yield from _asked(call, self._patience_s)))
-            yield _POLL_S
+                return
+            yield wait_s
+            wait_s = min(2 * wait_s, _LONGEST_POLL_S)
+
+    def _wait(self, job: str, progress: Progress | None) -> Exchange[RemoteSeparation]:
+        yield from self._done(job, progress)
+        return _unpacked((yield from _asked(_result_of(job), self._patience_s)))
+
+    def _save(self, job: str, folder: str | Path, progress: Progress | None) -> Exchange[Path]:
+        yield from self._done(job, progress)
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target) as archive:
+            yield from _asked(_result_of(job, archive), self._patience_s)
+            with zipfile.ZipFile(archive) as files:
+                for name in files.namelist():
+                    with files.open(name) as source, (target / Path(name).name).open("wb") as file:
+                        shutil.copyfileobj(source, file)
+        return target
 
     def _delete(self, job: str) -> Exchange[None]:
         yield from _asked(_Call("DELETE", f"/jobs/{job}"), self._patience_s)
@@ -271,22 +296,39 @@ class Client(_Base):
         return self._run(self._separate(recording, options, further))
 
     def submit(
-        self, recording: Source, options: SeparationOptions = _DEFAULTS, *, idempotency_key: str | None = None
+        self,
+        recording: Source,
+        options: SeparationOptions = _DEFAULTS,
+        *,
+        format: Format = "wav",
+        subtype: str | None = None,
+        mono: bool = False,
+        track: int | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         """Hand in a recording as a job; returns its identifier."""
-        return self._run(self._submit(recording, options, {}, idempotency_key))
+        further = {"format": format, "subtype": subtype, "mono": mono, "track": track}
+        return self._run(self._submit(recording, options, further, idempotency_key))
 
     def status(self, job: str) -> dict[str, Any]:
         """State, progress and time left of a job."""
         return self._run(self._get(f"/jobs/{job}"))
 
-    def wait(self, job: str, progress: Callable[[float], None] | None = None) -> RemoteSeparation:
+    def wait(self, job: str, progress: Progress | None = None) -> RemoteSeparation:
         """Wait until a job is done; `progress` is told the part that is, 0 to 1.
 
         Raises:
             JobFailedError: it failed.
         """
         return self._run(self._wait(job, progress))
+
+    def save(self, job: str, folder: str | Path, progress: Progress | None = None) -> Path:
+        """Wait as `wait` does, and write the files into a folder; memory does not grow with the recording.
+
+        Raises:
+            JobFailedError: it failed.
+        """
+        return self._run(self._save(job, folder, progress))
 
     def delete(self, job: str) -> None:
         """End a job, and free what it takes."""
@@ -314,7 +356,12 @@ class Client(_Base):
                 else:
                     arguments = step.arguments()
                     try:
-                        response = self._http.request(step.method, step.path, **arguments)
+                        with self._http.stream(step.method, step.path, **arguments) as response:
+                            if step.target is not None and response.is_success:
+                                for piece in response.iter_bytes():
+                                    step.target.write(piece)
+                            else:
+                                response.read()
                     finally:
                         _close(arguments)
                     step = exchange.send(response)
@@ -359,18 +406,31 @@ class AsyncClient(_Base):
         return await self._run(self._separate(recording, options, further))
 
     async def submit(
-        self, recording: Source, options: SeparationOptions = _DEFAULTS, *, idempotency_key: str | None = None
+        self,
+        recording: Source,
+        options: SeparationOptions = _DEFAULTS,
+        *,
+        format: Format = "wav",
+        subtype: str | None = None,
+        mono: bool = False,
+        track: int | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         """As Client.submit."""
-        return await self._run(self._submit(recording, options, {}, idempotency_key))
+        further = {"format": format, "subtype": subtype, "mono": mono, "track": track}
+        return await self._run(self._submit(recording, options, further, idempotency_key))
 
     async def status(self, job: str) -> dict[str, Any]:
         """As Client.status."""
         return await self._run(self._get(f"/jobs/{job}"))
 
-    async def wait(self, job: str, progress: Callable[[float], None] | None = None) -> RemoteSeparation:
+    async def wait(self, job: str, progress: Progress | None = None) -> RemoteSeparation:
         """As Client.wait."""
         return await self._run(self._wait(job, progress))
+
+    async def save(self, job: str, folder: str | Path, progress: Progress | None = None) -> Path:
+        """As Client.save."""
+        return await self._run(self._save(job, folder, progress))
 
     async def delete(self, job: str) -> None:
         """As Client.delete."""
@@ -393,7 +453,13 @@ class AsyncClient(_Base):
                     step = next(exchange)
                 else:
                     arguments = await asyncio.to_thread(_read_whole, step)
-                    step = exchange.send(await self._http.request(step.method, step.path, **arguments))
+                    async with self._http.stream(step.method, step.path, **arguments) as response:
+                        if step.target is not None and response.is_success:
+                            async for piece in response.aiter_bytes():
+                                step.target.write(piece)
+                        else:
+                            await response.aread()
+                    step = exchange.send(response)
         except StopIteration as stop:
             result: T = stop.value
             return result

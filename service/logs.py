@@ -16,7 +16,7 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Console())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It says once more what our own lines say, and its wording is for developers.
+    # It repeats our own lines, in words for developers.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 

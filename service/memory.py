@@ -1,4 +1,4 @@
-"""glibc keeps memory in arenas, by default eight per core, and each keeps what it had at its largest."""
+"""Bounds glibc's arenas: by default there are eight per core, and each keeps the memory of its peak."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _ARENAS = 2
 
 
 def bound_arenas() -> None:
-    """Use two arenas at the most, unless the environment says how many: memory levels sooner, and lower.
+    """Use at most two arenas, unless the environment says how many, so that memory levels off sooner and lower.
 
-    The separation's large arrays are mapped each for itself and not concerned.
+    Large arrays are not affected: each is mapped on its own.
     """
     if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return

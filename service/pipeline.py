@@ -86,7 +86,7 @@ class Pipeline:
             TimeoutError: the deadline passed.
         """
         give_up = time.monotonic() + timeout_s
-        # Before anything is decoded: what the model cannot do is known already.
+        # Before anything is decoded: what the model cannot do is known by now.
         self.engine.separator.check(parameters.options)
         limits = dataclasses.replace(limits, track=parameters.track)
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):

@@ -52,6 +52,8 @@ KINDS: Mapping[str, Kind] = {
     "limit_exceeded": Kind(413, "The request is larger than a limit."),
     "parameter_invalid": Kind(422, "A parameter is not valid."),
     "job_unknown": Kind(404, "There is no such job."),
+    "recording_unknown": Kind(404, "There is no such recording."),
+    "separation_unknown": Kind(404, "There is no such separation."),
     "job_not_done": Kind(409, "The job is not done yet."),
     "job_failed": Kind(409, "The job failed."),
     "idempotency_conflict": Kind(422, "The Idempotency-Key was used for another request."),
@@ -99,7 +101,7 @@ class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
 
 
 def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
-    """The problem that stands for an exception; one that is not foreseen says nothing about our insides."""
+    """The problem for an exception; unexpected ones reveal nothing about the server's internals."""
     match error:
         case Problem():
             return error
@@ -124,19 +126,21 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL)
         ):
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
-        case sqlite3.OperationalError():  # locked, or the disk does not answer
+        case sqlite3.OperationalError():  # locked, or the disk does not respond
             return Problem(
-                "not_ready", "The server cannot read its jobs just now. Try again in 5 s.", headers={"Retry-After": "5"}
+                "not_ready",
+                "The server cannot read its jobs now. Try again in 5 s.",
+                headers={"Retry-After": "5"},
             )
         case _:
-            return Problem("internal", "An error that should not happen; the server's log has it under the request id.")
+            return Problem("internal", "An unexpected error. The server's log has it under the request id.")
 
 
 def _invalid_parameters(error: RequestValidationError | ValidationError) -> Problem:
     by_parameter: dict[str, list[ErrorDetails]] = {}
     for item in error.errors():
         place = [str(part) for part in item["loc"] if part not in ("query", "body", "path", "header")]
-        # Of a parameter that may be one of several types, every type has its say.
+        # A parameter that may be of several types has an error for each.
         by_parameter.setdefault(place[0] if place else "", []).append(item)
     errors = [
         {

@@ -87,7 +87,7 @@ class SeparateParameters(ResultParameters):
 
     @property
     def options(self) -> SeparationOptions:
-        """What the separator is told of it."""
+        """The options for the separator."""
         return SeparationOptions(
             num_sources=self.num_sources,
             min_sources=self.min_sources,
@@ -189,7 +189,7 @@ class ManifestWithAudio(Manifest):
 
 
 class QueueState(Body):
-    """What the engine has to do."""
+    """The engine's load."""
 
     waiting: int
     running: int
@@ -248,3 +248,90 @@ class ProblemBody(BaseModel):
     detail: str = Field(description="What was wrong, what is expected, what to do.")
     code: str = Field(description="Stable name of the problem, for programs.")
     request_id: str
+
+
+class RecordingParameters(Body):
+    """How a recording is read that is kept. Given as query parameters or as form fields; a form field wins."""
+
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Decides the starts of all clustering; same seed, same stems.")
+    mono: bool = Field(False, description="Mix all channels down to one first.")
+    track: int | None = Field(None, ge=1, le=99, description="Which audio track of a file with several.")
+
+
+class NumberEntry(Body):
+    """What a recording looks like as so many sounds."""
+
+    num_sources: int
+    chance: float | None = Field(description="That there are so many, 0 to 1; null where the model cannot count.")
+    clarity: float = Field(description="How clear the least clear of them would be, 0 to 1.")
+    centroids: list[list[float]] = Field(description="Of each sound, its embedding; length 1.")
+
+
+class KeptRecordingBody(Body):
+    """A recording that is kept."""
+
+    id: str
+    sample_rate: int = Field(description="Hz, the recording's own.")
+    channels: int
+    samples: int = Field(description="Per channel.")
+    seconds: float
+    expires_in_s: float = Field(description="Until it is deleted, unless it is used before.")
+    num_sources: int = Field(description="The likeliest number of sounds.")
+    numbers: list[NumberEntry] = Field(description="1, 2, 3... sounds.")
+    frame_s: float = Field(description="Seconds from one frame to the next.")
+    band_hz: list[float] = Field(description="Centre of each band.")
+    warnings: list[str]
+
+
+class Selection(Body):
+    """A part of a recording, in time and pitch."""
+
+    start_s: float = Field(0.0, ge=0)
+    end_s: float = Field(1e9, ge=0)
+    low_hz: float = Field(0.0, ge=0)
+    high_hz: float = Field(1e6, ge=0)
+
+
+class SeparationRequest(Body):
+    """Which sounds of a kept recording are wanted: a number of them, or those of some centroids."""
+
+    num_sources: int | None = Field(None, ge=1, le=MAX_SOURCES)
+    centroids: list[Annotated[list[float], Field(min_length=1, max_length=256)]] | None = Field(
+        None, min_length=1, max_length=2 * MAX_SOURCES, description="Embeddings, one for each sound; see groups."
+    )
+    groups: list[Annotated[int, Field(ge=0, lt=MAX_SOURCES)]] | None = Field(
+        None, min_length=1, max_length=2 * MAX_SOURCES, description="Which sound each centroid belongs to, from 0."
+    )
+    selection: Selection | None = Field(
+        None, description="The sounds are heard in this part only; the rest is background."
+    )
+    masks: MaskKind = "soft"
+    background: Background | None = None
+
+
+class SeparationBody(Body):
+    """A separation of a kept recording."""
+
+    id: str
+    manifest: Manifest
+    centroids: list[list[float]] = Field(description="They were made with these.")
+    sources: list[int] = Field(description="Of each stem, the number of its sound among centroids or groups, from 0.")
+
+
+class PointsBody(Body):
+    """A sample of the bins that are heard; arrays are in base64, little-endian."""
+
+    count: int
+    dim: int
+    frames: str = Field(description="uint32: frame of each point.")
+    bands: str = Field(description="uint16: band of each point.")
+    weights: str = Field(description="float32: how loud each is; the loudest is 1.")
+    embeddings: str = Field(description="int8, dim for each point, 127 is 1.")
+
+
+class PeaksBody(Body):
+    """A waveform's outline."""
+
+    scale: float = Field(description="The largest sample; 127 in the lists.")
+    low: list[int] = Field(description="-127 to 127: the smallest sample of each part.")
+    high: list[int] = Field(description="-127 to 127: the largest.")

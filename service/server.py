@@ -1,4 +1,4 @@
-"""The server process: uvicorn, stopped so that what is in flight gets its answer."""
+"""The server process: uvicorn, with a graceful stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("unmingle.service.server")
 
 
 _TELLING_S = 2
-"""How long clients whose time is up have to hear of it."""
+"""How long clients are told, after the grace period, that the server stops."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
         self._client_timeout_s = service.settings.client_timeout_s
         self._stop_at: float | None = None
         self._silent: dict[Any, tuple[Any, float]] = {}
-        """Connections on which no request is under way: the last one that was, and since when we see it."""
+        """Idle connections: their last request, and since when they have been idle."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end."""
@@ -70,14 +70,14 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_silent_connections(self) -> None:
-        """uvicorn waits for ever for a client that connects and does not send a whole request head; we do not."""
+        """Close idle connections: uvicorn waits for ever for a client that never sends a whole request head."""
         now, before = time.monotonic(), self._silent
         self._silent = {}
         for connection in self.server_state.connections:
             last = getattr(connection, "cycle", None)
             if last is None or last.response_complete:
                 seen, since = before.get(connection, (last, now))
-                since = since if seen is last else now  # there were requests between two looks
+                since = since if seen is last else now  # there were requests since the last check
                 self._silent[connection] = (last, since)
                 if now - since > self._client_timeout_s and connection.transport is not None:
                     connection.transport.close()
@@ -97,7 +97,7 @@ def serve(given: Mapping[str, Any]) -> None:
     settings = read_settings(given)
     logs.configure(settings.log_format, settings.log_level)
     for name in unknown_in_environment():
-        log.warning("%s is no setting and has no effect; `unmingle settings` lists them all", name)
+        log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
     memory.bound_arenas()  # before there are threads
     app = create_app(settings)
     config = uvicorn.Config(
@@ -110,5 +110,5 @@ def serve(given: Mapping[str, Any]) -> None:
         http=Connection,
         timeout_graceful_shutdown=_TELLING_S,
     )
-    sys.setswitchinterval(0.001)  # so that threads that compute hand over to the one that answers soon
+    sys.setswitchinterval(0.001)  # so that computing threads hand over the GIL to the event loop soon
     asyncio.run(DrainingServer(config, app.state.service, app.state.in_flight).serve())

@@ -18,7 +18,7 @@ MIB = 2**20
 
 
 def default_data_dir() -> Path:
-    """Where a desktop keeps the data of its programs."""
+    """The user's data directory (XDG)."""
     home = os.environ.get("XDG_DATA_HOME")
     return (Path(home) if home else Path.home() / ".local" / "share") / "unmingle"
 
@@ -82,6 +82,19 @@ class Settings(BaseSettings):
     max_spool_bytes: PositiveInt = Field(
         default=16384 * MIB,
         description="Disk space of all requests in hand: uploads, decoded audio, stems and answers; more get 507.",
+    )
+    max_recordings: PositiveInt = Field(
+        default=64, description="Recordings that are kept to be separated again (/recordings); more get 503."
+    )
+    max_recording_bytes: PositiveInt = Field(
+        default=16384 * MIB, description="Disk space of all recordings that are kept; more get 507."
+    )
+    recording_keep_s: PositiveFloat = Field(
+        default=3600.0, description="Seconds after which a kept recording that nobody uses is deleted."
+    )
+    recording_heard_s: PositiveFloat = Field(
+        default=600.0,
+        description="Seconds after which the embeddings of such a recording are; they are made again when wanted.",
     )
     max_json_bytes: PositiveInt = Field(default=32 * MIB, description="Largest stems that are sent as JSON.")
     request_timeout_s: PositiveFloat = Field(
@@ -161,13 +174,13 @@ def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
 
 
 def loader_environment() -> dict[str, str]:
-    """What another Python process needs of this one's environment to start at all."""
+    """The part of the environment without which another Python process cannot start."""
     names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Names of `UNMINGLE_*` variables that are no setting: most likely spelt wrongly."""
+    """Names of `UNMINGLE_*` variables that are not settings, most likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
 

@@ -18,6 +18,8 @@ Part = TrainConfig | MixtureConfig | Conditions | ModelConfig
 
 MAY_CHANGE = ("data", "device", "threads", "cache")
 """What a resumed run may be given anew, because machines differ in it."""
+_NO_FIELDS = ("runs", "resume", "extend", "profile", "config", "set")
+"""Options that are no fields of a configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Arguments:
     Attributes:
         runs: folder of all runs.
         resume: the run to go on with; empty for a new one.
+        profile: whether to say where the time of steps went.
         extend: with `resume`, so many more steps or minutes than the run was to have.
         given: value of every option that was given, by its name.
     """
@@ -34,6 +37,7 @@ class Arguments:
     runs: Path
     resume: str
     extend: float
+    profile: bool
     given: dict[str, Any]
 
 
@@ -56,12 +60,59 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         metavar="MORE",
         help="with --resume: go on for so many more steps (of a run with --steps) or minutes than it was to have",
     )
+    parser.add_argument("--profile", action="store_true", help="say in the end where the time of the steps went")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="options of an earlier run, its config.json; others go before them",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option by its name in config.json"
+    )
     _add_fields(parser.add_argument_group("training"), TrainConfig())
     _add_fields(parser.add_argument_group("mixtures", "explained in training/mixtures.py"), MixtureConfig())
     _add_fields(parser.add_argument_group("conditions", "explained in training/augment/conditions.py"), Conditions())
     _add_fields(parser.add_argument_group("network", "explained in model/config.py"), SMALL_NETWORK)
     given = vars(parser.parse_args(argv))
-    return Arguments(given.pop("runs"), given.pop("resume"), given.pop("extend"), given)
+    own = {name: given.pop(name, None) for name in _NO_FIELDS}
+    assigned = vars(parser.parse_args([_as_option(parser, text) for text in own["set"]]))
+    given = {**{k: v for k, v in assigned.items() if k not in _NO_FIELDS}, **given}
+    if own["config"]:
+        given = _over(_options_of(own["config"]), given)
+    return Arguments(own["runs"], own["resume"], own["extend"], own["profile"], given)
+
+
+def _as_option(parser: argparse.ArgumentParser, assignment: str) -> str:
+    """`conditions.room_chance=0.3` or `room_chance=0.3` -> `--room-chance=0.3`."""
+    name, equals, value = assignment.partition("=")
+    if not equals:
+        parser.error(f"--set {assignment}: expected NAME=VALUE, for example --set batch=16")
+    return f"--{name.rsplit('.', 1)[-1].replace('_', '-')}={value}"
+
+
+def _options_of(path: Path) -> dict[str, Any]:
+    """Every option of an earlier run but its name.
+
+    Raises:
+        TrainingError: the file is not a run's config.json.
+    """
+    try:
+        config = TrainConfig.from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"--config {path}: expected the config.json of a run ({error}).") from error
+    parts = (config, config.mixtures, config.conditions, config.network)
+    fields = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
+    left_out = {"name", "count_weights", "mixtures", "conditions", "network", "minutes" if config.steps else "steps"}
+    return {name: value for name, value in fields.items() if name not in left_out}
+
+
+def _over(options: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given goes before `options`; a run ends by steps or by minutes, whichever was given."""
+    other = {"steps": "minutes", "minutes": "steps"}
+    beaten = {other[name] for name in given if name in other}
+    return {**{name: value for name, value in options.items() if name not in beaten}, **given}
 
 
 def _add_fields(group: Any, defaults: Part) -> None:

@@ -33,20 +33,26 @@ class Decoded:
         problem: empty, or what was wrong with it and what was done.
         unreadable: whether it is no audio file at all.
         digest: SHA-256 of the file's bytes.
+        rms: of the samples, of full scale 1.
     """
 
     samples: NDArray[np.int16] | None
     problem: str = ""
     unreadable: bool = False
     digest: bytes = b""
+    rms: float = 0.0
 
 
-def decode(path: Path, sample_rate: int) -> Decoded:
-    """Decode to mono at `sample_rate`. Never raises for what is in a file."""
+def decode(path: Path, sample_rate: int, track: int | None = None) -> Decoded:
+    """Decode to mono at `sample_rate`. Never raises for what is in a file.
+
+    Args:
+        track: of a file that has several; None for the first.
+    """
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
-        signal, rate, announced = _read(path)
+        signal, rate, announced = _read(path, track)
     except (OSError, FileError) as error:
         return Decoded(None, f"cannot be read ({error}); expected an audio file", unreadable=True)
     problems = []
@@ -73,14 +79,17 @@ def decode(path: Path, sample_rate: int) -> Decoded:
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
     samples = np.clip(np.round(mono * 32768.0), -32768, 32767).astype(np.int16)
-    return Decoded(samples, "; ".join(problems), digest=digest)
+    return Decoded(samples, "; ".join(problems), digest=digest, rms=_rms(samples / np.float32(32768.0)))
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], int, int]:
+def _read(path: Path, track: int | None) -> tuple[NDArray[np.float32], int, int]:
     """(samples, channels), the sample rate, and how many samples the file says that it has.
 
     What libsndfile does not read is read as by the server and the command.
     """
+    if track is not None:
+        signal, rate, _ = read_audio(path, track)
+        return signal, rate, len(signal)
     try:
         with soundfile.SoundFile(path) as audio:
             announced, rate = _announced_frames(audio), audio.samplerate

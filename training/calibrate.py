@@ -35,7 +35,7 @@ from unmingle.model.signal import features, segments
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.augment.scene import Surroundings, make_scene
 from unmingle.training.augment.surroundings import find_surroundings
-from unmingle.training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.corpus import Corpus, read_corpus, speakers_of
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
@@ -141,7 +141,7 @@ def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (),
 
 def speakers(data: Path) -> int:
     """How many speakers of a corpus could teach."""
-    return len({r.speaker for r in find_recordings(data) if r.split == SPLIT and r.is_speech})
+    return len(speakers_of(data, SPLIT))
 
 
 def penalty_for(people: int) -> float:
@@ -156,17 +156,16 @@ def observe(embedder: OnnxEmbedder, data: Path, mixtures: int) -> list[Observed]
         mixtures: short recordings of each number of sources; there are a sixth as many conversations.
     """
     config = embedder.config
-    found = [r for r in find_recordings(data) if r.split == SPLIT and r.is_speech]
-    speakers = sorted({r.speaker for r in found})
+    every = read_corpus(data, SPLIT, config.sample_rate, speech_only=True)
+    speakers = every.speakers
     folds = FOLDS if len(speakers) >= 2 * FOLDS else 1
     groups = [set(speakers[fold::folds]) for fold in range(folds)]
     most = min(MAX_SOURCES, *map(len, groups))
     if most < 2:
         raise TrainingError(f"The corpus {data} has {len(speakers)} speaker(s) for '{SPLIT}'; expected 2 or more.")
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    every = load_corpus(found, config.sample_rate)
     surroundings = find_surroundings(CONDITIONS, data, every, most, generator, rooms=60)
-    corpora = [load_corpus([r for r in found if r.speaker in group], config.sample_rate) for group in groups]
+    corpora = [every.of_speakers(group) for group in groups]
     observed = []
     with tqdm(total=folds * sum(_how_many(n, mixtures, folds) for n in range(1, most + 1))) as bar:
         for fold, corpus in enumerate(corpora):

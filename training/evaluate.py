@@ -26,6 +26,7 @@ from unmingle.training.evaluation.conditions import CONDITIONS, cases, sounds_of
 from unmingle.training.evaluation.drawn_mixtures import mixtures_of
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
+from unmingle.training.evaluation.published_sets import read_published_set
 from unmingle.training.evaluation.scoring import HowMany, score
 from unmingle.training.evaluation.speed import measure_speed
 from unmingle.training.evaluation.workers import spread
@@ -47,9 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise EvaluationError("--voices draws mixtures from a corpus; name its folder with --data.")
             listed = mixtures_of(asked.data, asked.split, asked.voices, asked.limit or DRAWN)
             subject = f"{asked.voices} voices of '{asked.split}' of {_shown(asked.data)}"
+        elif asked.list.is_dir():
+            found = read_published_set(asked.list, asked.split, asked.mixtures, asked.limit)
+            listed, subject = list(found.mixtures), found.title
         else:
             listed, subject = read_list(asked.list, asked.limit), _shown(asked.list)
         if asked.condition:
+            if asked.mixtures and not asked.mixtures.startswith("mix_clean"):
+                raise EvaluationError(
+                    f"--condition makes surroundings for sources, and {asked.mixtures} has its own: take mix_clean, "
+                    "or leave --condition out."
+                )
             sounds = sounds_of(asked.data or asked.list.parent)
             evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs)
         else:
@@ -70,7 +79,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--model", type=Path, default=bundled_model(), help="an ONNX file (default: the bundled one)")
-    parser.add_argument("--list", type=Path, default=EXAMPLES, help="CSV file (default: examples/list.csv)")
+    parser.add_argument(
+        "--list",
+        type=Path,
+        default=EXAMPLES,
+        help="CSV file, or a folder as LibriMix, wsj0-mix and WHAM! publish it (default: examples/list.csv)",
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for the report (default: runs/evaluation/MODEL-LIST, with -auto)"
     )
@@ -98,7 +112,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, metavar="CORPUS", help="folder with metadata.csv, for --voices and for sounds"
     )
-    parser.add_argument("--split", default="test", help="whose voices --voices takes (default: test)")
+    parser.add_argument("--split", default="test", help="of a folder, or of --data for --voices (default: test)")
+    parser.add_argument(
+        "--mixtures", metavar="KIND", help="of a folder: mix_clean, mix_both, ... (default: mix or mix_clean)"
+    )
     return parser.parse_args(argv)
 
 
@@ -109,9 +126,15 @@ def _positive(text: str) -> int:
 
 
 def _default_folder(asked: argparse.Namespace) -> Path:
-    what = f"{asked.voices}-voices" if asked.voices else asked.list.stem
+    what = f"{asked.voices}-voices" if asked.voices else _name_of(asked)
     how = "-conditions" if asked.condition else "-auto" if asked.num_sources == "auto" else ""
     return Path("runs") / "evaluation" / f"{asked.model.stem}-{what}{how}"
+
+
+def _name_of(asked: argparse.Namespace) -> str:
+    if not asked.list.is_dir():
+        return str(asked.list.stem)
+    return "-".join((*asked.list.resolve().parts[-2:], asked.split, *([asked.mixtures] if asked.mixtures else [])))
 
 
 def evaluate(

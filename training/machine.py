@@ -11,8 +11,8 @@ from unmingle.training.errors import TrainingError
 from unmingle.training.train_config import Device, Precision
 
 
-def choose_device(wanted: Device) -> torch.device:
-    """The device to train on.
+def choose_device(wanted: Device, local_rank: int = 0) -> torch.device:
+    """The device to train on; of several GPUs, the one whose number is that of the process on this machine.
 
     Raises:
         TrainingError: cuda is asked for and torch has none.
@@ -22,12 +22,19 @@ def choose_device(wanted: Device) -> torch.device:
             "--device cuda was asked for, but torch sees no GPU: check that nvidia-smi works here and that torch is a "
             f"CUDA build (this one is {torch.__version__}), or use --device cpu."
         )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise TrainingError(
+            f"There are more processes on this machine than GPUs ({torch.cuda.device_count()}): start one for each GPU."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
-def set_threads(wanted: int) -> None:
-    """Let torch use `wanted` CPU threads; 0 is all cores that this process may use."""
-    torch.set_num_threads(wanted or usable_cores())
+def set_threads(wanted: int, processes: int = 1) -> None:
+    """Let torch use `wanted` CPU threads; 0 is this process's part of all cores that it may use."""
+    torch.set_num_threads(wanted or max(1, usable_cores() // processes))
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:

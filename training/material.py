@@ -7,7 +7,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-from unmingle.training.corpus import Corpus, load_corpus, survey
+from unmingle.training.corpora.prepared import is_prepared, read_manifests
+from unmingle.training.corpus import Corpus, read_corpus, survey
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig
 from unmingle.training.train_config import DEFAULT_MIXTURES, TrainConfig
@@ -42,14 +43,12 @@ def read_material(config: TrainConfig, cache: Path) -> Material:
     Raises:
         TrainingError: there is no usable corpus or list.
     """
-    found = survey(Path(config.data))
-    print(f"{config.data} is {found.layout}")
-    for note in found.left_out:
-        print(f"  left out: {note}")
+    data = Path(config.data)
+    _say_what_it_is(data)
     listed = read_validation(Path(config.validation_list)) if config.validation_list else None
     rate = config.network.sample_rate
-    corpus = load_corpus([r for r in found.recordings if r.split == "train"], rate, cache)
-    held_out = load_corpus([r for r in found.recordings if r.split == "valid" and r.is_speech], rate, cache)
+    corpus = read_corpus(data, "train", rate, cache)
+    held_out = read_corpus(data, "valid", rate, cache, speech_only=True)
     _say_problems(corpus.problems + held_out.problems)
     print(
         f"{corpus.hours:.2f} hours of {len(corpus.speakers)} speakers to train on, {len(held_out.speakers)} speakers "
@@ -67,6 +66,18 @@ def read_material(config: TrainConfig, cache: Path) -> Material:
     )
     fingerprint = hashlib.sha256(f"{corpus.fingerprint} {held_out.fingerprint}".encode()).hexdigest()
     return Material(corpus, config, choosing, judging, fingerprint)
+
+
+def _say_what_it_is(data: Path) -> None:
+    if is_prepared(data):
+        print(f"{data} has prepared shards")
+        for manifest in read_manifests(data):
+            print(f"  {manifest.folder.name}: {manifest.layout}")
+        return
+    found = survey(data)
+    print(f"{data} is {found.layout}")
+    for note in found.left_out:
+        print(f"  left out: {note}")
 
 
 def _say_problems(problems: tuple[str, ...]) -> None:

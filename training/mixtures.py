@@ -6,6 +6,7 @@ Axes: (batch, source, sample) for signals, (batch, frame, band, source) for memb
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import torch
@@ -127,23 +128,22 @@ class MixtureSampler:
 
     def sources(self, draw: Draw, samples: int) -> Tensor:
         """(batch, source, samples) float32 on the corpus's device; absent sources are zero."""
-        data = self.corpus.samples
-        first = self.corpus.starts[draw.recording]
-        last = first + self.corpus.lengths[draw.recording] - 1
+        c = self.config
+        # With speeds, the last sample needs its right neighbour, too.
+        reach = samples if not c.speed_range else math.ceil(samples * (1.0 + c.speed_range)) + 2
+        data = self.corpus.cut(draw.recording, draw.start, reach, draw.gain > 0)
+        last = self.corpus.lengths[draw.recording] - draw.start - 1
         # Only these small tensors travel to the device; everything of (batch, source, samples) is made there.
-        begin, last, speed, gain = (
+        last, speed, gain = (
             x.to(data.device, non_blocking=True).unsqueeze(-1)
-            for x in (first + draw.start, last, draw.speed, draw.gain / 32768.0)
+            for x in (last.clamp_max(reach - 1), draw.speed, draw.gain / 32768.0)
         )
-        time = torch.arange(samples, device=data.device)
-        if not self.config.speed_range:
-            at = begin + time
-            return data[at.minimum(last)] * (gain * (at <= last))
-        position = speed * time
-        whole = position.long()
-        at = begin + whole
-        left, right = data[at.minimum(last)].float(), data[(at + 1).minimum(last)].float()
-        return (left + (position - whole) * (right - left)) * (gain * (at <= last))
+        if not c.speed_range:
+            return data * gain
+        position = speed * torch.arange(samples, device=data.device)
+        at = position.long()
+        left, right = data.gather(-1, at.minimum(last)).float(), data.gather(-1, (at + 1).minimum(last)).float()
+        return (left + (position - at) * (right - left)) * (gain * (at <= last))
 
 
 def _speaker_weights(corpus: Corpus) -> Tensor:
@@ -260,8 +260,10 @@ def limits(magnitude: Tensor) -> Tensor:
 
 def log_magnitude(magnitude: Tensor, floor_db: float) -> Tensor:
     """model.features.log_magnitude in torch."""
-    rms = (magnitude * limits(magnitude)).square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
-    return torch.log(magnitude / rms + 10.0 ** (floor_db / 20.0))
+    gains = limits(magnitude)
+    rms = (magnitude * gains).square().mean((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
+    heard = magnitude * (gains * 10.0 ** (features.HEADROOM_DB / 20.0)).clamp_max(1.0)
+    return torch.log(heard / rms + 10.0 ** (floor_db / 20.0))
 
 
 def make_batch(
@@ -293,8 +295,10 @@ def make_batch(
     shared = band_sums(_product(separate, heard.unsqueeze(1)), config) / magnitude.unsqueeze(1).clamp_min(1e-12)
     targets = shared.clamp_min(0.0).minimum(magnitude.unsqueeze(1))
     memberships = torch.nn.functional.one_hot(power.max(1).indices, separate.shape[1]).float()
-    limited = magnitude * limits(magnitude)
+    gains = limits(magnitude)
+    limited = magnitude * gains
     active = limited >= limited.amax((1, 2), keepdim=True) * 10.0 ** (active_db / 20.0)
+    active &= gains >= 10.0 ** (-features.HEADROOM_DB / 20.0)
     weights = limited * active if weighting == "magnitude" else active.float()
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
     return Batch(log_magnitude(magnitude, config.floor_db), memberships, weights, targets.movedim(1, -1), magnitude)

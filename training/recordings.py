@@ -26,13 +26,25 @@ SPLITS = ("train", "valid")
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One file of a corpus: a single speaker (or class of sound) is heard in it."""
+    """One file of a corpus: a single speaker (or class of sound) is heard in it.
+
+    Attributes:
+        path: of the file.
+        speaker: who is heard, or which class of sound.
+        split: train, valid or test.
+        is_speech: False for sounds that are a source of their own.
+        dataset: datasets are weighed by their hours.
+        background: noise or music that is heard behind the sources and is none.
+        track: of a file that has several (MP4); None for the first.
+    """
 
     path: Path
     speaker: str
     split: str
     is_speech: bool = True
     dataset: str = ""
+    background: bool = False
+    track: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,16 @@ class RunLog:
             if name != "step" and isinstance(value, int | float):
                 self._board.add_scalar(name, value, record["step"])
 
+    def add_audio(self, name: str, samples: np.ndarray, sample_rate: int, step: int) -> None:
+        """Append (samples,) to listen to, in TensorBoard."""
+        self._board.add_audio(name, samples[None] / max(float(np.abs(samples).max()), 1e-6), step, sample_rate)
+
+    def add_picture(self, name: str, path: Path, step: int) -> None:
+        """Append a picture file to look at, in TensorBoard."""
+        from PIL import Image
+
+        self._board.add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+
     def flush(self) -> None:
         """Make sure that all records so far are on disk."""
         self._history.flush()

@@ -5,12 +5,13 @@ Read it from the top: arguments -> run's folder -> corpus -> state -> loop -> ex
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
 
 # Threads that wait for each other must not burn the cores that others need: on a busy machine, a step on two threads
@@ -22,24 +23,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from unmingle.model.errors import UnmingleError
-from unmingle.model.network.export import export
 from unmingle.model.network.trunk import make_network
 from unmingle.training import arguments, checkpoint, machine
-from unmingle.training.augment.scene import Surroundings, make_scene
 from unmingle.training.augment.surroundings import find_surroundings
-from unmingle.training.checkpoint import BEST, LATEST, State
-from unmingle.training.divergence import RATE_FACTOR, Divergence, check_rewinds
+from unmingle.training.checkpoint import LATEST, State
+from unmingle.training.divergence import Divergence
 from unmingle.training.errors import TrainingError
 from unmingle.training.interruption import Interruption, heed_interruptions
 from unmingle.training.material import read_material
-from unmingle.training.mixtures import MixtureSampler, join, make_batch, pick, samples_for
-from unmingle.training.objectives import Objective, evaluate, parse_objective
-from unmingle.training.optimisation import GradientClipper, learning_rate, standardise
+from unmingle.training.milestones import CONFIG, Milestones, write_config
+from unmingle.training.mixtures import MixtureSampler, make_batch, samples_for
+from unmingle.training.optimisation import GradientClipper, standardise
+from unmingle.training.processes import Processes
+from unmingle.training.provenance import write_provenance
 from unmingle.training.run_log import RunLog
+from unmingle.training.step_profile import Profile
+from unmingle.training.stepping import Stepper
 from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
-from unmingle.training.validation import Measured, Validation
 
-CONFIG, MODEL = "config.json", "model.onnx"
 DECODED = ".decoded"
 """Beside the runs: what was decoded of corpora. No run can have this name."""
 CHECKPOINT_EVERY_S = 60.0
@@ -50,19 +51,42 @@ VALIDATION_SHARE = 0.2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainer; returns the process's exit code."""
-    try:
-        asked = arguments.parse(argv)
-        folder, config = resumed_run(asked) if asked.resume else new_run(asked)
-        return train(folder, config, resume=bool(asked.resume))
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a disk that is full, a folder that may not be written to
-        print(f"error: {error.filename or 'a file of the run'}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    processes = Processes()
+    with ExitStack() as stack:
+        if not processes.is_first:
+            # One of them speaks; errors are told by all.
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        try:
+            asked = arguments.parse(argv)
+            stack.enter_context(processes.joined())
+            folder, config, resume = processes.from_first(find_run(asked, processes))
+            return train(folder, config, resume, processes, asked.profile)
+        except UnmingleError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:  # a disk that is full, a folder that may not be written to
+            print(f"error: {error.filename or 'a file of the run'}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+
+
+def find_run(asked: arguments.Arguments, processes: Processes) -> tuple[Path, TrainConfig, bool]:
+    """Folder and configuration of the run, and whether it goes on with what is there."""
+    name = asked.given.get("name", "")
+    if not asked.resume and processes.restarted and (asked.runs / name / LATEST).is_file():
+        folder = asked.runs / name
+        return folder, TrainConfig.from_json((folder / CONFIG).read_text()), True
+    folder, config = resumed_run(asked) if asked.resume else new_run(asked)
+    if config.accumulate == 1 and not asked.resume:
+        config = dataclasses.replace(config, accumulate=processes.count)
+    if config.accumulate % processes.count:
+        raise TrainingError(
+            f"A step learns from {config.accumulate} batch(es), which {processes.count} processes cannot share evenly: "
+            "start as many processes as divide that, or a new run with another --accumulate."
+        )
+    return folder, config, bool(asked.resume)
 
 
 def new_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
@@ -100,57 +124,65 @@ def resumed_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
     return folder, config
 
 
-def train(folder: Path, config: TrainConfig, resume: bool) -> int:
+def train(folder: Path, config: TrainConfig, resume: bool, processes: Processes, profiled: bool = False) -> int:
     """One sitting: until the budget is used up or somebody asks to stop. Returns the process's exit code."""
-    machine.set_threads(config.threads)
+    machine.set_threads(config.threads, processes.on_this_machine)
     # Before the corpus is decoded: that takes long.
-    device = machine.choose_device(config.device)
+    device = machine.choose_device(config.device, processes.local_rank)
     precision = machine.choose_precision(config.precision, device)
     torch.manual_seed(config.seed)
 
     cache = Path(config.cache) if config.cache else folder.parent / DECODED
-    material = read_material(config, cache)
-    config, corpus = material.config, material.corpus.to(device)
-    sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
-    surroundings = find_surroundings(
-        config.conditions,
-        Path(config.data),
-        corpus,
-        len(config.mixtures.num_sources),
-        sampler.generator,
-        config.rooms,
-        config.seed,
-        config.mixtures.pieces,
-        cache,
-    )
-    with heed_interruptions() as interruption:
+    generator = torch.Generator().manual_seed(config.seed)
+    with processes.one_after_the_other():
+        material = read_material(config, cache)
+        config, corpus = material.config, material.corpus.to(device)
+        sampler = MixtureSampler(corpus, config.mixtures, generator)
+        surroundings = find_surroundings(
+            config.conditions,
+            Path(config.data),
+            corpus,
+            len(config.mixtures.num_sources),
+            generator,
+            config.rooms,
+            config.seed,
+            config.mixtures.pieces,
+            cache,
+        )
+    with heed_interruptions() as interruption, ExitStack() as stack:
         state = begin(config, sampler, device)
         state.corpus = material.fingerprint
         if resume:
             checkpoint.restore(folder / LATEST, state, config)
-            write_config(folder, config)
             print(f"going on with {folder} after step {state.step}")
         else:
             initialise(config, state, sampler)
-            folder.mkdir(parents=True)
+        # Only now: nobody may write what another still reads.
+        processes.wait()
+        if processes.is_first:
+            folder.mkdir(parents=True, exist_ok=resume)
             write_config(folder, config)
-            checkpoint.save(folder / LATEST, state, config)
+            write_provenance(folder, state, device, precision, processes.count)
+            if not resume:
+                checkpoint.save(folder / LATEST, state, config)
         weights = sum(p.numel() for p in state.network.parameters())
-        print(f"{weights / 1e6:.1f} million weights in training on {device}, in {precision}".replace("torch.", ""))
-        with closing(RunLog(folder, state.step)) as log:
-            run_steps(folder, config, state, sampler, surroundings, precision, material.choosing, log, interruption)
-    export_best(folder, config, state, material.judging)
+        several = f", in {processes.count} processes" if processes.count > 1 else ""
+        print(
+            f"{weights / 1e6:.1f} million weights in training on {device}, in {precision}{several}".replace(
+                "torch.", ""
+            )
+        )
+        log = stack.enter_context(closing(RunLog(folder, state.step))) if processes.is_first else None
+        milestones = Milestones(folder, config, state, material.choosing, material.judging, log, processes)
+        profile = Profile(device, profiled)
+        stepper = Stepper(config, state, sampler, surroundings, precision, processes, profile)
+        run_steps(stepper, milestones, interruption)
+    print("".join(line + "\n" for line in profile.lines()), end="")
+    milestones.finish()
     if interruption:
         again = f"python training/train.py --runs {folder.parent} --resume {folder.name}"
         print(f"stopped after step {state.step}; go on with: {again}")
     return interruption.exit_code
-
-
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Whole or not at all: a run without its configuration is lost."""
-    partial = folder / (CONFIG + ".partial")
-    partial.write_text(config.to_json())
-    os.replace(partial, folder / CONFIG)
 
 
 def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) -> State:
@@ -176,20 +208,10 @@ def initialise(config: TrainConfig, state: State, sampler: MixtureSampler) -> No
     state.network.mean, state.network.deviation = standardise(batch.features)
 
 
-def run_steps(
-    folder: Path,
-    config: TrainConfig,
-    state: State,
-    sampler: MixtureSampler,
-    surroundings: Surroundings,
-    precision: torch.dtype,
-    validation: Validation,
-    log: RunLog,
-    interruption: Interruption,
-) -> None:
+def run_steps(stepper: Stepper, milestones: Milestones, interruption: Interruption) -> None:
     """The loop. A checkpoint is written every minute and at the end, so that hardly anything can be lost."""
-    objective = parse_objective(config.objective)
-    found_db = measure_start(folder, config, state, validation, log) if state.step == 0 else float("nan")
+    config, state, log, processes = stepper.config, stepper.state, milestones.log, stepper.processes
+    found_db = milestones.start() if state.step == 0 else float("nan")
     divergence = Divergence()
     began, used_before, first_step = time.monotonic(), state.elapsed_s, state.step
     saved_at, validated_s = began, 0.0
@@ -201,166 +223,48 @@ def run_steps(
         mininterval=0.5 if tty else 20.0,
         # By itself, it would take the first stride of a resumed run for the usual one and say nothing more.
         miniters=0,
+        disable=log is None,
     )
     state.network.train()
     while state.progress(config) < 1.0 and not interruption:
         if config.patience and state.since_best >= config.patience:
             print(f"\nno validation was better than {state.best_db:.2f} dB {state.since_best} times: the run ends here")
             break
-        record = step(config, state, sampler, surroundings, precision, objective)
-        state.elapsed_s = used_before + time.monotonic() - began
-        log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
+        record = stepper.step()
+        # One clock for all, and who stops, stops all.
+        sitting_s, stopped_by = processes.highest([time.monotonic() - began, interruption.signal_number])
+        interruption.signal_number = int(stopped_by)
+        state.elapsed_s = used_before + sitting_s
+        if log:
+            log.add({**record, "elapsed_s": round(state.elapsed_s, 3)})
         if divergence.note(record["loss"], record["gradient_norm"]):
-            rewind(folder, config, state, log)
+            milestones.rewind()
             first_step, divergence = state.step, Divergence()
             continue
         progress = min(1.0, state.progress(config))
-        affordable = config.steps or progress == 1.0 or validated_s <= VALIDATION_SHARE * (time.monotonic() - began)
+        affordable = config.steps or progress == 1.0 or validated_s <= VALIDATION_SHARE * sitting_s
         if int(progress * config.validations) > state.validations and affordable:
-            validated_s -= time.monotonic()
             state.validations = int(progress * config.validations)
-            found_db = validate(folder, state, validation, log)
-            log.draw_curves()
-            validated_s += time.monotonic()
+            found_db = milestones.validate()
+            (passed_s,) = processes.highest([time.monotonic() - began])
+            validated_s += passed_s - sitting_s
         # Never in the middle of bad steps: a checkpoint is what the run goes back to.
         if time.monotonic() - saved_at > CHECKPOINT_EVERY_S and not divergence.bad_steps:
-            save(folder, config, state, log)
+            milestones.save()
             saved_at = time.monotonic()
-        speed = (state.step - first_step) * config.seconds_per_step / (time.monotonic() - began)
-        left = state.elapsed_s * (1.0 - progress) / progress
-        bar.set_description_str(
-            f"step {state.step}, loss {log.recent_loss():.4f}, SI-SDRi {found_db:.1f} dB, {speed:.0f} x real time, "
-            f"{tqdm.format_interval(left)} left",
-            refresh=False,
-        )
-        bar.update(progress - bar.n)
+        if log:
+            speed = (state.step - first_step) * config.seconds_per_step / (time.monotonic() - began)
+            left = state.elapsed_s * (1.0 - progress) / progress
+            bar.set_description_str(
+                f"step {state.step}, loss {log.recent_loss():.4f}, SI-SDRi {found_db:.1f} dB, {speed:.0f} x real time, "
+                f"{tqdm.format_interval(left)} left",
+                refresh=False,
+            )
+            bar.update(progress - bar.n)
     bar.close()
-    save(folder, config, state, log)
-    log.draw_curves()
-
-
-def validate(folder: Path, state: State, validation: Validation, log: RunLog) -> float:
-    """Measure the weights, and their average if there is one; keep what is better than all before. Returns dB."""
-    measured = validation.measure(state.network)
-    record, network, found_db = measured.record(), state.network, measured.mean_db
-    averaged = state.averaged_network
-    if averaged:
-        record["average_si_sdr_improvement_db"] = average_db = validation.measure(averaged).mean_db
-        if average_db > found_db:
-            network, found_db = averaged, average_db
-    log.add({"step": state.step, **record})
-    state.since_best += 1
-    if found_db > state.best_db:
-        state.best_db, state.since_best = found_db, 0
-        checkpoint.save_network(folder / BEST, network)
-    return found_db
-
-
-def measure_start(folder: Path, config: TrainConfig, state: State, validation: Validation, log: RunLog) -> float:
-    """What there was before the first step; with --init, this may turn out to be the best."""
-    measured = validation.measure(state.network)
-    log.add({"step": 0, **measured.record()})
-    print(f"before the first step: {measured}")
-    if config.init:
-        state.best_db = measured.mean_db
-        checkpoint.save_network(folder / BEST, state.network)
-    return measured.mean_db
-
-
-def rewind(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None:
-    """Back to the last checkpoint, with a smaller learning rate; raises where that did not help before."""
-    reached, factor, rewinds = state.step, state.rate_factor, state.rewinds
-    elapsed_s, best_db = state.elapsed_s, state.best_db
-    check_rewinds(rewinds, reached, config.learning_rate * factor)
-    checkpoint.restore(folder / LATEST, state, config)
-    state.rate_factor, state.rewinds = factor * RATE_FACTOR, rewinds + 1
-    state.elapsed_s, state.best_db = elapsed_s, best_db  # best.pt stays, too
-    log.rewind(state.step)
-    log.add({"step": state.step, "rewound_from": reached, "rate_factor": state.rate_factor})
-    print(
-        f"\nwarning: the loss or its gradient stays NaN (step {reached}); going back to step {state.step} "
-        f"with a learning rate of {config.learning_rate * state.rate_factor:.3g}",
-        file=sys.stderr,
-    )
-    save(folder, config, state, log)
-
-
-def step(
-    config: TrainConfig,
-    state: State,
-    sampler: MixtureSampler,
-    surroundings: Surroundings,
-    precision: torch.dtype,
-    objective: Objective,
-) -> dict[str, float]:
-    """Mixtures -> embeddings -> loss -> one step of the optimiser; what is worth logging of it."""
-    samples = samples_for(config.frames, config.network)
-    sources = sampler.sources(sampler.draw(config.batch, samples), samples)
-    rate, pieces = config.network.sample_rate, config.mixtures.pieces
-    scene = make_scene(sources, config.conditions, surroundings, pieces, rate, sampler.generator)
-    batch = make_batch(
-        scene.sources, config.network, config.weighting, background=scene.background, mixture=scene.mixture
-    )
-    with torch.autocast(sources.device.type, precision, enabled=precision != torch.float32):
-        embeddings = state.network(batch.features)
-    # Outside autocast: Gram matrices want float32.
-    heard, index = batch.joined(pieces).loudest(config.loss_share)
-    chosen = pick(join(embeddings, pieces), index, heard.weights.shape[1])
-    loss = evaluate(objective, chosen, heard, config.network)
-    state.optimiser.zero_grad()
-    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's
-    state.scaler.unscale_(state.optimiser)
-    highest = config.learning_rate * state.rate_factor
-    step_size = learning_rate(highest, state.step, state.progress(config), config.warm_up)
-    for group in state.optimiser.param_groups:
-        group["lr"] = step_size
-    norm = state.clipper.clip(state.network.parameters())
-    if norm < float("inf"):  # not for nan either: a step with such gradients would be the last
-        state.scaler.step(state.optimiser)
-        if state.average:
-            state.average.update_parameters(state.network)
-    state.scaler.update()
-    state.step += 1
-    return {"step": state.step, "loss": float(loss.detach()), "learning_rate": step_size, "gradient_norm": norm}
-
-
-def save(folder: Path, config: TrainConfig, state: State, log: RunLog) -> None:
-    """Checkpoint and log to disk, the log first: what it has too much, resuming forgets."""
-    log.flush()
-    checkpoint.save(folder / LATEST, state, config)
-
-
-def export_best(folder: Path, config: TrainConfig, state: State, judging: Validation) -> None:
-    """Write the model of the best validation, or of the last step where there was none, and say how good it is."""
-    network = make_network(config.network)
-    if (folder / BEST).is_file():
-        checkpoint.load_weights(folder / BEST, network)
-    else:
-        network.load_state_dict(state.network.state_dict())
-    export(network, folder / MODEL)
-    say_quality(folder, config, state, judging.measure(network))
-
-
-def say_quality(folder: Path, config: TrainConfig, state: State, measured: Measured) -> None:
-    """What the exported model is worth, and what to do with it."""
-    print(f"{folder / MODEL}: {measured}, which had no say in choosing the weights")
-    if config.init and state.since_best >= max(1, state.validations):
-        print(
-            "hint: no validation was better than the weights that the run started from, so these were exported; try a "
-            "smaller --learning-rate, or more and other data",
-            file=sys.stderr,
-        )
-    if measured.mean_db < 0.0:
-        print(
-            "hint: the stems are worse than the mixture itself, so this model does not separate yet; train for longer "
-            "or on more speakers, or start from a model that does with --init",
-            file=sys.stderr,
-        )
-    print(f"try: unmingle separate --model {folder / MODEL} FILE -o OUT")
-    print(
-        "It is in float32, which serves slower than 8 bits on a CPU; for serving: python training/publish.py "
-        f"{folder} --name {config.network.name} --int8 -o {config.network.name}.onnx"
-    )
+    milestones.save()
+    if log:
+        log.draw_curves()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,10 @@ class TrainConfig:
     minutes: float = _option(3.5, "train for this long; the learning rate follows")
     steps: int = _option(0, "train for this many steps instead (then a run can be repeated exactly)")
     frames: int = _option(100, "frames of a training mixture, 8 ms each")
-    batch: int = _option(8, "mixtures per step")
+    batch: int = _option(8, "mixtures per batch; a step learns from ACCUMULATE of them")
+    accumulate: int = _option(
+        1, "batches per step, which several processes share; under torchrun, by default one for each process"
+    )
     learning_rate: float = _option(3e-3, "of Adam, at its highest; 1e-3 suits larger networks")
     clip_percentile: float = _option(10.0, "clip gradients at this percentile of the norms so far; 100 is never")
     loss_share: float = _option(0.5, "part of the bands, the loudest, that the objective is computed on")
@@ -75,6 +78,7 @@ class TrainConfig:
             for name, least in (
                 ("frames", 1),
                 ("batch", 1),
+                ("accumulate", 1),
                 ("steps", 0),
                 ("threads", 0),
                 ("validations", 1),
@@ -105,7 +109,7 @@ class TrainConfig:
     @property
     def seconds_per_step(self) -> float:
         """Seconds of mixture that one step learns from."""
-        return self.batch * self.frames * self.network.hop / self.network.sample_rate
+        return self.accumulate * self.batch * self.frames * self.network.hop / self.network.sample_rate
 
     def to_json(self) -> str:
         """As `from_json` reads it."""

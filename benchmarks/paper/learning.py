@@ -18,6 +18,9 @@ from unmingle.training.checkpoint import LATEST, State
 from unmingle.training.corpus import Corpus
 from unmingle.training.interruption import Interruption
 from unmingle.training.mixtures import MixtureSampler
+from unmingle.training.processes import Processes
+from unmingle.training.step_profile import Profile
+from unmingle.training.stepping import Stepper
 from unmingle.training.train_config import TrainConfig
 
 
@@ -65,10 +68,12 @@ def _steps(
     used_before, began = state.elapsed_s, time.monotonic()
     saved_at = began
     state.network.train()
+    profile = Profile(torch.device("cpu"), wanted=False)
+    stepper = Stepper(config, state, sampler, Surroundings(), torch.float32, Processes(), profile, row.objective)
     quiet_s = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=config.steps, initial=state.step, desc=row.name, unit="step", mininterval=quiet_s) as bar:
         while state.step < config.steps and not interruption:
-            record = train.step(config, state, sampler, Surroundings(), torch.float32, row.objective)
+            record = stepper.step()
             state.elapsed_s = used_before + time.monotonic() - began
             if time.monotonic() - saved_at > train.CHECKPOINT_EVERY_S:
                 checkpoint.save(folder / LATEST, state, config)

@@ -26,7 +26,7 @@ from benchmarks.paper.scoring import Figures, score, score_ideal
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.errors import UnmingleError
 from unmingle.model.weights.bundled import bundled_model
-from unmingle.training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.corpus import Corpus, read_corpus
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
 from unmingle.training.interruption import heed_interruptions
@@ -109,7 +109,7 @@ def run(asked: argparse.Namespace) -> None:
 
 def load_speech(data: Path) -> Corpus:
     """The training speakers of a corpus."""
-    return load_corpus([r for r in find_recordings(data) if r.split == "train" and r.is_speech], SAMPLE_RATE)
+    return read_corpus(data, "train", SAMPLE_RATE, speech_only=True)
 
 
 def read_lists(about: Experiment) -> Lists:

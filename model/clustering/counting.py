@@ -138,6 +138,14 @@ def probabilities(evidence: Evidence, weights: Weights) -> NDArray[np.float64]:
     return chances
 
 
+def chances_within(most: int, evidence: Evidence, weights: Weights) -> tuple[float, ...]:
+    """Chance that there are no more than 1, 2... `most` sources; 1 from where the weights count no further."""
+    asked = min(most, len(weights))
+    observed = np.stack([evidence.more_than(number) for number in range(1, asked + 1)])
+    within = chances_of(observed, weights)[:asked].cumsum()
+    return (*map(float, within), *(1.0,) * (most - asked))
+
+
 def chances_of(observed: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     """(counts,) chance of 1, 2, 3... sources, from (questions, ITEMS) evidence for the first questions.
 

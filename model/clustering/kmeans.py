@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +157,31 @@ class EmbeddingSample:
     def all(self) -> tuple[Vectors, Vectors]:
         """(points, dim) embeddings and (points,) weights of what was kept."""
         return np.concatenate(self._points), np.concatenate(self._mass)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that was kept, to be written down."""
+        points, mass = self.all() if self._points else (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+        excerpts = self._excerpts
+        return {
+            "points": points,
+            "mass": mass,
+            "excerpt_lengths": np.array([len(excerpt.weights) for excerpt in excerpts], np.int64),
+            "excerpt_embeddings": np.concatenate([e.embeddings for e in excerpts]) if excerpts else points[:0],
+            "excerpt_weights": np.concatenate([e.weights for e in excerpts]) if excerpts else mass[:0],
+            "excerpt_frames": np.concatenate([e.frames for e in excerpts]) if excerpts else np.zeros(0, np.int64),
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> EmbeddingSample:
+        """A sample that was written down; it takes in no more."""
+        sample = cls()
+        sample._points, sample._mass = [arrays["points"]], [arrays["mass"]]
+        ends = np.cumsum(arrays["excerpt_lengths"])
+        for start, end in zip((0, *ends[:-1]), ends, strict=True) if len(ends) else ():
+            sample._excerpts.append(
+                Excerpt(*(arrays[f"excerpt_{name}"][start:end] for name in ("embeddings", "weights", "frames")))
+            )
+        return sample
 
     def excerpts(self) -> list[Excerpt]:
         """A few segments, spread over the recording, in as much detail as each was sampled at first."""

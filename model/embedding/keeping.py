@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
+from typing import Protocol
 
 from unmingle.model.embedding.embedded import Embedded, Kept
 from unmingle.model.signal.segments import Segment
+
+
+class Keeps(Protocol):
+    """Where embeddings wait for the second pass."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was added is still here."""
+        ...
+
+    def add(self, segment: Segment, embedded: Embedded) -> None:
+        """Keep them, too."""
+        ...
+
+    def taken(self) -> Iterator[tuple[Segment, Kept]]:
+        """All of them in order."""
+        ...
+
+    def rounded(self, embedded: Embedded) -> Embedded:
+        """What would come back of embeddings if they were kept."""
+        ...
 
 
 class Keeping:
@@ -38,3 +60,8 @@ class Keeping:
         """All of them in order, each one let go as it is handed out."""
         while self._kept:
             yield self._kept.popleft()
+
+    def rounded(self, embedded: Embedded) -> Embedded:
+        """As `keep` would have them, where it keeps any."""
+        kept = embedded.keep(self._expected_bytes)
+        return embedded if kept is None else kept.restored()

@@ -7,7 +7,7 @@ opens nothing but the file, and runs none of its video decoders.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,7 @@ class FfmpegStream(Stream):
             raise FileError("format_unsupported", f"The file is {header.format} with {name} in it. {CONVERT}.")
         codec.thread_count = 1
         self._failure, self._bad_packets, self._gave_up = "", 0, False
+        self._converters: dict[tuple[str, str, int], Any] = {}  # one takes frames of one form only
         self._frames = self._decoded()
         self._head: Any = next(self._frames, None)  # what the container says of rate and channels is not always true
         if self._head is None:
@@ -101,20 +102,31 @@ class FfmpegStream(Stream):
 
     def blocks(self) -> Iterator[Samples]:
         """The samples, once."""
-        import av
-
-        convert = av.AudioResampler(self._head.format.packed.name, self._head.layout, self.sample_rate)
-        like_first = (self._head.format.name, self._head.layout.name, self.sample_rate)
         frame = self._head
         while frame is not None:
-            changed = (frame.format.name, frame.layout.name, frame.sample_rate) != like_first
-            for piece in convert.resample(frame) if changed else (frame,):
+            for piece in self._like_first(frame):
                 samples = _floats(piece, self.channels)
                 if len(samples):
                     self.frames += len(samples)
                     yield samples
             frame = next(self._frames, None)
         self._check_length()
+
+    def _like_first(self, frame: Any) -> Sequence[Any]:
+        """A frame with the rate, channels and sample format of the first one; nothing where it cannot be had so."""
+        import av
+
+        form = _form(frame)
+        if form == _form(self._head):
+            return (frame,)
+        if form not in self._converters:
+            first = self._head
+            self._converters[form] = av.AudioResampler(first.format.packed.name, first.layout, self.sample_rate)
+        try:
+            return list(self._converters[form].resample(frame))
+        except self._errors:
+            self._bad_packets += 1
+            return ()
 
     def _decoded(self) -> Iterator[Any]:
         """Frames of the track, until its end or until FFmpeg gives up."""
@@ -171,6 +183,10 @@ class FfmpegStream(Stream):
         return FileError(
             "audio_unreadable", f"The file looks like {self._header.format} and cannot be opened: {why}. {CONVERT}."
         )
+
+
+def _form(frame: Any) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _floats(frame: Any, channels: int) -> Samples:

@@ -163,7 +163,7 @@ def _xing(file: BinaryIO, at: int) -> tuple[int | None, int]:
     if frame is None:
         return None, 0
     place = 4 + ({1: 17}.get(frame.channels, 32) if frame.version == 3 else {1: 9}.get(frame.channels, 17))
-    if head[place : place + 4] not in (b"Xing", b"Info"):
+    if head[place : place + 4] not in (b"Xing", b"Info") or len(head) < place + 16:
         return None, 0
     flags = head[place + 7]
     if flags & 3 != 3:

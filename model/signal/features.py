@@ -33,6 +33,8 @@ LOUD_PERCENT = 3
 """The loudest frames that a level must not depend on: a bang, a click, a cough into the microphone."""
 HEARD_DB = -40.0
 """Frames this far below loud ones are silence, which says nothing about how loud the others should be."""
+HEADROOM_DB = 3.0
+"""How far the loudest frames may stand out of the others where the network hears them."""
 BANG_FRAMES = 12
 """A tenth of a second: what is as loud for longer is no bang."""
 
@@ -70,17 +72,20 @@ def log_magnitude(magnitude: Magnitude, floor_db: float) -> Magnitude:
     """Log-magnitude features, the same whatever the recording's level.
 
     ln(|X| / rms + floor): `rms` is over the frames and bands of one item, its loudest frames limited, so turning the
-    recording up or down changes nothing, and a bang hardly anything; the floor keeps silence finite. An item of zeros
-    gives the floor everywhere.
+    recording up or down changes nothing, and a bang hardly anything; the floor keeps silence finite. In |X|, too, the
+    loudest frames are limited, to HEADROOM_DB above the others, since a bang would spoil what the network makes of the
+    frames around it. An item of zeros gives the floor everywhere.
 
     Args:
         magnitude: (..., frames, bands), not negative.
         floor_db: the floor in dB relative to the RMS magnitude, negative.
     """
-    limited = np.square(magnitude * limits(magnitude), dtype=np.float64)
+    gains = limits(magnitude)
+    limited = np.square(magnitude * gains, dtype=np.float64)
     rms = np.sqrt(np.mean(limited, axis=(-2, -1), keepdims=True))
     scale = np.divide(1.0, rms, out=np.zeros_like(rms), where=rms > 0).astype(np.float32)
-    return np.asarray(np.log(magnitude * scale + np.float32(10.0 ** (floor_db / 20.0))), np.float32)
+    heard = magnitude * (np.minimum(gains * np.float32(10.0 ** (HEADROOM_DB / 20.0)), np.float32(1.0)) * scale)
+    return np.asarray(np.log(heard + np.float32(10.0 ** (floor_db / 20.0))), np.float32)
 
 
 def clustering_weights(magnitude: Magnitude, active_db: float = -40.0) -> Magnitude:
@@ -88,15 +93,16 @@ def clustering_weights(magnitude: Magnitude, active_db: float = -40.0) -> Magnit
 
     Active is what lies within `active_db` of the loudest (the paper's silence threshold). Weighting by magnitude
     rather than treating all that is active alike lets the bins that carry the sound place the centroids. The loudest
-    frames are limited, as in `log_magnitude`.
+    frames are limited, as in `log_magnitude`; those that stand out even so are bangs, which are nobody's voice.
 
     Args:
         magnitude: (frames, bands).
         active_db: threshold in dB relative to the loudest, negative.
     """
-    limited = magnitude * limits(magnitude)
+    gains = limits(magnitude)
+    limited = magnitude * gains
     peak = float(limited.max(initial=0.0))
     if peak <= 0.0:
         return np.zeros_like(magnitude)
-    loud_enough = limited >= peak * 10.0 ** (active_db / 20.0)
-    return np.where(loud_enough, limited / np.float32(peak), np.float32(0.0))
+    counts = (limited >= peak * 10.0 ** (active_db / 20.0)) & (gains >= 10.0 ** (-HEADROOM_DB / 20.0))
+    return np.where(counts, limited / np.float32(peak), np.float32(0.0))

@@ -19,6 +19,7 @@ examples:
   unmingle separate recordings/ -o out --jobs 2 --skip-existing
   unmingle separate call.wav --channels separate       a person on each channel
   unmingle separate film.mkv --track 2 --start 60 --end 90 --only 1
+  unmingle separate *.wav --name '{stem}/{recording}'  into stems/stem_1/, stems/stem_2/ ...
   ffmpeg -i URL -f wav - | unmingle separate - --labels --plot
   unmingle separate *.wav --json | jq .num_sources
 
@@ -84,6 +85,14 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-o", "--output", type=Path, default=Path("stems"), metavar="DIR", help="default: stems")
+    group.add_argument(
+        "--flat", action="store_true", help="no folders: DIR/talk_stem_1.wav, DIR/talk_manifest.json ..."
+    )
+    group.add_argument(
+        "--name",
+        metavar="TEMPLATE",
+        help="names of the files in DIR, without ending (default {recording}/{stem}; with --flat {recording}_{stem})",
+    )
     group.add_argument(
         "--format", choices=("wav", "flac", "ogg", "mp3", "m4a"), default="wav", help="of the stems (default wav)"
     )

@@ -11,12 +11,14 @@ from unmingle.model.errors import ParameterError
 from unmingle.service.output import wav
 from unmingle.service.output.stems import StemSet, write_reports
 
+REST = "rest"
+"""Name of the file with all but the one stem that is wanted."""
 _BLOCK = 2**18
 _HEADROOM = 0.891  # -1 dB of full scale
 
 
 def only(stems: StemSet, number: int) -> StemSet:
-    """One stem, and all else in rest.wav; together they are the recording.
+    """One stem, and all else in one file; together they are the recording.
 
     Raises:
         ParameterError: there is no such stem.
@@ -25,7 +27,7 @@ def only(stems: StemSet, number: int) -> StemSet:
     if number > manifest.num_sources:
         raise ParameterError(f"--only {number}, but {manifest.num_sources} sounds were found.")
     others = [file for place, file in enumerate(stems.files, 1) if place != number]
-    rest = stems.directory / "rest.wav"
+    rest = stems.directory / f"{REST}.wav"
     with rest.open("wb") as target:
         target.write(wav.header(manifest.channels, manifest.samples, manifest.sample_rate, "FLOAT"))
         for start in range(0, manifest.samples, _BLOCK):

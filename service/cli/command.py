@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from unmingle.model.errors import ParameterError, UnmingleError
+from unmingle.model.errors import UnmingleError
 from unmingle.service.cli.arguments import DESCRIPTION, EXAMPLES, MODEL_HELP, add_separate, whole
 
 
@@ -143,12 +143,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _separate(options: argparse.Namespace) -> int:
-    from unmingle.service.cli import batch, inputs
-    from unmingle.service.output import encoding
+    from unmingle.service.cli import batch, inputs, places, wishes
     from unmingle.service.schemas import SeparateParameters
 
-    if options.end is not None and options.end <= options.start:
-        raise ParameterError(f"--end {options.end:g} is not after --start {options.start:g}.")
     parameters = SeparateParameters.model_validate(
         {
             **{name: getattr(options, name) for name in ("num_sources", "min_sources", "max_sources", "seed", "masks")},
@@ -157,9 +154,7 @@ def _separate(options: argparse.Namespace) -> int:
             "background": "stem" if options.residual and options.background is None else options.background,
         }
     )
-    _ = parameters.options  # which checks what belongs together
-    encoding.check(parameters.format, parameters.subtype)
-    wishes = batch.Wishes(
+    wished = wishes.Wishes(
         start_s=options.start,
         end_s=options.end,
         only=options.only,
@@ -173,24 +168,19 @@ def _separate(options: argparse.Namespace) -> int:
         verbose=options.verbose,
         as_json=options.json,
     )
+    wishes.check(wished, parameters)
     with tempfile.TemporaryDirectory(prefix="unmingle-") as scratch:
         files = inputs.find(options.files, options.pattern, options.output, Path(scratch))
+        targets = places.places(files, options.output, options.name, options.flat)
         if options.server:
             from unmingle.service.cli.remote import by_server
 
-            for given, name in (
-                (options.only, "only"),
-                (options.gate, "gate"),
-                (options.normalise, "normalise"),
-                (options.plot, "plot"),
-                (options.start or options.end, "start and --end"),
-            ):
-                if given:
-                    raise ParameterError(f"--{name} cannot be had with --server.")
-            separating = by_server(options.server, os.environ.get("UNMINGLE_API_KEY"), parameters)
+            separating = by_server(options.server, os.environ.get("UNMINGLE_API_KEY"), parameters, wished)
         else:
-            separating = batch.here(options.model, options.device, options.threads, wishes, parameters)
-        return 1 if batch.separate_files(files, options.output, separating, wishes) else 0
+            from unmingle.service.cli.local import here
+
+            separating = here(options.model, options.device, options.threads, wished, parameters)
+        return 1 if batch.separate_files(files, targets, separating, wished) else 0
 
 
 def _info(options: argparse.Namespace) -> int:

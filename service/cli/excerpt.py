@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.errors import AudioError
+from unmingle.service.cli.wishes import Wishes
 from unmingle.service.decoding.recordings import FileRecording
+from unmingle.service.schemas import SeparateParameters
+
+
+def opened(path: Path, parameters: SeparateParameters, wishes: Wishes) -> FileRecording:
+    """A file, or the part of it that is wanted.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    if not wishes.part:
+        return FileRecording(path, mono=parameters.mono, track=parameters.track)
+    excerpt = Excerpt(path, mono=parameters.mono, track=parameters.track)
+    return excerpt.select(wishes.start_s, wishes.end_s)
 
 
 class Excerpt(FileRecording):

@@ -42,16 +42,19 @@ def output_folders(inputs: Sequence[Input]) -> list[Path]:
     stems = [file.folder / file.path.stem for file in inputs]
     endings = [file.folder / file.path.name for file in inputs]
     parents = [file.folder / f"{file.path.absolute().parent.name}_{file.path.stem}".lstrip("_") for file in inputs]
-    found = _unless_shared(stems, _unless_shared(endings, parents))
-    taken: set[Path] = set()
-    for at, folder in enumerate(found):
-        number, new = 2, folder
+    return numbered(_unless_shared(stems, _unless_shared(endings, parents)))
+
+
+def numbered(paths: Sequence[Path]) -> list[Path]:
+    """The paths, with a number added to those that are there already."""
+    taken: dict[Path, None] = {}
+    for path in paths:
+        number, new = 2, path
         while new in taken:
-            new = folder.with_name(f"{folder.name}_{number}")
+            new = path.with_name(f"{path.name}_{number}")
             number += 1
-        taken.add(new)
-        found[at] = new
-    return found
+        taken[new] = None
+    return list(taken)
 
 
 def _unless_shared(first: Sequence[Path], second: Sequence[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unmingle.model.errors import UnmingleError
 from unmingle.service.output.stems import StemSet
 
+PICTURE = "picture.png"
 _COLOURS = (
     *((0.0, 0.45, 0.70), (0.84, 0.37, 0.0), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65)),
     *((0.94, 0.89, 0.26), (0.34, 0.71, 0.91), (0.90, 0.62, 0.0), (0.4, 0.4, 0.4)),
@@ -18,17 +19,23 @@ _COLOURS = (
 _COLUMNS, _WINDOW, _RANGE_DB = 1200, 1024, 70.0
 
 
-def draw(stems: StemSet, target: Path) -> None:
-    """Write the picture as PNG, at 200 dots per inch.
+def check_matplotlib() -> None:
+    """Look whether there is what it takes to draw.
 
     Raises:
         UnmingleError: matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise UnmingleError("--plot takes matplotlib, which is not installed: pip install 'unmingle[plot]'.") from error
+
+
+def draw(stems: StemSet, target: Path) -> None:
+    """Write the picture as PNG, at 200 dots per inch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     manifest = stems.manifest
     powers = np.stack([_power(stems.samples(stems.directory / entry.file)) for entry in manifest.stems])
     seconds, top_khz = manifest.seconds, manifest.sample_rate / 2000

@@ -1,4 +1,4 @@
-"""What decodes one upload, in a process of its own: nothing that a file does to it can reach the server.
+"""What decodes one upload, in a confined process of its own.
 
 The fork server (fork_server.py) has this process do `decode_confined`, and nothing else.
 """
@@ -6,44 +6,54 @@ The fork server (fork_server.py) has this process do `decode_confined`, and noth
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import resource
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count against the memory limit
 
 with contextlib.suppress(ImportError):
-    import av  # noqa: F401  (here, so that each child has it already)
+    import av
+
+    # PyAV imports parts of itself when a file needs them. A confined process cannot: it opens no file any more.
+    for _part in pkgutil.walk_packages(av.__path__, "av."):
+        if _part.name != "av.__main__":
+            importlib.import_module(_part.name)
 
 from unmingle.model.errors import FileError
 from unmingle.model.reading.audio import open_audio
 from unmingle.model.reading.stream import BLOCK_SAMPLES
+from unmingle.service.decoding import confinement
+
+confinement.prepare()
 
 _NICE = 5
 _MOST_WARNINGS = 8
 
 
-def confine(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
-    """Take away from this process what decoding does not need.
+def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
+    """Limit what this process may use.
 
-    It stands back as the threads do that separate: what is decoded first is to be answered first.
+    It runs at the priority of the threads that separate: what is decoded first is to be answered first.
     """
     os.nice(_NICE)
-    for limit, value in (
+    for resource_limit, value in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 16),
     ):
-        ceiling = resource.getrlimit(limit)[1]
+        ceiling = resource.getrlimit(resource_limit)[1]
         if ceiling != resource.RLIM_INFINITY:
             value = min(value, ceiling)  # noqa: PLW2901
-        resource.setrlimit(limit, (value, value))
+        resource.setrlimit(resource_limit, (value, value))
 
 
 def decode(source: int, target: int, max_seconds: float, max_bytes: int, track: int | None = None) -> dict[str, object]:
-    """Decode file descriptor `source` to interleaved float32 on `target`, counting what really comes.
+    """Decode file descriptor `source` to interleaved float32 on `target`; limits apply to what is really decoded.
 
     Raises:
         FileError: the file cannot be used, or is larger than a limit.
@@ -72,13 +82,14 @@ def decode_confined(source: int, target: int, report: int, terms: tuple[float, f
         source: the upload.
         target: an empty file.
         report: a socket or a pipe.
-        terms: longest recording in seconds, most bytes of samples, most bytes of memory, most seconds of CPU time, and
-            the track, 0 where none is asked for.
+        terms: the limits, as in limits.py: seconds and bytes of samples, bytes of memory, seconds of CPU time; and the
+            track, 0 for the first.
     """
     max_seconds, max_bytes, memory_bytes, cpu_s, track = terms
-    confine(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
     answer: dict[str, object]
     try:
+        limit(int(memory_bytes), int(cpu_s), int(max_bytes) + BLOCK_SAMPLES * 4)
+        confinement.confine()
         answer = decode(source, target, max_seconds, int(max_bytes), int(track) or None)
     except FileError as refused:
         answer = {"code": refused.code, "detail": str(refused)[:1000], "facts": refused.facts}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
-from unmingle.service.decoding import audio_header
+from unmingle.service.decoding import audio_header, confinement
 from unmingle.service.decoding.limits import DecodeLimits
 from unmingle.service.decoding.processes import DecodeProcesses, ForkServerLostError
 from unmingle.service.decoding.recordings import DecodedRecording
@@ -16,7 +17,9 @@ from unmingle.service.problems import Problem
 
 __all__ = ["DecodeLimits", "Decoder", "too_long"]
 
-# The fork server may have been killed while it waited, and its successor with an upload of somebody else.
+log = logging.getLogger(__name__)
+
+# The fork server may have been killed while idle, and its successor because of another upload.
 _ATTEMPTS = 3
 
 
@@ -28,11 +31,17 @@ class Decoder:
         self._processes = processes or DecodeProcesses()
 
     def beside(self, at_a_time: int) -> Decoder:
-        """Another one, whose uploads never wait for those of this one; both have the same fork server."""
+        """Another decoder with the same fork server; uploads of one never wait for those of the other."""
         return Decoder(at_a_time, self._processes)
 
     def start(self) -> None:
-        """Have a fork server ready before there is an upload, and keep it; without, who comes alone waits for one."""
+        """Start a fork server now and keep it, so that the first upload need not wait for one."""
+        layers = confinement.in_force()
+        if layers:
+            log.info("decoders are confined by %s", " and ".join(layers))
+        if len(layers) < len(confinement.LAYERS):
+            missing = " and no ".join(layer for layer in confinement.LAYERS if layer not in layers)
+            log.warning("this system offers no %s for the confinement of decoders; see docs/operations.md", missing)
         self._processes.keep_one()
 
     async def stop(self) -> None:
@@ -89,7 +98,7 @@ class Decoder:
             except TimeoutError as error:
                 raise _too_costly(limits) from error
         else:
-            raise Problem("audio_unreadable", "The file makes the decoder fail, again and again.")
+            raise Problem("audio_unreadable", "The decoder fails on this file repeatedly.")
         if status < 0:
             if -status in (9, 24):  # killed by the kernel for memory, or over its CPU limit
                 raise _too_costly(limits)

@@ -1,10 +1,10 @@
-"""The fork server: it has loaded what decoding takes, and forks a process for each upload.
+"""The fork server: it has the decoding libraries loaded, and forks a process for each upload.
 
-Started by processes.py as a script with the number of a socket, at which it waits for uploads. What comes for
-one is its terms, a socket of its own, the upload and an empty file. A forked child reads the one file, fills the other
-and writes its report to the socket; nothing of an upload is read here. Once the child has ended, a line with its exit
-code follows. Whoever shuts the other end of the socket has the child killed: only its parent can be sure that the
-number it kills is not another process by now.
+processes.py starts it as a script, with the number of a socket on which it waits for uploads. Each upload comes with
+its limits, a socket of its own, the file and an empty file. A forked child reads the one file, fills the other and
+writes a report to its socket; this process never reads an upload. After the child has ended, a line with its exit code
+follows. Shutting down the other end of the socket kills the child: only its parent can be sure that the process number
+still belongs to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import socket
 import sys
 from typing import NoReturn
 
-# Isolated, Python does not look by itself in the folder that holds the package `unmingle`.
+# In isolated mode, Python does not search the folder that holds the package `unmingle`.
 sys.path.insert(0, os.path.abspath(__file__).rsplit(os.sep, 4)[0])
 
 from unmingle.service.decoding.child import decode_confined
@@ -30,11 +30,11 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 def end_with(parent: int) -> None:
-    """End when process `parent`, which started this one, does."""
+    """End when process `parent`, which started this one, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:  # it was faster
+    if os.getppid() != parent:  # it has ended already
         os._exit(1)
 
 
@@ -58,7 +58,7 @@ class ForkServer:
             for readable in ready:
                 if readable is self._awake:
                     self._awake.recv(4096)
-                elif readable is not self._line:  # nothing is ever sent there: it was shut
+                elif readable is not self._line:  # nothing is ever sent there, so it was shut down
                     self._given_up.add(readable)
                     os.kill(self._children[readable], signal.SIGKILL)
                 elif not self._take():
@@ -113,7 +113,7 @@ class ForkServer:
 
     @staticmethod
     def _tell(upload: socket.socket, report: str, exit_code: int) -> None:
-        with upload, contextlib.suppress(OSError):  # the server has gone, or the child has filled it
+        with upload, contextlib.suppress(OSError):  # the server has gone, or the child has filled the buffer
             upload.send(f"{report}\n{exit_code}".encode(), socket.MSG_DONTWAIT)
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     """Be a fork server."""
     end_with(os.getppid())
     for by_terminal_or_supervisor in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(by_terminal_or_supervisor, signal.SIG_IGN)  # the server finishes what it has; then we end
+        signal.signal(by_terminal_or_supervisor, signal.SIG_IGN)  # the server ends this process after its last work
     gc.freeze()  # children share these pages
     with socket.socket(fileno=int(sys.argv[1])) as line:
         forks = ForkServer(line)

@@ -7,7 +7,7 @@ import math
 import struct
 
 TERMS = struct.Struct("=5d")
-"""Limits on their way to the process that decodes."""
+"""How the limits are sent to the process that decodes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DecodeLimits:
     memory_bytes: int
     timeout_s: float
     advice: str = "Cut it into parts."
-    """For whoever sends a recording that is too long."""
+    """Added to the refusal of a recording that is too long."""
 
     track: int | None = None
     """Which audio track of a file with several to decode, from 1; None is the first."""

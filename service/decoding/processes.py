@@ -1,4 +1,4 @@
-"""The processes that decode uploads, one for each, forked by one that is ready before they come."""
+"""The processes that decode uploads: one per upload, forked by a server that is started beforehand."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ForkServerProcess:
     def __init__(self, process: asyncio.subprocess.Process, line: socket.socket) -> None:
         self._process, self._line = process, line
         self.uploads = 0
-        """How many it has."""
+        """How many it is decoding."""
 
     @classmethod
     async def start(cls) -> ForkServerProcess:
-        """Start one; it loads its libraries, and then takes the uploads that have come meanwhile."""
+        """Start one. Uploads that come while it loads its libraries wait in the socket."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -43,10 +43,10 @@ class ForkServerProcess:
                     str(_SCRIPT),
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
-                    process_group=0,  # so that its orphans can be told from what else has been started
+                    process_group=0,  # so that its orphans can be told from other processes
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,  # decoders chat there
+                    stderr=asyncio.subprocess.DEVNULL,  # decoders write messages there
                     env=loader_environment(),
                 )
             except BaseException:
@@ -56,7 +56,7 @@ class ForkServerProcess:
         return cls(process, ours)
 
     def fork(self, upload: Path, samples: Path, limits: DecodeLimits) -> DecodeProcess:
-        """Have an upload decoded into the new file `samples`; where the server has gone, the report will say so."""
+        """Have an upload decoded into the new file `samples`; if the server has gone, `report` raises."""
         with upload.open("rb") as source, samples.open("wb") as target:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
@@ -76,11 +76,11 @@ class ForkServerProcess:
 
 
 def _reap_group(group: int) -> None:
-    """Take note of the end of orphans: process 1 of a container inherits them, and they stay until it does.
+    """Reap orphans: in a container this process is process 1 and inherits them, and they stay zombies until it does.
 
-    They are being killed: they asked for that, should the fork server end before them.
+    They are being killed already: they asked the kernel for that if the fork server ends before them.
     """
-    with contextlib.suppress(ChildProcessError):  # no more of them, or somebody else inherits them
+    with contextlib.suppress(ChildProcessError):  # none left, or another process inherits them
         while True:
             os.waitpid(-group, 0)
 
@@ -91,10 +91,10 @@ class DecodeProcess:
     def __init__(self, server: ForkServerProcess, line: socket.socket) -> None:
         self._server, self._line = server, line
         self.suspect = False
-        """Whether the fork server, or what is known of its memory, had better not be used again."""
+        """Whether the fork server should be replaced, because it failed or its memory layout may be known."""
 
     async def report(self) -> tuple[bytes, int]:
-        """What it says once it has ended, and its exit code.
+        """Its report and exit code, once it has ended.
 
         Raises:
             ForkServerLostError: nobody knows how it ended.
@@ -110,12 +110,12 @@ class DecodeProcess:
         except ValueError:
             self.suspect = True
             raise ForkServerLostError from None
-        # Children are copies: whoever makes one crash learns where things are in the next, unless that starts afresh.
+        # Children are copies: a crash may tell an attacker about the memory layout of the next one.
         self.suspect = exit_code < 0 and -exit_code not in (signal.SIGKILL, signal.SIGXCPU)
         return report, exit_code
 
     async def end(self) -> None:
-        """See that it is gone, whatever it does."""
+        """Make sure that it is gone, whatever it does."""
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_WR)
         try:
@@ -135,7 +135,7 @@ class DecodeProcess:
 
 
 class DecodeProcesses:
-    """Has uploads decoded by a fork server; one that was told to keep one has it before the first upload, and between.
+    """Has uploads decoded by a fork server, which `keep_one` keeps running between uploads.
 
     Belongs to one event loop.
     """
@@ -147,13 +147,13 @@ class DecodeProcesses:
         self._starting: asyncio.Task[None] | None = None
 
     def keep_one(self) -> None:
-        """From now on, have one ready before it is asked for."""
+        """From now on, keep a fork server running."""
         self._keeps = True
         self._starting = asyncio.create_task(self._start())
 
     @contextlib.asynccontextmanager
     async def decoding(self, upload: Path, samples: Path, limits: DecodeLimits) -> AsyncIterator[DecodeProcess]:
-        """A process that has been given its upload; afterwards it is gone."""
+        """A process that decodes the upload; it has ended when the context is left."""
         server = await self._ready()
         server.uploads += 1
         process: DecodeProcess | None = None
@@ -164,7 +164,7 @@ class DecodeProcesses:
             await asyncio.shield(self._leave(server, process))
 
     async def stop(self) -> None:
-        """End the fork server, once it has no upload any more."""
+        """End the fork server once it has no uploads left."""
         self._keeps = False
         if self._starting:
             await asyncio.wait({self._starting})
@@ -177,7 +177,7 @@ class DecodeProcesses:
             return self._server
 
     async def _start(self) -> None:
-        with contextlib.suppress(OSError):  # no memory for one now; the next upload will say so if that lasts
+        with contextlib.suppress(OSError):  # no memory for one now; if that lasts, the next upload fails with it
             await self._ready()
 
     async def _leave(self, server: ForkServerProcess, process: DecodeProcess | None) -> None:

@@ -1,6 +1,6 @@
 """Recordings on disk, given to the separator block by block. Axes: (channels, samples).
 
-Uploads are not decoded here but in unmingle.service.decoding.decoder, which trusts them with nothing.
+Untrusted uploads are decoded by unmingle.service.decoding.decoder, not here.
 """
 
 from __future__ import annotations

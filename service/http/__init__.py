@@ -1,1 +1,1 @@
-"""What speaks HTTP: uploads in, answers and problems out, who may call, and what is counted and logged of it."""
+"""HTTP: uploads in, answers and problems out, keys, metrics and logs."""

@@ -17,7 +17,7 @@ from unmingle.service.problems import Problem
 from unmingle.service.scheduling.capacity import Lease
 
 PRIVATE = "private, no-cache"
-"""Only the client may keep it, and has to ask each time whether it is still there."""
+"""Only the client itself may cache it, and it must revalidate each time."""
 
 _ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
@@ -30,7 +30,7 @@ def accepted_types(request: Request) -> str | None:
 class PackageResponse(Response):
     """A package, and how long each stage took; `held` is closed when it is sent, or cannot be.
 
-    The lease has a transfer while it is sent, which says how much the client has taken.
+    While it is sent, the lease has a transfer that tells how much the client has received.
     """
 
     def __init__(self, package: Package, lease: Lease, held: AsyncExitStack) -> None:
@@ -80,7 +80,7 @@ class PackageResponse(Response):
             await send({"type": "http.response.body", "body": block, "more_body": left > 0})
         if start == end or scope["state"].get("head"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        if SENDING in scope["state"]:  # what lies in our buffers is not sent yet
+        if SENDING in scope["state"]:  # what is in our buffers has not been received
             await scope["state"][SENDING].taken()
 
 

@@ -80,7 +80,7 @@ class ApiKeys:
 
 
 def hashed(key: str) -> str:
-    """What stands for a key in the settings."""
+    """The hash that represents a key in the settings."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Work that is worth doing only while the client is there to get the answer."""
+"""Work that is only worth doing while the client is connected."""
 
 from __future__ import annotations
 

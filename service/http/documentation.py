@@ -19,34 +19,43 @@ from unmingle.service.schemas import ManifestWithAudio, ProblemBody, SeparatePar
 _BINARY = {"type": "string", "format": "binary"}
 
 
-def _form_fields() -> dict[str, Any]:
+def _form_fields(parameters: type[BaseModel]) -> dict[str, Any]:
     """The parameters as form fields, which cannot be null."""
-    fields: dict[str, Any] = SeparateParameters.model_json_schema()["properties"]
+    fields: dict[str, Any] = parameters.model_json_schema()["properties"]
     for field in fields.values():
         if {"type": "null"} in field.get("anyOf", []):
             field["anyOf"].remove({"type": "null"})
+        if field.get("type") == "boolean":  # in a form everything is text, and 0 and 1 are as good
+            field["anyOf"] = [{"type": field.pop("type")}, {"enum": [0, 1]}]
     return fields
 
 
-UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            **_BINARY,
-                            "description": f"The recording: WAV, FLAC, Ogg or MP3 ({', '.join(MEDIA_TYPES.values())}).",
-                        },
-                        **_form_fields(),
-                    },
-                }
-            }
+def upload_of(parameters: type[BaseModel]) -> dict[str, Any]:
+    """A request with a recording and parameters."""
+    schema = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {
+                **_BINARY,
+                "description": f"The recording: WAV, FLAC, Ogg or MP3 ({', '.join(MEDIA_TYPES.values())}).",
+            },
+            **_form_fields(parameters),
         },
     }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+UPLOAD = upload_of(SeparateParameters)
+
+PNG: dict[str, Any] = {
+    "description": "The picture.",
+    "content": {"image/png": {"schema": _BINARY, "example": "\x89PNG..."}},
+}
+
+SOUND: dict[str, Any] = {
+    "description": "The stem.",
+    "content": {kind: {"schema": _BINARY, "example": "..."} for kind in MEDIA_TYPES.values()},
 }
 
 _MULTIPART_EXAMPLE = """--boundary\r
@@ -113,7 +122,7 @@ EVENTS: dict[str, Any] = {
 }
 
 
-# What can be done with a job, for machines: `operationId` with the id that the answer has.
+# OpenAPI links: what can be done with a job, by `operationId`, with the id from the answer.
 JOB_LINKS: dict[str, Any] = {
     "links": {
         name: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}

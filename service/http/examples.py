@@ -5,12 +5,17 @@ from __future__ import annotations
 from unmingle.service.schemas import (
     Health,
     JobStatus,
+    KeptRecordingBody,
     Manifest,
     ManifestWithAudio,
     ModelDetail,
     ModelEntry,
     ModelList,
+    NumberEntry,
+    PeaksBody,
+    PointsBody,
     QueueState,
+    SeparationBody,
     StemWithAudio,
     StretchEntry,
 )
@@ -98,3 +103,25 @@ STARTING = HEALTH.model_copy(update={"status": "starting", "queue": QueueState(w
 MODELS = ModelList(
     models=[ModelDetail(**_MODEL.model_dump(), sample_rate=16_000, max_sources=8, max_channels=8, default=True)]
 )
+
+_ONE = [1.0, 0.0, 0.0]
+
+KEPT = KeptRecordingBody(
+    id=_JOB_ID,
+    sample_rate=16_000,
+    channels=1,
+    samples=80_000,
+    seconds=5.0,
+    expires_in_s=3600.0,
+    num_sources=1,
+    numbers=[NumberEntry(num_sources=1, chance=0.97, clarity=0.9, centroids=[_ONE])],
+    frame_s=0.008,
+    band_hz=[0.0, 31.25, 62.5],
+    warnings=[],
+)
+
+SEPARATION = SeparationBody(id="x2b9A0cQd4U", manifest=MANIFEST_ALONE, centroids=[_ONE], sources=[0])
+
+POINTS = PointsBody(count=1, dim=3, frames="AAAAAA==", bands="AQA=", weights="AACAPw==", embeddings="fwAA")
+
+PEAKS = PeaksBody(scale=0.71, low=[-90, -127], high=[88, 120])

@@ -61,19 +61,19 @@ class Metrics:
         info: dict[str, str],
         closed: Callable[[], bool],
     ) -> None:
-        """Report the state of the queue and of jobs whenever asked; nothing is ready once the server is `closed`."""
+        """Report queue and jobs at each scrape; `unmingle_ready` is 0 once the server is `closed`."""
         self.registry.register(_Queues(engine, jobs, info, closed))
 
     def watch_room(self, ledger: Ledger, data_dir: Path) -> None:
-        """Report what is held of every limit, and the disk."""
+        """Report how much of every limit is in use, and the disk."""
         self.registry.register(_Room(ledger, data_dir))
 
     def watch_network(self, batch_sizes: Counts[int], fallback: bool) -> None:
-        """Report how many segments ran together, and whether a GPU was wanted and not to be had."""
+        """Report the sizes of batches, and whether a GPU was wanted but not available."""
         self.registry.register(_Network(batch_sizes, fallback))
 
     def begun(self, queued_s: float) -> None:
-        """Count a recording that has got its worker after so many seconds."""
+        """Count a recording that waited so many seconds for its worker."""
         self._queue_seconds.observe(queued_s)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -144,7 +144,7 @@ class _Queues(Collector):
             factor.add_metric((lane,), engine.real_time_factor)
             ready.add_metric((lane,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
-        with contextlib.suppress(sqlite3.Error):  # whatever ails the store, the rest is to be seen
+        with contextlib.suppress(sqlite3.Error):  # the other metrics must not fail with the store
             for state, count in self._jobs().items():
                 jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's, with what the client has taken, and a clean end for broken requests."""
+"""HTTP/1.1 on one connection: uvicorn's, with how much the client has received, and answers to malformed requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECTION = "connection"
 """Where a request's `scope["state"]` has the Connection that it came on."""
 
 _UNSENT_BYTES = 256 * 1024
-"""So much waits in the kernel at the most, so that a slow client's progress shows as it is made."""
+"""The kernel's send buffer is this small so that the progress of a slow client is visible."""
 
 
 class Connection(H11Protocol):
@@ -38,12 +38,12 @@ class Connection(H11Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether nobody is there any more."""
+        """Whether the client has left."""
         return self.transport.is_closing()
 
     @property
     def unsent_bytes(self) -> int:
-        """What was sent here and has not arrived there."""
+        """Bytes that were sent and that the client has not received."""
         waiting = self.transport.get_write_buffer_size()
         wire = self.transport.get_extra_info("socket")
         if sys.platform == "linux" and wire is not None:
@@ -53,11 +53,11 @@ class Connection(H11Protocol):
         return waiting
 
     def close(self) -> None:
-        """Break off: what has not arrived yet never will."""
+        """Abort the connection; what has not arrived is lost."""
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP; or, in the middle of a request, end that."""
+        """Answer bytes that are not HTTP; in the middle of a request, end it."""
         cycle: Any = self.cycle
         in_request = cycle is not None and not cycle.response_complete
         if in_request:  # its handler is told that the client has gone

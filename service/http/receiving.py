@@ -1,4 +1,4 @@
-"""The way in that all requests with a recording take: is there room, then the upload, then its parameters."""
+"""What every request with a recording goes through: capacity, then the upload, then its parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unmingle.service.schemas import SeparateParameters
 
 @dataclasses.dataclass(frozen=True)
 class Received:
-    """A request that is all there.
+    """A request that has been received completely.
 
     Attributes:
         upload: the file as it came, and the form's other fields.

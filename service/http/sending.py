@@ -1,4 +1,4 @@
-"""Sends an answer as fast as its client takes it, and gives up on one that takes nothing or next to nothing."""
+"""Sends an answer as fast as its client takes it, and gives up on clients that hardly take anything."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _LOOK_S, _TAKEN_LOOK_S = 1.0, 0.02
 class PacedSend:
     """ASGI's `send` for one request.
 
-    How much the client has taken is asked of the kernel: what is written to a socket may lie there for minutes. So a
-    client that is slow and steady is told from one that has stopped.
+    The kernel tells how much the client has received: what is written to a socket may stay in its buffer for minutes.
+    This distinguishes a slow but steady client from one that has stopped.
     """
 
     def __init__(self, scope: Scope, send: Send, limits: UploadLimits) -> None:
@@ -55,7 +55,7 @@ class PacedSend:
             raise ClientDisconnect
         if message["type"] == "http.response.start":
             announced = Headers(raw=message["headers"]).get("content-length")
-            if announced is not None:  # of others, such as event streams, nobody knows how much there is to take
+            if announced is not None:  # other answers, such as event streams, have no known length
                 self._transfer = Transfer(self._limits.stall_s, self._limits.least_bytes_per_s, int(announced))
                 if (lease := self._state.get(LEASE)) is not None:
                     lease.transfer = self._transfer
@@ -86,7 +86,7 @@ class PacedSend:
     async def _send_paced(self, message: Message, transfer: Transfer, connection: Connection) -> None:
         while True:
             try:
-                # uvicorn waits before it writes anything, so a call that is broken off can be made again.
+                # uvicorn waits before it writes anything, so a cancelled call can be repeated.
                 async with asyncio.timeout(min(_LOOK_S, transfer.patience_s)) as patience:
                     with transfer.patient(patience):
                         await self._send(message)

@@ -1,4 +1,4 @@
-"""Who may have a browser send requests here: the server's own page, and the origins that the settings allow.
+"""Which web pages may send requests here: the server's own, and those of the origins that the settings allow.
 
 Any web page can make its visitor's browser send a POST to a server on 127.0.0.1 or on the visitor's network. Browsers
 say where a request comes from (Origin, Sec-Fetch-Site); other clients do not, and are not concerned. A site may also
@@ -26,12 +26,12 @@ class Site:
         self._origins = tuple(_listed(cors_origins))
         hosts = tuple(host.lower() for host in _listed(allowed_hosts))
         if not hosts:
-            # On the loopback interface, nobody rightly calls it by a name of the network.
+            # On the loopback interface, no other name is legitimate.
             hosts = _LOCAL_NAMES if _is_loopback(listens_on) else ("*",)
         self._hosts = hosts
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
-        """Look at where a request comes from.
+        """Check where a request comes from.
 
         Raises:
             Problem: from somewhere that is not allowed.
@@ -68,7 +68,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _is_address(name: str) -> bool:
-    """No name that somebody else could point here."""
+    """Whether the host is not a name that somebody else could point at this server."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -22,6 +22,7 @@ from unmingle.service.http.uploads import UploadLimits
 from unmingle.service.jobs.jobs import Jobs
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
+from unmingle.service.recordings.recordings import Recordings
 from unmingle.service.scheduling.capacity import Ledger
 from unmingle.service.scheduling.engine import Engine
 from unmingle.service.settings import Settings
@@ -30,7 +31,7 @@ START_S = 5.0
 """How long a server takes to start, about."""
 
 MIN_FREE_BYTES = 16 * 2**20
-"""Disk space that is left to what was accepted already, and to SQLite."""
+"""Disk space reserved for work that was already accepted, and for SQLite."""
 
 ADVICE = "Send it to /jobs instead, or cut it into parts."
 
@@ -42,6 +43,7 @@ class ServiceState:
     pipeline: separates for those who wait.
     embedder: the model in use.
     jobs: for later.
+    recordings: kept, to be separated again.
     ledger: who holds how much of what.
     metrics: what the server counts.
     spool: directory of requests in flight.
@@ -52,6 +54,7 @@ class ServiceState:
     pipeline: Pipeline
     embedder: Embedder
     jobs: Jobs
+    recordings: Recordings
     ledger: Ledger
     metrics: Metrics
     spool: Path
@@ -96,15 +99,15 @@ class ServiceState:
         return dataclasses.replace(self.upload_limits, max_bytes=self.settings.job_max_upload_bytes)
 
     def retry_after(self) -> dict[str, str]:
-        """The header for who meets a server that takes no work: until it, or its successor, will."""
-        if self.condition == "starting":  # as long again as it has taken already
+        """Retry-After of a server that takes no work: until it, or its successor, will."""
+        if self.condition == "starting":  # assume that it takes as long again as it has taken so far
             wait = time.monotonic() - self.started
         else:
             wait = self.engine.audio_seconds("requests") * self.engine.real_time_factor + START_S
         return {"Retry-After": str(max(1, math.ceil(wait)))}
 
     def check_ready(self) -> None:
-        """Look whether work can be taken. Blocking.
+        """Check whether work can be taken. Blocking.
 
         Raises:
             Problem: the engine takes none, or there is no disk space for any; with Retry-After.
@@ -120,13 +123,13 @@ class ServiceState:
             )
 
     async def check_takes_jobs(self) -> None:
-        """`check_takes_work`, and whether jobs can be written down.
+        """`check_takes_work`, and whether jobs can be stored.
 
         Raises:
             Problem: they cannot; with Retry-After.
         """
         if self.jobs.fault:
-            raise Problem("not_ready", f"Jobs are not taken just now. {self.jobs.fault}", headers=self.retry_after())
+            raise Problem("not_ready", f"Jobs are not accepted now. {self.jobs.fault}", headers=self.retry_after())
         await self.check_takes_work()
 
     async def check_takes_work(self) -> None:
@@ -135,7 +138,7 @@ class ServiceState:
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:
-        """A directory of one's own under the spool, gone afterwards."""
+        """A new directory in the spool, deleted afterwards."""
         directory = Path(tempfile.mkdtemp(dir=self.spool))
         try:
             yield directory
@@ -144,7 +147,7 @@ class ServiceState:
 
 
 async def _service(request: Request) -> ServiceState:
-    # Not because it waits for anything: FastAPI has a thread do what is no coroutine, for every request.
+    # A coroutine although it never waits: FastAPI would use a thread for a plain function, at every request.
     return cast(ServiceState, request.app.state.service)
 
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, and a problem instead of a traceback when all else fails."""
+"""Around every request: its id, its log line, and a problem instead of a traceback for unexpected errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class InFlight:
         self.ended = False
 
     def end(self) -> None:
-        """The server's time is up: who has no answer yet is told so, and answers that are being sent break off."""
+        """The grace period is over: requests without an answer get a problem, and answers being sent are cut off."""
         self.ended = True
         for task in self.tasks:
             task.cancel()
@@ -105,14 +105,16 @@ class _Exchange:
             if "cache-control" not in Headers(raw=message.setdefault("headers", [])):
                 added["cache-control"] = "no-store"
             if "content-length" in self.headers and "transfer-encoding" in self.headers:
-                added["connection"] = "close"  # they may disagree on where the next request begins (RFC 9112, 6.3)
+                added["connection"] = (
+                    "close"  # both sides may disagree on where the next request begins (RFC 9112, 6.3)
+                )
             message["headers"] += [(name.encode(), value.encode()) for name, value in added.items()]
         elif message["type"] == "http.response.body" and not message.get("more_body") and not self._paced.gone:
-            self.account()  # before the last of it goes out: who has the whole answer finds it counted
+            self.account()  # before the last chunk is sent, so that a client that has the whole answer finds it counted
         await self._paced(message)
 
     async def fail(self, problem: Problem, receive: Receive) -> None:
-        """Send a problem; where an answer has begun, only breaking the connection can say that it is not whole."""
+        """Send a problem; if an answer has begun, only closing the connection can tell that it is incomplete."""
         if self._status:
             self.break_off(500)
             return
@@ -135,7 +137,7 @@ class _Exchange:
         seconds = time.perf_counter() - self._start
         route = getattr(self.scope.get("route"), "path", "unknown")
         problem_code = self.scope["state"].get("problem")
-        # Names that a client makes up would each be a series of their own.
+        # Each made-up method or path would become a time series of its own.
         method = self._method if self._method in _METHODS else "other"
         self._metrics.answered("any" if route == "unknown" else method, route, self._status, seconds)
         if problem_code:
@@ -148,6 +150,6 @@ class _Exchange:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's, where it is fit for a log; else a new one."""
+    """The client's, if it is safe to log; otherwise a new one."""
     given = headers.get(REQUEST_ID, "")
     return given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)

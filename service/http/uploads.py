@@ -27,8 +27,8 @@ MAX_PART_HEADER_BYTES = 8192
 
 _WRITE_BYTES = 2**20
 _LOOK_BYTES = 2**17
-"""After so many bytes, the format is looked at: who sends a film need not send all of it to be told."""
-# So that a client that is refused gets to read why, a little of what it still sends is taken and thrown away.
+"""The format is checked after so many bytes, so that a client need not send all of a wrong file."""
+# A refused client may still be sending. Some of that is read and discarded, so that it gets to read the answer.
 _DISCARD_BYTES, _DISCARD_S = 32 * 2**20, 3.0
 
 EXPECTED = (
@@ -82,7 +82,7 @@ async def check_head(request: Request, max_bytes: int) -> bytes:
     if media_type != b"multipart/form-data" or not boundary:
         raise Problem("multipart_expected", f"The body is {media_type.decode('latin-1') or 'of no type'}. {EXPECTED}")
     if announced_bytes(request) > max_bytes:
-        if request.headers.get("expect", "").lower() != "100-continue":  # who asks for leave first sends nothing
+        if request.headers.get("expect", "").lower() != "100-continue":  # it waits for 100 Continue and sends nothing
             await _discard(request)
         raise _too_large(max_bytes)
     return boundary
@@ -151,7 +151,7 @@ async def _fill(
 
 
 def _look(form: _Form, path: Path) -> None:
-    """Refuse what is no audio at all. Whatever else is wrong with a file shows when all of it is there."""
+    """Refuse a file that is not audio at all. Other faults show once the whole file is there."""
     form.flush()
     try:
         audio_header.inspect(path)
@@ -180,7 +180,7 @@ async def _paced(stream: AsyncGenerator[bytes], lease: Lease) -> AsyncIterator[b
 
 
 async def _discard(request: Request) -> None:
-    if request._stream_consumed:  # all has come: what comes next is that the client goes away
+    if request._stream_consumed:  # the body is complete: the next message can only be that the client leaves
         return
     left = _DISCARD_BYTES
     with contextlib.suppress(TimeoutError, Problem, ClientDisconnect):
@@ -195,7 +195,7 @@ def _stalled(transfer: Transfer) -> Problem:
     if transfer.displaced:
         return Problem(
             "server_full",
-            f"{transfer.moved} bytes came, too slowly while others wait. Send it again over a better connection.",
+            f"{transfer.moved} bytes came, too slowly while others waited. Send it again over a faster connection.",
             headers={"Connection": "close", "Retry-After": "60"},
         )
     return Problem(

@@ -1,4 +1,4 @@
-"""Tells whoever watches a job that something has changed, so that nobody has to ask again and again."""
+"""Notifies those who watch a job of changes, so that nobody has to poll."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Changes:
         self._event = asyncio.Event()
 
     async def wait(self, within_s: float) -> None:
-        """Wait for the next change, but no longer than so."""
+        """Wait for the next change, at most for so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._event.wait()

@@ -1,4 +1,4 @@
-"""The directories of jobs: brought to disk for good, measured, and cleaned of work in progress. Blocking."""
+"""The directories of jobs: made durable, measured, and cleaned of unfinished work. Blocking."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def keep(upload: Path, directory: Path) -> None:
 
 
 def settle(stems: StemSet) -> None:
-    """Bring stems to disk for good."""
+    """Make stems durable (fsync)."""
     for path in (*stems.directory.iterdir(), stems.directory, stems.directory.parent):
         _sync(path)
 
 
 def clean(directory: Path, kept: Iterable[Job], set_aside: Path, *, keep_unknown: bool) -> int:
-    """Delete what an earlier server left unfinished: uploads that were never accepted, and files of no use to a job.
+    """Delete what an earlier server left unfinished: uploads that were never accepted, and files that no job needs.
 
     A directory that has stems and no job is not deleted but moved to `set_aside`: the table of jobs may have been lost,
     or be an older copy.
@@ -72,7 +72,7 @@ def empty(directory: Path, except_for: str = "") -> None:
 
 
 def discard(directory: Path) -> None:
-    """Delete `directory`, under whatever hands: nobody who knows it by its name gets to write there any more."""
+    """Delete `directory` even while others use it; it is renamed first, so that nobody can write into it any more."""
     gone = directory.with_name(_DELETED + directory.name)
     with contextlib.suppress(FileNotFoundError):
         os.replace(directory, gone)

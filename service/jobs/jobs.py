@@ -1,9 +1,9 @@
 """Jobs: recordings that take longer than a client waits. Each has a row in SQLite and a directory.
 
 A directory holds `upload` until the job is done, then `stems`; whatever else is in it belongs to work in progress and
-is thrown away when a server starts. A job is accepted once its row is committed, and done once its stems are on disk
-and the row says so: killed in between, it is begun again from the upload. It is deleted files first, so that this works
-on a full disk, too; a row without a directory is one whose deletion was under way.
+is deleted when a server starts. A job is accepted once its row is committed, and done once its stems are on disk and
+the row says so; if the server is killed in between, the job is started again from the upload. Deleting removes files
+first, so that it works on a full disk; a row without a directory belongs to a job that was being deleted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _SWEEP_S = 10.0
 _WATCH_S = 2.0
 _UNKNOWN_S = 60.0
-"""How long a job is taken to last while the length of its recording is not known."""
+"""Assumed duration of a job while the length of its recording is unknown."""
 
 
 class Jobs:
@@ -64,12 +64,12 @@ class Jobs:
         ledger.first_job_s = self._first_done_s
 
     def start(self) -> None:
-        """Take up what an earlier server left, and begin to work."""
+        """Resume what an earlier server left, and start working."""
         self._runner.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
-        """Let jobs that run wait for the next server."""
+        """Put running jobs back into the queue for the next server."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -84,7 +84,7 @@ class Jobs:
 
     @property
     def fault(self) -> str | None:
-        """Why jobs are neither taken nor known just now, if that is so."""
+        """Why jobs are unavailable at the moment; None if they are available."""
         if self.recovering:
             return "The jobs of the server before are being taken up."
         return self._fault
@@ -119,7 +119,7 @@ class Jobs:
         text = parameters.model_dump_json(exclude_unset=True)
         fingerprint = directories.fingerprint(sha256, text)
         if idempotency_key is not None:
-            if not owner:  # strangers may choose the same key, and are to know nothing of each other
+            if not owner:  # strangers may choose the same key, and must not learn of each other
                 idempotency_key = f"{idempotency_key}\n{fingerprint}"
             earlier = await asyncio.to_thread(self.store.with_key, owner, idempotency_key)
             if earlier:
@@ -130,7 +130,7 @@ class Jobs:
         job_id = secrets.token_urlsafe(16)
         directory = self._directory / job_id
 
-        def keep() -> Job:  # on a thread, and to its end: a row and its directory come together, or neither
+        def keep() -> Job:  # on a thread and never interrupted: a row and its directory are made together or not at all
             try:
                 directories.keep(upload, directory)
                 job = self.store.add(job_id, owner, text, fingerprint, idempotency_key, seconds)
@@ -144,7 +144,7 @@ class Jobs:
         keeping = asyncio.ensure_future(asyncio.to_thread(keep))
         try:
             job = await asyncio.shield(keeping)
-        except asyncio.CancelledError:  # the client leaves; the job is there, or not
+        except asyncio.CancelledError:  # the client has left; the job exists or not
             await asyncio.wait({keeping})
             if not keeping.exception() and keeping.result().id == job_id:
                 self._accepted(job_id, lease, size)
@@ -167,7 +167,7 @@ class Jobs:
         """
         job = None if job_id in self._runner.dropped else await asyncio.to_thread(self.store.get, job_id)
         if job is None or job.owner != owner:
-            raise Problem("job_unknown", "There is no such job; it was deleted, has expired, or never was.")
+            raise Problem("job_unknown", "There is no such job; it was deleted, has expired, or never existed.")
         return job
 
     async def ahead(self, job: Job) -> list[Job]:
@@ -196,7 +196,7 @@ class Jobs:
             audio_seconds=job.audio_seconds,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created)),
             expires_in_s=None if job.state in UNFINISHED else max(0.0, round(self._limits.keep_s - job.age_s, 1)),
-            # The runner may know of an obstacle before the store knows that the job waits again.
+            # The runner may know of a problem before the store knows that the job is waiting again.
             problem=self._runner.obstacle(job.id) if job.state == "queued" else job.problem,
             result=f"/jobs/{job.id}/result" if job.state == "done" else None,
         )
@@ -213,7 +213,10 @@ class Jobs:
     async def _forget(self, job_id: str) -> None:
         try:
             await asyncio.to_thread(self.store.remove, job_id)
-        except (OSError, sqlite3.Error) as error:  # it is gone for everybody but the store; the sweep tries again
+        except (
+            OSError,
+            sqlite3.Error,
+        ) as error:  # it is gone for clients, though still in the store; the sweep tries again
             log.error("The row of a deleted job cannot be removed (%s)", error, extra={"job": job_id})
         else:
             self._runner.dropped.discard(job_id)
@@ -224,7 +227,7 @@ class Jobs:
         while True:
             await asyncio.sleep(min(_SWEEP_S, self._limits.keep_s / 4))
             now = time.monotonic()
-            try:  # first what frees the disk, then what writes to it
+            try:  # free disk space first, then write
                 for job_id in tuple(self._runner.dropped):
                     await self._forget(job_id)
                 for job_id in await asyncio.to_thread(self.store.expired, now - then, self._limits.keep_s):
@@ -235,7 +238,7 @@ class Jobs:
                 log.exception("Jobs that have expired cannot be deleted; trying again")
 
     async def _watch(self) -> None:
-        """Look whether the table of jobs is well."""
+        """Check the table of jobs."""
         while True:
             fault = await asyncio.to_thread(self.store.fault)
             if fault != self._fault:

@@ -1,4 +1,4 @@
-"""What the jobs that are kept hold of the ledger: a place until they are done, disk space until they are gone."""
+"""What jobs hold in the ledger: a slot until they are done, disk space until they are deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JobLeases:
         arriving.drop(Resource.JOBS, Resource.JOB_BYTES)
 
     def take(self, job_id: str, disk_bytes: int) -> None:
-        """A job is to have so much disk space.
+        """Raise the disk space that a job holds.
 
         Raises:
             Problem: there is not so much left; with Retry-After.
@@ -45,7 +45,7 @@ class JobLeases:
             self._leases[job_id].take(Resource.JOB_BYTES, disk_bytes)
 
     def has(self, job_id: str, disk_bytes: int) -> None:
-        """A job turned out to have so much on disk."""
+        """Set what a job holds to what it has on disk."""
         if job_id in self._leases:
             self._leases[job_id].put(Resource.JOB_BYTES, max(1, disk_bytes))
 
@@ -55,7 +55,7 @@ class JobLeases:
         return int(lease.held.get(Resource.JOB_BYTES, 0)) if lease else 0
 
     def finished(self, job_id: str) -> None:
-        """A job neither waits nor runs any more."""
+        """A job has finished."""
         if job_id in self._leases:
             self._leases[job_id].drop(Resource.JOBS)
 

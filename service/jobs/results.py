@@ -1,4 +1,4 @@
-"""Stems of jobs that are done, packed as they are asked for: the same file for the same request."""
+"""Results of finished jobs, packed on request: the same file for the same request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from unmingle.service.jobs import directories
 from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.jobs.store import Job
 from unmingle.service.output.package import Delivery, Package, pack
+from unmingle.service.output.peaks import Peaks, peaks
 from unmingle.service.output.stems import StemSet
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.work import Control, StoppedError
 from unmingle.service.schemas import Manifest
 
 _KEPT_PER_JOB = 4
-"""Packages of one job that stay for the next request, or the next part of one."""
+"""Packages of one job that are kept for the next request."""
 
 _AT_A_TIME = 2
-"""Packages that are made at the same time: packing an hour is work, and not to take all threads."""
+"""Packages made at the same time. Packing an hour takes long and must not occupy all threads."""
 
 
 class JobResults:
@@ -73,8 +74,28 @@ class JobResults:
         except FileNotFoundError as error:
             raise _deleted() from error
 
+    async def peaks(self, job: Job, stem: int, parts: int) -> Peaks:
+        """The outline of a stem's waveform.
+
+        Raises:
+            Problem: the job is not done, or is deleted meanwhile, or has no such stem.
+        """
+        _must_be_done(job)
+
+        def look() -> Peaks:
+            stems = StemSet.open(self._directory / job.id / directories.STEMS)
+            if stem > len(stems.files):
+                raise Problem("parameter_invalid", f"stem={stem}, but there are {len(stems.files)}.")
+            return peaks(stems.samples(stems.files[stem - 1]), 0, stems.manifest.samples, parts)
+
+        try:
+            async with self._free:
+                return await asyncio.to_thread(look)
+        except FileNotFoundError as error:
+            raise _deleted() from error
+
     def forget(self, job_id: str) -> None:
-        """The job is deleted, with all its files; what is being packed of it is not."""
+        """The job is deleted with all its files; packing it is stopped."""
         for control in self._packing.get(job_id, ()):
             control.stop()
         self._packages.pop(job_id, None)
@@ -122,7 +143,7 @@ def _must_be_done(job: Job) -> None:
 
 
 def _deleted() -> Problem:
-    return Problem("job_unknown", "There is no such job any more; it was deleted just now.")
+    return Problem("job_unknown", "There is no such job any more; it has just been deleted.")
 
 
 def _give(package: Package, place: Path) -> Package:

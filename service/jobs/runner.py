@@ -1,7 +1,7 @@
-"""Runs jobs, one after the other on each worker, and sees that each comes to its end.
+"""Runs jobs, one after the other on each worker, and makes sure that each finishes.
 
-A job that lacks disk space is put on hold and tried again later: it was accepted, and space comes back. Whatever else
-goes wrong fails this job only. The store has the last word: what cannot be written there is tried until it can.
+A job that lacks disk space is put on hold and tried again later, since it was accepted. Any other error fails this job
+only. What cannot be written to the store is retried until it can.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class JobRunner:
         self._store, self._directory, self._pipeline, self._limits = store, directory, pipeline, limits
         self._leases, self._changes, self._takes_work = leases, changes, takes_work
         self.recovered = False
-        """Whether what an earlier server left has been taken up."""
+        """Whether the jobs of an earlier server have been resumed."""
         self._running: dict[str, _Run] = {}
         self._held: dict[str, _Hold] = {}
         self.dropped: set[str] = set()
@@ -80,11 +80,11 @@ class JobRunner:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Take up what an earlier server left, and begin to work."""
+        """Resume what an earlier server left, and start working."""
         self._tasks = [asyncio.create_task(self._begin())]
 
     async def stop(self) -> None:
-        """Let jobs that run wait for the next server."""
+        """Put running jobs back into the queue for the next server."""
         while self._tasks or self._running:
             ending = [*self._tasks, *(run.task for run in self._running.values())]
             self._tasks = []
@@ -129,7 +129,7 @@ class JobRunner:
                     self._leases.restore(job, disk_bytes)
                 break
             except (OSError, sqlite3.Error) as error:
-                log.error("Jobs of the server before cannot be taken up (%s); trying again", error)
+                log.error("Jobs of the previous server cannot be resumed (%s); trying again", error)
                 await asyncio.sleep(_RETRY_S)
         self.recovered = True
         self._tasks += [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
@@ -140,8 +140,8 @@ class JobRunner:
         aside = self._directory.with_name("set-aside")
         if count := directories.clean(self._directory, jobs, aside, keep_unknown=self._store.is_new):
             log.error(
-                "%d directories of jobs are in no table of jobs; they are in %s now. Delete them when they are of no "
-                "use any more.",
+                "%d job directories belong to no known job and were moved to %s. Delete them when you no longer need "
+                "them.",
                 count,
                 aside,
             )
@@ -163,7 +163,7 @@ class JobRunner:
             try:
                 await self._work_once()
             except Exception:
-                log.exception("Jobs cannot be worked on; trying again")
+                log.exception("Jobs cannot be run; trying again")
                 await asyncio.sleep(_RETRY_S)
 
     async def _work_once(self) -> None:
@@ -192,7 +192,7 @@ class JobRunner:
             await self._separate(job, control)
         except asyncio.CancelledError:
             if job.id not in self.dropped:
-                with contextlib.suppress(sqlite3.Error):  # the next server finds it running, and begins it again
+                with contextlib.suppress(sqlite3.Error):  # the next server finds it running and starts it again
                     self._store.requeue(job.id, forgive=True)
             raise
         except Exception as error:
@@ -232,7 +232,7 @@ class JobRunner:
         )
 
     async def _settle(self, job_id: str) -> None:
-        """A job has come to its end: its upload goes, and it holds what is left."""
+        """A job has finished: delete its upload, and hold only what is left."""
         self._leases.finished(job_id)
         directory = self._directory / job_id
         with contextlib.suppress(OSError):
@@ -241,8 +241,8 @@ class JobRunner:
         self._changes.tell()
 
     async def _fail(self, job: Job, error: Exception) -> None:
-        """A job did not come to its end: it is put back, put on hold, or has failed."""
-        if job.id in self.dropped:  # its files go, or are gone
+        """A job did not finish: requeue it, put it on hold, or fail it."""
+        if job.id in self.dropped:  # its files are being deleted
             return
         problem = from_exception(error)
         directory = self._directory / job.id
@@ -273,7 +273,7 @@ class JobRunner:
         return now - since <= self._limits.keep_s
 
     async def _record(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Write to the store, again and again until it works: the disk may be full for a while."""
+        """Write to the store, and retry until it works: the disk may be full for a while."""
         while True:
             try:
                 await asyncio.to_thread(write, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""What is known of jobs, in SQLite: a job that was accepted is there after any crash. Blocking."""
+"""The table of jobs, in SQLite: an accepted job survives any crash. Blocking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNFINISHED: tuple[JobState, ...] = ("queued", "running")
 _FINISHED = "state IN ('done', 'failed')"
 
 _VERSION = 1
-"""Of the schema, in SQLite's user_version. 0 is that of the first servers, which is the same but for the number."""
+"""Version of the schema, in SQLite's user_version. The first servers wrote 0, for the same schema."""
 
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -57,7 +57,7 @@ class Job:
         state: queued, running, done or failed.
         created: seconds since 1970.
         age_s: seconds since it finished, counted while the server runs; clocks that jump do not change it.
-        attempts: how often it was begun and not brought to an end.
+        attempts: how often it was started without finishing.
         audio_seconds: length of the recording, where known yet.
         parameters: how to separate, as JSON.
         fingerprint: hash of the upload and the parameters.
@@ -120,13 +120,13 @@ class JobStore:
                 self.is_new = True
                 connection.execute(_SCHEMA)
             elif missing := set(_COLUMNS.split(", ")) - columns:
-                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: it is not of this program")
+                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: this program did not make it")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _unusable(self, what: str) -> JobStoreError:
         return JobStoreError(
-            f"{self._path} {what}. Nothing was changed. Put back a copy that is good; or move it away, and the server "
-            "begins without jobs and sets aside the files of those that there are."
+            f"{self._path} {what}. Nothing was changed. Restore a good copy; or move the file away, and the server "
+            "starts without jobs and sets aside the files of existing ones."
         )
 
     def fault(self) -> str | None:
@@ -143,7 +143,7 @@ class JobStore:
         return None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._connection.close()
 
@@ -209,7 +209,7 @@ class JobStore:
             return self._find(connection, "id = ?", found[0].id)[0]
 
     def measured(self, job_id: str, audio_seconds: float) -> None:
-        """Take note of a recording's length."""
+        """Store a recording's length."""
         with self._transaction() as connection:
             connection.execute("UPDATE jobs SET audio_seconds = ? WHERE id = ?", (audio_seconds, job_id))
 
@@ -246,7 +246,7 @@ class JobStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Takes no lock of the file's: readers wait for nobody (WAL)."""
+        """Takes no lock on the file: readers do not wait (WAL)."""
         with self._lock:
             yield self._connection
 
@@ -258,7 +258,7 @@ class JobStore:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                # A full disk shows at COMMIT, too; SQLite may have rolled back by itself, or not.
+                # COMMIT can fail on a full disk, too; SQLite may or may not have rolled back by itself.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise

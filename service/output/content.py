@@ -1,4 +1,4 @@
-"""The body of an answer: bytes and files, one after the other, read when they are sent and never copied together."""
+"""The body of an answer: a sequence of bytes and files, read while they are sent and never concatenated on disk."""
 
 from __future__ import annotations
 

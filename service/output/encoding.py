@@ -43,7 +43,7 @@ _VORBIS_ORDER = {
     7: (0, 2, 1, 5, 6, 4, 3),
     8: (0, 2, 1, 6, 7, 4, 5, 3),
 }
-"""By the number of channels: which of those of WAVE stands where in the order of Vorbis and Opus."""
+"""By number of channels: the order of Vorbis and Opus, as indices into that of WAVE."""
 _BLOCK = 2**16
 
 Samples = NDArray[np.float32]
@@ -78,7 +78,7 @@ def check(
 
 
 def wanted_anyway() -> None:
-    """For work that nobody calls off."""
+    """For work that is never cancelled."""
 
 
 def encode_stem(
@@ -147,7 +147,7 @@ def encode(
 
 
 def _pcm(block: Samples, subtype: Subtype) -> tuple[NDArray[np.int32], int]:
-    """Whole steps of PCM, and how many samples they could not hold."""
+    """Samples as PCM integers, and how many were out of range."""
     full = 2**15 if subtype == "PCM_16" else 2**23
     steps = np.rint(block.astype(np.float64) * full)
     clipped = int(np.count_nonzero((steps > full - 1) | (steps < -full)))

@@ -46,7 +46,7 @@ class Delivery:
 
     @property
     def is_as_it_is(self) -> bool:
-        """Whether the stems are sent as they lie on disk, so that the answer takes no space of its own."""
+        """Whether the stems are sent as they are on disk, so that the answer needs no space of its own."""
         if self.kind == "audio/wav":
             return self.stem is not None and self.subtype in (None, "FLOAT")
         return self.kind != "application/json" and self.format == "wav" and self.subtype in (None, "FLOAT")
@@ -84,7 +84,7 @@ class Package:
 
 
 def negotiate(accept: str | None, stem: int | None = None) -> Kind:
-    """The answer that an Accept header asks for; where it leaves the choice, a WAV if one stem is asked for.
+    """The answer that an Accept header asks for; if it accepts several, a WAV if one stem is wanted.
 
     Raises:
         Problem: it asks for nothing that we have.
@@ -178,7 +178,7 @@ def convert(
         background = target.name
     warnings = list(stems.manifest.warnings)
     if clipped := sum(entry.clipped_samples for entry in entries):
-        warnings.append(f"{clipped} samples went beyond what {subtype} can hold and were set to full scale.")
+        warnings.append(f"{clipped} samples exceeded the range of {subtype} and were set to full scale.")
     seconds = {**stems.manifest.stage_seconds, "encode": time.perf_counter() - start}
     update: dict[str, object] = {"format": format, "subtype": subtype, "stems": entries, "background": background}
     update |= {"warnings": warnings, "stage_seconds": seconds}
@@ -227,7 +227,7 @@ def _multipart(stems: StemSet, format: Format) -> tuple[Content, str]:
 
 
 def _boundary(stems: StemSet) -> str:
-    """The same for the same stems, and nobody can make a recording that has it in it."""
+    """The same for the same stems, and infeasible to include in a recording on purpose."""
     digest = hashlib.sha256()
     for path in stems.files:
         with path.open("rb") as file:

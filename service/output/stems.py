@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from unmingle.model.errors import UnmingleError
-from unmingle.model.passes import Progress
+from unmingle.model.passes import Progress, Sink
 from unmingle.model.results import Outcome
 from unmingle.model.separator import Separator
 from unmingle.service.decoding.recordings import DecodedRecording, FileRecording
@@ -81,10 +82,27 @@ def separate(
         ParameterError: the bounds of counting make no sense, or the model cannot count.
         OSError: the disk is full, for instance.
     """
+    return write(
+        lambda sink: separator.separate_recording(recording, sink, parameters.options, progress=progress),
+        recording,
+        directory,
+        model,
+        parameters,
+    )
+
+
+def write(
+    separate: Callable[[Sink], Outcome],
+    recording: DecodedRecording | FileRecording,
+    directory: Path,
+    model: ModelEntry,
+    parameters: SeparateParameters,
+) -> StemSet:
+    """What `separate` sends to its sink, in the existing empty `directory`."""
     channels = parameters.options.channels_of_stems(recording.channels)
     writer = _StemWriter(directory, channels, recording.sample_rate)
     try:
-        outcome = separator.separate_recording(recording, writer.write, parameters.options, progress=progress)
+        outcome = separate(writer.write)
     finally:
         writer.close()
     num_sources = len(outcome.order)

@@ -1,6 +1,6 @@
-"""Runs separations on worker threads, in turn; stops what is cancelled. Who may bring work, the ledger decides.
+"""Runs separations on worker threads, and stops those that are cancelled. The ledger decides what is let in.
 
-Nothing here runs on the event loop for longer than it takes to look at the queue.
+Nothing here blocks the event loop for longer than it takes to look at the queue.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Engine:
             return self._queue.running(lane)
 
     def audio_seconds(self, lane: Lane) -> float:
-        """Of all that waits or runs."""
+        """Of all recordings that wait or run."""
         with self._changed:
             return self._queue.audio_seconds(lane)
 
@@ -86,7 +86,7 @@ class Engine:
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
     def stop(self) -> None:
-        """End: what waits is given up, what runs is asked to stop."""
+        """Stop: waiting work is dropped, running work is asked to stop."""
         with self._changed:
             self._state = "stopped"
             tickets = self._queue.empty()
@@ -99,7 +99,7 @@ class Engine:
             thread.join(max(0.0, give_up - time.monotonic()))
 
     async def run(self, work: Work[T]) -> T:
-        """Do the work on a worker thread, in turn. Cancelling this takes it out of the queue, or stops it.
+        """Do the work on a worker thread. Cancelling this removes it from the queue, or stops it.
 
         Raises:
             Problem: the engine takes no work.
@@ -111,7 +111,7 @@ class Engine:
         with self._changed:
             self._revive()
             self._queue.add(ticket)
-            self._changed.notify_all()  # who waits may be of the other lane
+            self._changed.notify_all()  # the one that waits may be of the other lane
         try:
             result: T = await asyncio.wrap_future(ticket.result)
             return result
@@ -161,8 +161,8 @@ class Engine:
                 ticket.result.set_result(result)
             else:
                 ticket.result.set_exception(failure)
-            # A failure's traceback holds all that the work had, open files among it, and the next work may be long in
-            # coming. For the same reason `_outcome`, which is in the traceback, knows nothing that leads to it.
+            # A failure's traceback keeps everything that the work had, including open files, until the next work comes.
+            # For the same reason `_outcome`, which is in the traceback, has no reference to it.
             del ticket, result, failure
 
     def _outcome(self, work: Work[Any], queued_s: float | None) -> tuple[Any, Exception | None]:
@@ -173,7 +173,7 @@ class Engine:
             return work.run(self.separator, work.control), None
         except Exception as error:
             return None, error
-        except BaseException as error:  # what ends threads or processes must not get to the event loop
+        except BaseException as error:  # exceptions that end threads or processes must not reach the event loop
             return None, RuntimeError(f"the worker met {error!r}")
 
     def _next(self) -> Ticket | None:

@@ -15,7 +15,7 @@ Wait = Literal["transfer", "work", "job"]
 
 
 class Resource(enum.Enum):
-    """Something of which there is only so much."""
+    """Something that is limited."""
 
     UPLOADS = "uploads"
     REQUESTS = "requests"
@@ -29,6 +29,8 @@ class Resource(enum.Enum):
     JOB_BYTES = "job_bytes"
     DOWNLOADS = "downloads"
     STREAMS = "streams"
+    KEPT = "kept_recordings"
+    KEPT_BYTES = "kept_bytes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +135,18 @@ LIMITS: Mapping[Resource, Limit] = {
         "max_streams",
         "key_recordings",
         wait="job",
+    ),
+    Resource.KEPT: Limit(
+        "recordings that are kept",
+        "from the upload to /recordings until it is deleted, or was not used for `UNMINGLE_RECORDING_KEEP_S`",
+        "max_recordings",
+        "key_recordings",
+    ),
+    Resource.KEPT_BYTES: Limit(
+        "bytes on disk for recordings that are kept",
+        "their samples, embeddings and stems: from before they are written until the recording goes",
+        "max_recording_bytes",
+        code="disk_full",
     ),
 }
 

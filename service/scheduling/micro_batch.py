@@ -1,8 +1,8 @@
-"""Segments of several recordings run as one call of the network, and everybody gets their turn.
+"""Runs segments of several recordings in one call of the network, with fair turns.
 
-There is no thread for it: of the callers that wait, one runs a batch for all of them, then the next one does. A caller
-that is alone waits for nothing and is handed over to nobody. While as many batches run as the network may have at once,
-the next one gathers, so that nobody needs to linger for company either. Axes: (segment, frame, band, dim).
+It has no thread of its own: one of the waiting callers runs a batch for all of them, then the next one does. A lone
+caller waits for nothing and switches no thread. While as many batches run as the network can run at once, the next one
+fills up, so no caller has to wait for others on purpose. Axes: (segment, frame, band, dim).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unmingle.model.embedding.embedder import Embedder, embed_each, pad_frames
 Array = NDArray[np.float32]
 
 MOST_FRAMES = 2500
-"""Frames in one call, 20 s: what a newcomer waits for at most, and enough to keep all cores busy."""
+"""Frames in one call, 20 s: the longest wait of a new caller, and enough to keep all cores busy."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -104,7 +104,7 @@ class MicroBatcher:
         for segment in mine:
             if segment.error is not None:
                 raise segment.error
-        # Others' embeddings shall not stay in memory for as long as these do.
+        # Copied, so that the embeddings of others in the batch can be freed.
         return [
             (segment.embedded if segment.alone else segment.embedded.apart()).first(frames)
             for segment in mine
@@ -112,11 +112,11 @@ class MicroBatcher:
         ]
 
     def _queue(self, padded: Array) -> list[_Segment]:
-        """Put the calling thread's segments in line, one after the other."""
+        """Queue the calling thread's segments, one after the other."""
         thread, frames = threading.get_ident(), padded.shape[1]
         with self._changed:
             if not self._waiting and not self._running:
-                self._had.clear()  # nobody is owed anything
+                self._had.clear()  # nobody is waiting for a turn
             begin = max(self._now, self._had.get(thread, 0))
             mine = [_Segment(item, begin + index * frames, thread) for index, item in enumerate(padded)]
             self._had[thread] = begin + len(mine) * frames
@@ -133,7 +133,7 @@ class MicroBatcher:
                 return []
             self._waiting.sort(key=lambda segment: segment.turn)  # stable: in order of arrival where turns are equal
             first = self._waiting[0]
-            # Beside others, a call has one core: whoever else waits is better off with the next that is free.
+            # While other calls run, a call has one core: other waiting segments are better off in the next free call.
             most = 1 if self._running else max(self._at_once, self._most_frames // len(first.features))
             batch = [s for s in self._waiting if s.features.shape == first.features.shape][:most]
             self._waiting = [s for s in self._waiting if s not in batch]

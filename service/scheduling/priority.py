@@ -1,4 +1,4 @@
-"""Threads that compute stand back behind the one that answers."""
+"""Computing threads run at a lower priority than the one that answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NICE = 5
 
 
 def stand_back() -> None:
-    """Put the calling thread below the main one; threads that it starts inherit that."""
+    """Lower the priority of the calling thread; threads that it starts inherit that."""
     if sys.platform == "linux":  # elsewhere it would be the whole process
         nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICE
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))

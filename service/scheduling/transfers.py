@@ -1,4 +1,4 @@
-"""Bytes on their way to or from a client: how fast they move, and when a client is too slow."""
+"""Uploads and downloads: how fast they move, and when a client is too slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GRACE_S = 20.0
-"""No transfer is judged by its speed before."""
+"""Transfers are not judged by their speed before this."""
 
 _YOUNG_S = 5.0
 _FAST_BYTES_PER_S = 64 * 2**10
@@ -19,7 +19,7 @@ class Transfer:
 
     Attributes:
         moved: bytes that have arrived.
-        displaced: it has to give way to another one.
+        displaced: it has to make room for another one.
     """
 
     def __init__(self, stall_s: float, least_bytes_per_s: float, total: int = 0) -> None:
@@ -43,7 +43,7 @@ class Transfer:
 
     @property
     def left_s(self) -> float | None:
-        """Until it ends, at its speed; None where nobody can tell."""
+        """Seconds until it ends, at its speed; None if unknown."""
         if not self._total or not self.moved:
             return None
         return max(0, self._total - self.moved) / self.bytes_per_s
@@ -76,7 +76,7 @@ class Transfer:
         return None
 
     def displace(self) -> None:
-        """Have it give way: whoever waits for it under `patience` gets a TimeoutError."""
+        """Make it give up its slot: code that waits under `patience` gets a TimeoutError."""
         self.displaced = True
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time())

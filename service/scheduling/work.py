@@ -1,4 +1,4 @@
-"""One recording's work, as the engine sees it, and the line to it while it runs."""
+"""One recording's work, as the engine sees it, and how to control it while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unmingle.model.separator import Separator
 T = TypeVar("T")
 
 Lane = Literal["requests", "jobs"]
-"""Somebody waits for the answer, or nobody does. Each lane has workers of its own."""
+"""requests: a client waits for the answer; jobs: nobody does. Each lane has workers of its own."""
 
 LANES: tuple[Lane, ...] = ("requests", "jobs")
 
@@ -23,14 +23,14 @@ class StoppedError(Exception):
 
 
 class Control:
-    """The line to work on another thread: the work calls it with the part it has done, and stops there if asked to."""
+    """Controls work on another thread: the work calls it with its progress, and stops there if asked to."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self.done = 0.0
 
     def __call__(self, done: float) -> None:
-        """Take note of the part that is done, 0 to 1.
+        """Note the progress, 0 to 1.
 
         Raises:
             StoppedError: the work was asked to stop.

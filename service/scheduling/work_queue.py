@@ -1,4 +1,4 @@
-"""What waits and what runs, who is next, and what a second of audio costs. Not locked: the engine does that."""
+"""What waits, what runs, what is next, and what a second of audio costs. The engine does the locking."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from unmingle.service.scheduling.work import Lane, Ticket
 
 LONG_S = 30.0
-"""Recordings longer than this never take all workers, so that a short one waits for short ones only."""
+"""Recordings longer than this never take all workers, so that a short one only waits for short ones."""
 
 _TELLING_S = 1.0
 """Recordings shorter than this tell more about the overhead than about the speed."""
@@ -45,11 +45,11 @@ class WorkQueue:
         return sum(ticket.work.audio_seconds for ticket in self if ticket.work.lane == lane)
 
     def add(self, ticket: Ticket) -> None:
-        """Let it wait."""
+        """Add work."""
         self._waiting.append(ticket)
 
     def give_up(self, ticket: Ticket) -> None:
-        """Take it out, if it waits."""
+        """Remove work that waits."""
         if ticket in self._waiting:
             self._waiting.remove(ticket)
 
@@ -84,13 +84,13 @@ class WorkQueue:
             self.real_time_factor += 0.2 * (factor - self.real_time_factor)
 
     def empty(self) -> tuple[Ticket, ...]:
-        """All there is; what waits does so no longer."""
+        """Remove and return everything that waits or runs."""
         tickets = tuple(self)
         self._waiting.clear()
         return tickets
 
     def _charge(self, now: float) -> None:
-        """Divide the time that has passed among those that run: they shared the processor."""
+        """Divide the time that has passed among those that run, since they shared the processor."""
         for ticket in self._running:
             ticket.charged_s += (now - self._counted_until) / len(self._running)
         self._counted_until = now

@@ -21,6 +21,8 @@ from unmingle.training.interruption import Interruption
 from unmingle.training.mixtures import Batch
 from unmingle.training.objectives import parse_objective
 
+pytestmark = pytest.mark.slow
+
 CONFIG = MAIN.config("nowhere", 1.0, 0).network
 EXAMPLES = read_list(ROOT / "examples" / "list.csv")
 
@@ -150,10 +152,9 @@ def test_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp
         row = Row("dc", "", 4, [(1.0, counting)])
         config = row.config("nowhere", 4 * 8 * 1.6 / 3600.0, 0)
         assert config.steps == 4
-        trained = learning.learn(row, config, speech, folder, asked)
-        if trained is None:
-            assert calls == stop_after
-            trained = learning.learn(row, config, speech, folder, Interruption())
+        finished = learning.learn(row, config, speech, folder, asked)
+        assert (calls, finished is None) == ((stop_after, True) if stop_after else (config.steps, False))
+        trained = finished or learning.learn(row, config, speech, folder, Interruption())
         return trained.network.state_dict()
 
     straight, resumed = weights(tmp_path / "a", 0), weights(tmp_path / "b", 2)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.benchmarks.conftest import ROOT, TRAINING
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "benchmarks.paper.run", "--data", str(TRAINING)]
 COMMAND += ["--lists", str(ROOT / "examples")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -98,7 +100,9 @@ def test_ctrl_c_saves_the_row_that_is_being_trained(tmp_path):
     assert process.stderr is not None
     seen = ""
     while "dc-5:" not in seen:  # the bar of the first step
-        seen += process.stderr.read(1)
+        more = process.stderr.read(1)
+        assert more, seen
+        seen += more
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=300)[1]
     assert process.returncode == 130

@@ -14,6 +14,8 @@ import soundfile
 
 from tests.benchmarks.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "benchmarks.quality.page"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -20,6 +20,8 @@ from unmingle.model.embedding.runtime_check import cuda_trouble
 from unmingle.model.network.trunk import make_network
 from unmingle.model.weights.bundled import bundled_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -10,6 +10,8 @@ from benchmarks import talk
 from benchmarks.diarisation import Errors, errors
 from unmingle.training.evaluation.rttm import Turn
 
+pytestmark = pytest.mark.slow
+
 TRUTH = (Turn("Anna", 0.0, 4.0), Turn("Bo", 3.0, 6.0), Turn("Anna", 8.0, 9.0))
 SPEECH_S = 8.0
 

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import words
 from benchmarks.recogniser import PACKAGES, plain_words, word_accuracy
 
+pytestmark = pytest.mark.slow
+
 missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
 
 

@@ -94,4 +94,4 @@ def test_it_adds_at_most_500_mb_to_its_base(stack: Stack) -> None:
         int(docker("image", "inspect", "--format", "{{.Size}}", image)) for image in (stack.inspect()["Image"], base)
     ]
     print(f"The image takes {(sizes[0] - sizes[1]) / 1e6:.0f} MB beyond {base} ({sizes[1] / 1e6:.0f} MB).")
-    assert sizes[0] - sizes[1] <= 500e6
+    assert sizes[0] - sizes[1] <= 250e6

@@ -66,12 +66,11 @@ def test_every_query_asks_for_what_there_is(served: Served, query: str) -> None:
     for name, selector in named:
         assert name in served
         labels = {label for sample in served[name] for label in sample}
-        for label, operator, value in MATCHER.findall(selector):
-            assert label in labels | OF_PROMETHEUS
-            if operator == "=" and label not in OF_PROMETHEUS:
-                assert value in {sample[label] for sample in served[name]} | ({"failed"} if label == "state" else set())
-            if label == "code":
-                assert set(value.split("|")) <= set(KINDS)
+        matchers = MATCHER.findall(selector)
+        assert {label for label, _, _ in matchers} <= labels | OF_PROMETHEUS
+        asked = {(label, value) for label, operator, value in matchers if operator == "=" and label in labels}
+        assert asked <= {*(pair for sample in served[name] for pair in sample.items()), ("state", "failed")}
+        assert {code for label, _, value in matchers if label == "code" for code in value.split("|")} <= set(KINDS)
         for grouped in re.findall(r"by \(([^)]*)\)", query):
             assert set(grouped.split(", ")) <= labels | OF_PROMETHEUS
 

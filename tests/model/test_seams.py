@@ -48,9 +48,9 @@ def test_no_click_where_segments_meet(embedder, example):
     rough = np.abs(np.diff(stems, 2))
     frame = 512
     step = (SHORT.frames - SHORT.overlap) * 128
-    borders = [at for start in range(step, speech.size, step) for at in (start, start + SHORT.overlap * 128)]
+    starts = range(step, speech.size - frame - SHORT.overlap * 128, step)
+    borders = [at for start in starts for at in (start, start + SHORT.overlap * 128)]
     assert len(borders) > 6
     for border in borders:
-        if border + frame < speech.size:
-            here = rough[:, border - 16 : border + 16].max()
-            assert here <= 1.1 * allowed[border - frame : border + frame].max()
+        here = rough[:, border - 16 : border + 16].max()
+        assert here <= 1.1 * allowed[border - frame : border + frame].max()

@@ -64,7 +64,8 @@ def database() -> Iterator[Database]:
     thread.start()
     yield server
     server.shutdown()
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive()
     server.server_close()
 
 

@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=ROOT / "runs" / "fuzz", help="where uploads go that find a fault")
     asked = parser.parse_args()
     report, start = Report(asked.keep), time.monotonic()
-    sent = asked.tries // 100
+    sent = asked.tries // 20
     share = -(-(asked.tries - sent) // asked.processes)
     with concurrent.futures.ThreadPoolExecutor(asked.processes + 2) as pool:
         decoding = [pool.submit(decode, report, asked.seed + 1 + number, share) for number in range(asked.processes)]

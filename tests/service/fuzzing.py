@@ -79,7 +79,7 @@ class DecoderProcess:
 
     def close(self) -> None:
         """End it."""
-        self._process.communicate()
+        self._process.communicate(timeout=60)
 
 
 def fault_of(found: dict[str, Any]) -> str | None:

@@ -104,7 +104,7 @@ class RunningServer:
     def kill(self) -> None:
         """End the process without a chance to clean up."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(timeout=60)
         self.http.close()
 
 
@@ -159,7 +159,7 @@ def request_bytes(content: bytes, announced: int | None = None) -> bytes:
 
 
 def connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port))
+    return socket.create_connection(("127.0.0.1", server.port), timeout=120)
 
 
 def noise(seconds: float, rate: int = 16_000) -> bytes:

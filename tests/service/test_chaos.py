@@ -30,6 +30,8 @@ from tests.service.harness import (
 )
 from tests.service.jobs.test_jobs import kept, submit, wait
 
+pytestmark = pytest.mark.slow
+
 
 class Faults:
     """The file that tells the faulty server what to do."""

@@ -8,9 +8,13 @@ import http.client
 import os
 from collections.abc import Iterator
 
+import pytest
+
 from tests.service.harness import RunningServer, StartServer, noise, post, problem_of
 from tests.service.jobs.test_jobs import kept, submit, wait
 from tests.service.test_slow_clients import held, wait_for_held
+
+pytestmark = pytest.mark.slow
 
 CAP = 5_000_000
 

@@ -17,6 +17,8 @@ from tests.service.fuzzing import DecoderProcess, fault_of, mutated
 from tests.service.harness import ROOT, StartServer, post, problem_of, unpack
 from tests.service.hostile import SEEDS, hostile
 
+pytestmark = pytest.mark.slow
+
 _MAX_GROWTH = 100 * 2**20
 _REFUSALS = {
     "format_unsupported",

@@ -18,3 +18,19 @@ def test_serving_never_imports_torch(module: str) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert {"unmingle"} <= set(loaded.stdout.split())
     assert not {"torch", "tensorboard", "matplotlib", "onnx"} & set(loaded.stdout.split())
+
+
+def test_the_tests_of_the_service_need_no_torch_either() -> None:
+    code = (
+        "import sys, pytest\n"
+        "class NotInstalled:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'onnx', 'tensorboard'): raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, NotInstalled())\n"
+        "sys.exit(pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider', 'tests/service']))"
+    )
+    collected = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert collected.returncode == 0, collected.stdout
+    assert "test_micro_batch.py" in collected.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.service.harness import (
     RunningServer,
@@ -26,6 +27,8 @@ from tests.service.harness import (
     separating,
     unpack,
 )
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_full_server_refuses_at_once_and_says_when_to_come_back(start_server: StartServer) -> None:

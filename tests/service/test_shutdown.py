@@ -5,8 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import time
 
+import pytest
+
 from tests.service.harness import StartServer, connect, noise, post, problem_of, request_bytes, separating
 from tests.service.jobs.test_jobs import submit, wait
+
+pytestmark = pytest.mark.slow
 
 GRACE_S = 3
 LONGER_S = 12

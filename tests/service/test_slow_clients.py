@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.service.harness import RunningServer, StartServer, noise, post, problem_of, request_bytes
+from tests.service.harness import RunningServer, StartServer, connect, noise, post, problem_of, request_bytes, unpack
 from unmingle.service.http.auth import hashed
+
+pytestmark = pytest.mark.slow
 
 HOLD_S = 6.0
 """Longer than an upload counts as one that has only just begun."""
@@ -133,3 +138,42 @@ def test_an_answer_that_is_not_taken_is_given_up_and_logged_so(start_small: Star
     assert "POST /separate 499" in log
     assert "POST /separate 200" not in log
     assert "Traceback" not in log
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """This process, and what it starts, may have thousands of connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4000:
+        pytest.skip(f"a process may have {hard} files open here, and 4000 are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4000), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def open_files(server: RunningServer) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_1500_idle_and_slow_connections_keep_nobody_out_and_are_closed(start_small: StartServer) -> None:
+    server = start_small(UNMINGLE_CLIENT_TIMEOUT_S="40", UNMINGLE_MAX_REQUESTS="128")
+    unpack(post(server, noise(0.5)))
+    files, memory = open_files(server), server.resident_bytes()
+    uploading = [open_upload(server) for _ in range(100)]
+    wait_for_held(server, "uploads", 100)
+    silent = [connect(server) for _ in range(1400)]
+    for client in silent[:400]:
+        client.sendall(b"GET /livez HT")
+    assert server.http.get("/readyz").status_code == 200
+    for _ in range(3):
+        manifest, stems = unpack(post(server, noise(0.5)))
+        assert [stem.shape for stem in stems] == [(1, manifest["samples"])] * len(manifest["stems"])
+    assert open_files(server) >= files + 1500
+    assert server.resident_bytes() - memory < 100 * 2**20
+    assert {client.recv(1000) for client in silent} == {b""}
+    assert {client.recv(12) for client in uploading} == {b"HTTP/1.1 408"}
+    for client in (*silent, *uploading):
+        client.close()
+    server.wait_for(lambda _: open_files(server) <= files + 5)
+    assert held(server, "uploads") == held(server, "spool_bytes") == 0

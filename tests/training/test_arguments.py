@@ -89,3 +89,35 @@ def test_a_longer_run_is_validated_as_often_as_before():
     for wrong in (-1.0, 0.5):
         with pytest.raises(TrainingError, match="a whole number of steps, above 0"):
             extended_config(saved, wrong)
+
+
+def test_an_earlier_configuration_can_be_taken_over_in_part(tmp_path):
+    earlier = config_of(
+        "--name", "old", "--steps", "70", "--hidden", "40", "--room-chance", "0.2", "--num-sources", "0,1"
+    )
+    (tmp_path / "config.json").write_text(earlier.to_json())
+    options = ("--config", str(tmp_path / "config.json"), "--name", "new", "--minutes", "5")
+    again = config_of(*options, "--set", "conditions.room_chance=0.5", "--set", "batch=16")
+    assert (again.network.name, again.network.hidden, again.mixtures) == ("new", 40, earlier.mixtures)
+    assert (again.conditions.room_chance, again.batch) == (0.5, 16)
+    assert (again.steps, again.minutes) == (0, 5.0)
+
+
+def test_an_option_goes_before_the_same_one_in_set():
+    assert config_of("--set", "batch=16", "--batch", "32").batch == 32
+
+
+@pytest.mark.parametrize("content", [None, "{}", "\x00"])
+def test_what_is_no_configuration_is_refused(tmp_path, content):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(TrainingError, match=r"configuration of a run|expected the config.json"):
+        parse(("--config", str(path)))
+
+
+@pytest.mark.parametrize("text", ["batch", "bach=3", "batch=many"])
+def test_a_bad_assignment_is_told_with_usage(text, capsys):
+    with pytest.raises(SystemExit):
+        parse(("--set", text))
+    assert text.split("=")[0] in capsys.readouterr().err.replace("-", "_")

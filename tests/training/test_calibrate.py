@@ -18,6 +18,8 @@ from unmingle.model.network.trunk import make_network
 from unmingle.model.separator import Separator
 from unmingle.training import calibrate
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

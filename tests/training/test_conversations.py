@@ -49,10 +49,11 @@ def test_truth_agrees_with_what_is_heard_of_each_person(material):
             energy = np.square(source, dtype=np.float64)
             # What is left over: pauses inside an utterance, and breath.
             assert energy[~spoken].sum() < 0.005 * energy.sum()
-            for turn in conversation.turns:
-                if turn.speaker == speaker:
-                    own = energy[round(turn.start_s * SAMPLE_RATE) : round(turn.end_s * SAMPLE_RATE)]
-                    assert own.mean() > 1e-3 * energy[spoken].mean()
+            turns = [turn for turn in conversation.turns if turn.speaker == speaker]
+            assert turns
+            for turn in turns:
+                own = energy[round(turn.start_s * SAMPLE_RATE) : round(turn.end_s * SAMPLE_RATE)]
+                assert own.mean() > 1e-3 * energy[spoken].mean()
 
 
 def test_turns_of_one_person_do_not_touch(material):
@@ -66,8 +67,7 @@ def test_turns_of_one_person_do_not_touch(material):
 def test_people_talk_over_each_other_as_much_as_asked(material, wanted):
     config = dataclasses.replace(DRY, seconds=(60.0, 60.0), overlap=(wanted, wanted))
     found = [overlap_share(c.turns, 60.0) for c in converse(material, 6, 3, config)]
-    if not wanted:
-        assert found == [0.0] * 6
+    assert (max(found) > 0) == (wanted > 0)
     assert np.mean(found) == pytest.approx(wanted, abs=0.04)
     assert max(abs(share - wanted) for share in found) < 0.1
 

@@ -14,7 +14,7 @@ PIECES = 2
 
 def test_from_samples_to_gradients_everything_stays_on_the_device(speech):
     """On torch's meta device, which has shapes but no values: a look at a value, or a mix of devices, is an error."""
-    config = ModelConfig(hidden=16, embedding_dim=6)
+    config = ModelConfig(hidden=16, embedding_dim=6, background_sharpness=5.0)
     samples = samples_for(20, config)
     mixtures = MixtureConfig((0.5, 0.5), speed_range=0.1, pieces=PIECES)
     sampler = MixtureSampler(speech.to("meta"), mixtures, torch.Generator().manual_seed(0))
@@ -22,9 +22,7 @@ def test_from_samples_to_gradients_everything_stays_on_the_device(speech):
 
     batch = make_batch(sampler.sources(sampler.draw(4, samples), samples), config)
     embeddings = network(batch.features)
-    loss = evaluate(
-        parse_objective("+".join(TERMS)), join(embeddings, PIECES), batch.joined(PIECES), config.mask_sharpness
-    )
+    loss = evaluate(parse_objective("+".join(TERMS)), join(embeddings, PIECES), batch.joined(PIECES), config)
     loss.backward()
 
     assert batch.features.device.type == embeddings.device.type == loss.device.type == "meta"

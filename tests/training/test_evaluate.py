@@ -30,6 +30,8 @@ from unmingle.training.evaluation.mixture_list import ListedMixture, Part
 from unmingle.training.evaluation.scoring import SOFT, ScoredMixture
 from unmingle.training.evaluation.summary import Spread
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HEADING = "id,seconds,genders,source1_path,source1_start,source1_gain_db,source2_path,source2_start,source2_gain_db"
@@ -300,7 +302,7 @@ def test_one_source_alone_and_sounds_that_are_not_speech(bundled_model, tmp_path
     content = without_speed(tmp_path / "report")
     assert content["unharmed_share"] == 1.0
     # One stem is the recording less its background, which is nearly nothing here: 41 dB below with unmingle-6.
-    assert content["one_source_alone"][0]["si_sdr_db"]["mean"] > 30.0
+    assert content["one_source_alone"][0]["si_sdr_db"]["mean"] > 90.0
     assert {row["sources"] for row in content["separation"]} == {"all", "FN"}
     assert 0.0 < content["separation"][0]["stoi"]["mean"] < 1.0
     assert "Unharmed, with soft masks: 100%" in printed

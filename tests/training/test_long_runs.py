@@ -17,6 +17,8 @@ from unmingle.training.errors import TrainingError
 from unmingle.training.run_log import RunLog
 from unmingle.training.train import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finish(runs):

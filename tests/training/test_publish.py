@@ -16,6 +16,8 @@ from unmingle.model.config import ModelConfig
 from unmingle.model.network.trunk import make_network
 from unmingle.training import checkpoint, publish
 
+pytestmark = pytest.mark.slow
+
 NETWORK = ModelConfig(hidden=64)
 
 

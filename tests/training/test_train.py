@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,6 +16,8 @@ from tests.training.conftest import ROOT, TINY, history, losses
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.separator import Separator
 from unmingle.training.train import main
+
+pytestmark = pytest.mark.slow
 
 STEPS = 40
 REPEATABLE = f"{TINY} --steps {STEPS} --validations 3 --dropout 0.3 --speed-range 0.1 --ema-decay 0.9"
@@ -38,7 +41,8 @@ def uninterrupted(finish, speech_folder, runs):
 
 def test_a_run_leaves_a_model_that_separates_and_all_there_is_to_look_at(uninterrupted):
     assert {p.name for p in uninterrupted.iterdir()} == {
-        *("config.json", "checkpoint.pt", "best.pt", "model.onnx", "history.jsonl", "curves.png", "tensorboard")
+        *("config.json", "checkpoint.pt", "best.pt", "model.onnx", "history.jsonl", "curves.png", "tensorboard"),
+        *("preview", "provenance.json"),
     }
     assert len(losses(uninterrupted)) == STEPS
     validated = [r["si_sdr_improvement_db"] for r in history(uninterrupted) if "si_sdr_improvement_db" in r]
@@ -51,6 +55,22 @@ def test_a_run_leaves_a_model_that_separates_and_all_there_is_to_look_at(uninter
     mixture, rate = soundfile.read(ROOT / "examples" / "two_speakers" / "mixture.flac", dtype="float32")
     stems = Separator(embedder).separate(mixture, rate).stems
     assert np.abs(stems.sum(0) - mixture).max() < 1e-5
+
+
+def test_a_run_can_be_looked_at_and_listened_to(uninterrupted):
+    mixture, rate = soundfile.read(uninterrupted / "preview" / "mixture.flac")
+    stems = [soundfile.read(uninterrupted / "preview" / f"stem_{n}.flac")[0] for n in (1, 2)]
+    assert rate == 16_000
+    assert np.abs(sum(stems) - mixture).max() < 1e-3
+    assert (uninterrupted / "preview" / "stems.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_says_with_what_it_was_made(uninterrupted):
+    (record,) = json.loads((uninterrupted / "provenance.json").read_text())
+    assert "--dropout 0.3" in record["command"]
+    assert record["versions"]["torch"] == torch.__version__
+    assert len(record["corpus"]) == 64
+    assert record["commit"] is None or len(record["commit"].removesuffix("+changes")) == 40
 
 
 def test_a_dual_path_network_learns_and_separates_too(finish, speech_folder, runs):
@@ -76,12 +96,10 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
     os.kill(process.pid, wish)
     out, err = process.communicate(timeout=900)
     assert 5 <= len(losses(run)) < STEPS
-    if wish == signal.SIGKILL:
-        assert process.returncode == -wish
-    else:
-        assert process.returncode == 128 + wish, err
-        assert f"--resume {run.name}" in out
-        OnnxEmbedder(run / "model.onnx", "cpu")
+    killed = wish == signal.SIGKILL
+    assert process.returncode == (-wish if killed else 128 + wish), err
+    assert (f"--resume {run.name}" in out) == (not killed)
+    assert killed or OnnxEmbedder(run / "model.onnx", "cpu").config.name == run.name
     code, _, err = finish("--resume", run.name)
     assert code == 0, err
     assert losses(run) == losses(uninterrupted)

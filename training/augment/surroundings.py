@@ -10,7 +10,7 @@ import torch
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.augment.rooms import make_rooms
 from unmingle.training.augment.scene import Surroundings
-from unmingle.training.corpus import Corpus, find_backgrounds, load_corpus
+from unmingle.training.corpus import Corpus, read_backgrounds
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
 ROOM_PLACES = 6
@@ -34,25 +34,25 @@ def find_surroundings(
     """Rooms, recorded backgrounds and babble, as far as the conditions want them, on the corpus's device.
 
     Args:
-        data: folder of the corpus, with or without a background.csv.
+        data: folder of the corpus, with or without backgrounds.
         corpus: whose voices babble.
         most_sources: in a mixture; there are as many places in a room, or more.
         generator: draws noises and babble.
         rooms: how many to make.
         seed: decides the rooms.
         pieces: of a mixture; they share noises and babble.
-        cache: folder for decoded backgrounds, as of `load_corpus`.
+        cache: folder for decoded backgrounds, as of `read_corpus`.
     """
-    rate, device = corpus.sample_rate, corpus.samples.device
+    rate, device = corpus.sample_rate, corpus.device
     bank = noises = babble = None
     if conditions.room_chance:
         places = max(ROOM_PLACES, most_sources)
         bank = make_rooms(rooms, places, rate, np.random.default_rng(seed)).to(device)
     if conditions.noise_chance:
-        found = [r for r in find_backgrounds(data) if r.split == "train"]
+        found = read_backgrounds(data, "train", rate, cache)
         if found:
             blends = MixtureConfig(BLENDS, level_range_db=15.0, sound_chance=0.0, speed_range=0.1, pieces=pieces)
-            noises = MixtureSampler(load_corpus(found, rate, cache).to(device), blends, generator)
+            noises = MixtureSampler(found.to(device), blends, generator)
         if int(corpus.is_speech.sum()) >= len(BABBLE):
             crowds = MixtureConfig(BABBLE, sound_chance=0.0, speed_range=0.1, pieces=pieces)
             babble = MixtureSampler(corpus, crowds, generator)

@@ -107,10 +107,10 @@ def cases(
 
 
 def _others(voices: Sequence[ListedMixture], mixture: ListedMixture, seed: int) -> tuple[Path, ...]:
-    """Voices for babble: recordings from other folders than the mixture's, since a folder is a speaker."""
-    folders = {part.path.parent for part in mixture.parts}
-    every = {part.path for other in voices for part in other.parts if part.is_speech}
-    others = sorted(path for path in every if path.parent not in folders)
+    """Voices for babble: of other speakers than the mixture's. Where nobody says who speaks, a folder is a speaker."""
+    present = {part.speaker or part.path.parent for part in mixture.parts}
+    every = {part.path: part.speaker or part.path.parent for other in voices for part in other.parts if part.is_speech}
+    others = sorted(path for path, who in every.items() if who not in present)
     if len(others) < FEWEST_IN_BABBLE:
         raise EvaluationError(
             f"Babble was asked for behind mixture {mixture.id}, but the list has {len(others)} voices of other "

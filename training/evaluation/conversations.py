@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unmingle.training.augment import backgrounds
 from unmingle.training.augment.rooms import heard_in, make_rooms
-from unmingle.training.corpus import Corpus, Recording, find_backgrounds, find_recordings, load_corpus
+from unmingle.training.corpus import Corpus, Recording, find_backgrounds, load_corpus, read_corpus, speakers_of
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.rttm import Turn, to_rttm
 from unmingle.training.evaluation.turn_taking import take_turns
@@ -90,13 +90,12 @@ class Material:
             TrainingError: this is no corpus.
             EvaluationError: the split has fewer than two people.
         """
-        people = [r for r in find_recordings(corpus) if r.split == split and r.is_speech]
-        if len({r.speaker for r in people}) < 2:
+        if len(speakers_of(corpus, split)) < 2:
             raise EvaluationError(
                 f"The corpus {corpus} has fewer than two speakers in its split '{split}'; expected a split of its "
                 "metadata.csv, or 'valid' for a folder per speaker."
             )
-        return cls(load_corpus(people, sample_rate), tuple(find_backgrounds(corpus)))
+        return cls(read_corpus(corpus, split, sample_rate, speech_only=True), tuple(find_backgrounds(corpus)))
 
 
 def converse(
@@ -143,8 +142,7 @@ def _recordings(corpus: Corpus, speaker: int) -> list[Samples]:
 
 
 def _samples(corpus: Corpus, index: int) -> Samples:
-    start, length = int(corpus.starts[index]), int(corpus.lengths[index])
-    return np.asarray(corpus.samples[start : start + length].numpy() / np.float32(32768.0), np.float32)
+    return np.asarray(corpus.samples(index).numpy() / np.float32(32768.0), np.float32)
 
 
 def _background(

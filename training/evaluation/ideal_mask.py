@@ -12,7 +12,9 @@ from unmingle.model.signal import masks, segments, stft
 Samples = NDArray[np.float32]
 
 
-def separate_ideally(sources: Samples, sample_rate: int, config: ModelConfig) -> Samples:
+def separate_ideally(
+    sources: Samples, sample_rate: int, config: ModelConfig, mixture: Samples | None = None
+) -> Samples:
     """Stems by the ideal binary mask on the bands of a model: every band belongs to the source that is loudest there.
 
     The labels come from the true sources, and then take the way that a model's own hard masks take: to the bins of
@@ -23,6 +25,7 @@ def separate_ideally(sources: Samples, sample_rate: int, config: ModelConfig) ->
         sources: (sources, samples), the true ones.
         sample_rate: Hz, theirs.
         config: whose bands, window and hop to use.
+        mixture: (samples,), where it is more than the sum of the sources.
 
     Returns:
         (sources, samples), in the order of the sources; they add up to the mixture.
@@ -33,6 +36,6 @@ def separate_ideally(sources: Samples, sample_rate: int, config: ModelConfig) ->
     ]
     binary = masks.labels_to_masks(np.stack(heard).argmax(0), len(sources))
     grid = masks.Grid.at_rate(sample_rate, config)
-    mixture = stft.analyse(sources.sum(0), grid.window, grid.hop)
-    shares = masks.regrid(binary, config, grid, len(mixture))
-    return stft.synthesise(shares * mixture, sources.shape[-1], grid.window, grid.hop)
+    heard_together = stft.analyse(sources.sum(0) if mixture is None else mixture, grid.window, grid.hop)
+    shares = masks.regrid(binary, config, grid, len(heard_together))
+    return stft.synthesise(shares * heard_together, sources.shape[-1], grid.window, grid.hop)

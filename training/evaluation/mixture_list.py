@@ -1,6 +1,8 @@
 """A CSV file of mixtures -> true sources in memory. Axes: (source, sample).
 
-A mixture is the sum over its sources of 10 ^ (gain_db / 20) times `seconds` of `path` from sample `start` on.
+A mixture is the sum over its sources of 10 ^ (gain_db / 20) times `seconds` of `path` from sample `start` on. Where the
+list has a `sample_rate`, each recording is brought to it first, from `start` to its end; where it says `padded`,
+sources that end too early are silent from there on.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ class Part:
         start: first sample, at the recording's own rate.
         gain_db: added to the recording's level.
         gender: one of GENDERS.
+        speaker: who it is, where that is known; else empty.
     """
 
     path: Path
     start: int
     gain_db: float
     gender: str
+    speaker: str = ""
 
     @property
     def is_speech(self) -> bool:
@@ -48,11 +52,20 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class ListedMixture:
-    """One row of a list."""
+    """One row of a list.
+
+    Attributes:
+        sample_rate: Hz, to which the recordings are brought; 0 leaves them at their own.
+        padded: whether sources may end before the mixture does.
+        mixture: the mixture itself, where it is a file of its own, with noise in it for instance.
+    """
 
     id: str
     seconds: float
     parts: tuple[Part, ...]
+    sample_rate: int = 0
+    padded: bool = False
+    mixture: Path | None = None
 
     @property
     def pairing(self) -> str:
@@ -115,7 +128,8 @@ def _mixture(row: dict[str, str | None], where: str, folder: Path) -> ListedMixt
         )
         for i, gender in zip(numbers, genders, strict=True)
     )
-    return ListedMixture(row["id"] or where, seconds, parts)
+    rate = round(_number(row, "sample_rate", where)) if row.get("sample_rate") else 0
+    return ListedMixture(row["id"] or where, seconds, parts, rate, padded=bool(row.get("padded")))
 
 
 def _number(row: dict[str, str | None], column: str, where: str) -> float:
@@ -130,7 +144,7 @@ def _number(row: dict[str, str | None], column: str, where: str) -> float:
 
 
 def load_sources(listed: ListedMixture) -> tuple[NDArray[np.float32], int]:
-    """The true sources of a mixture, which is their sum.
+    """The true sources of a mixture.
 
     Returns:
         (sources, samples) and the sample rate in Hz.
@@ -147,22 +161,53 @@ def load_sources(listed: ListedMixture) -> tuple[NDArray[np.float32], int]:
     return np.stack(pieces), rates[0]
 
 
+def load_mixture(listed: ListedMixture) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """A mixture with its true sources.
+
+    Returns:
+        (samples,) of the mixture, their sum or its own file; (sources, samples); and the sample rate in Hz.
+
+    Raises:
+        EvaluationError: a recording is not usable, or the mixture's file is not like its sources'.
+    """
+    sources, rate = load_sources(listed)
+    if listed.mixture is None:
+        return sources.sum(0), sources, rate
+    mixture, its_rate = _load_part(Part(listed.mixture, 0, 0.0, "U"), listed)
+    if its_rate != rate:
+        raise EvaluationError(f"The mixture {listed.mixture} is at {its_rate} Hz, and its sources at {rate} Hz.")
+    return mixture, sources, rate
+
+
 def _load_part(part: Part, listed: ListedMixture) -> tuple[NDArray[np.float32], int]:
     try:
         with soundfile.SoundFile(part.path) as file:
-            samples = round(listed.seconds * file.samplerate)
-            if file.channels != 1 or part.start < 0 or part.start + samples > file.frames:
+            rate = listed.sample_rate or file.samplerate
+            samples = round(listed.seconds * rate)
+            there = -(-max(0, file.frames - part.start) * rate // file.samplerate)
+            if file.channels != 1 or part.start < 0 or (samples > there and not listed.padded):
                 raise EvaluationError(
-                    f"Mixture {listed.id} takes samples {part.start} to {part.start + samples} of {part.path}, which "
-                    f"has {file.channels} channel(s) of {file.frames} samples; expected one channel and enough samples."
+                    f"Mixture {listed.id} takes {samples} samples at {rate} Hz of {part.path} from {part.start} on, "
+                    f"which has {file.channels} channel(s) of {file.frames} samples at {file.samplerate} Hz; expected "
+                    "one channel and enough samples."
                 )
             file.seek(part.start)
-            piece = file.read(samples, dtype="float32")
-            rate = file.samplerate
+            piece = file.read(min(samples, there) if rate == file.samplerate else -1, dtype="float32")
+            piece = _at_rate(piece, file.samplerate, rate)[:samples]
     except (OSError, soundfile.LibsndfileError) as error:
         raise EvaluationError(
             f"The recording {part.path} of mixture {listed.id} cannot be read ({error}); expected an audio file."
         ) from error
-    if len(piece) != samples:
+    if len(piece) != min(samples, there):
         raise EvaluationError(f"The recording {part.path} of mixture {listed.id} is damaged: it ends too early.")
+    piece = np.pad(piece, (0, samples - len(piece)))
     return piece * np.float32(10.0 ** (part.gain_db / 20.0)), rate
+
+
+def _at_rate(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """By the filter that LibriMix and wsj0-mix use."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    return np.asarray(resample_poly(samples, wanted, rate), np.float32)

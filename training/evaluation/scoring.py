@@ -13,7 +13,7 @@ from unmingle.model.options import NumSources, SeparationOptions
 from unmingle.model.separator import Separator
 from unmingle.training.evaluation.ideal_mask import separate_ideally
 from unmingle.training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
-from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
+from unmingle.training.evaluation.mixture_list import ListedMixture, load_mixture
 
 MIXTURE, SOFT, HARD, IDEAL = "mixture", "soft", "hard", "ideal"
 WAYS = {
@@ -72,8 +72,7 @@ def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> Sco
         EvaluationError: a recording is not usable.
         ParameterError: the model has to count and was not taught to.
     """
-    sources, sample_rate = load_sources(listed)
-    mixture = sources.sum(0)
+    mixture, sources, sample_rate = load_mixture(listed)
     num_sources = wanted(how_many, len(sources))
     soft = separator.separate(mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED))
     stems = {
@@ -82,9 +81,9 @@ def score(separator: Separator, listed: ListedMixture, how_many: HowMany) -> Sco
         HARD: separator.separate(
             mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED, mask_kind="hard")
         ).stems,
-        IDEAL: separate_ideally(sources, sample_rate, separator.embedder.config),
+        IDEAL: separate_ideally(sources, sample_rate, separator.embedder.config, mixture),
     }
-    assigned = {way: assign(found, sources) for way, found in stems.items()}
+    assigned = {way: assign(found, sources, mixture) for way, found in stems.items()}
     is_speech = [part.is_speech for part in listed.parts]
     return ScoredMixture(
         listed,

@@ -10,7 +10,7 @@ from pathlib import Path
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.separator import Separator
 from unmingle.model.threads import usable_cores
-from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
+from unmingle.training.evaluation.mixture_list import ListedMixture, load_mixture
 from unmingle.training.evaluation.scoring import HowMany, wanted
 
 RECORDINGS = 10
@@ -36,13 +36,12 @@ def measure_speed(listed: Sequence[ListedMixture], model: Path, how_many: HowMan
     threads = usable_cores()
     separator = Separator(OnnxEmbedder(model, device="cpu", threads=threads))
     chosen = listed[:RECORDINGS]
-    loaded = [load_sources(mixture) for mixture in chosen]
-    sources, sample_rate = loaded[0]
-    separator.separate(
-        sources.sum(0), sample_rate, wanted(how_many, len(sources))
-    )  # the first one also pays for memory and caches
-    audio_s = sum(sources.shape[-1] / sample_rate for sources, sample_rate in loaded)
+    loaded = [load_mixture(mixture) for mixture in chosen]
+    mixture, sources, sample_rate = loaded[0]
+    # The first one also pays for memory and caches.
+    separator.separate(mixture, sample_rate, wanted(how_many, len(sources)))
+    audio_s = sum(len(mixture) / sample_rate for mixture, _, sample_rate in loaded)
     began = time.perf_counter()
-    for sources, sample_rate in loaded:
-        separator.separate(sources.sum(0), sample_rate, wanted(how_many, len(sources)))
+    for mixture, sources, sample_rate in loaded:
+        separator.separate(mixture, sample_rate, wanted(how_many, len(sources)))
     return Speed((time.perf_counter() - began) / audio_s, len(chosen), threads)

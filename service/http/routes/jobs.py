@@ -25,6 +25,7 @@ from unmingle.service.http.documentation import (
     body,
     problem_responses,
 )
+from unmingle.service.http.outline import outline
 from unmingle.service.http.receiving import receive
 from unmingle.service.http.state import Service, ServiceState
 from unmingle.service.jobs.store import UNFINISHED, Job
@@ -32,7 +33,7 @@ from unmingle.service.output import encoding
 from unmingle.service.output.package import Delivery, negotiate
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.limits import Resource
-from unmingle.service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
+from unmingle.service.schemas import JobStatus, Manifest, PeaksBody, ResultParameters, SeparateParameters
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -79,7 +80,7 @@ async def accept(
         lease.take(Resource.JOB_UPLOADS)
         space = Resource.JOB_BYTES
         if await service.jobs.earlier(caller, idempotency_key):
-            space = Resource.SPOOL_BYTES  # it needs no place among jobs; its upload is compared and thrown away
+            space = Resource.SPOOL_BYTES  # it needs no slot among jobs; its upload is compared and discarded
         else:
             lease.take(Resource.JOBS)
         lease.take(space, announced)
@@ -123,7 +124,7 @@ async def state(job_id: JobId, service: Service, caller: Caller) -> JobStatus:
 async def events(request: Request, job_id: JobId, service: Service, caller: Caller) -> Response:
     """The job's state whenever it changes, as server-sent events named `status`; the last one is final."""
     job = await service.jobs.get(job_id, caller)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies are to pass each event on at once
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # so that proxies pass on each event at once
     if request.scope["state"].get("head"):
         return Response(None, 200, headers, "text/event-stream")
     held = ExitStack()
@@ -150,7 +151,7 @@ class EventStream(StreamingResponse):
 
 
 async def _events(service: ServiceState, job: Job) -> AsyncIterator[str]:
-    """The store is asked only when something has changed; how far a job has come is known without it."""
+    """The store is read only when something has changed; progress is known without it."""
     jobs = service.jobs
     last, spoken, seen = None, time.monotonic(), -1
     ahead: list[Job] = []
@@ -190,6 +191,22 @@ async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
 
 
 @router.get(
+    "/{job_id}/peaks",
+    operation_id="job_peaks",
+    responses={200: body(examples.PEAKS, "The outline."), **problem_responses(401, 404, 409, 422, 429)},
+)
+async def job_peaks(
+    job_id: JobId,
+    service: Service,
+    caller: Caller,
+    stem: Annotated[int, Query(ge=1, le=9, description="Which; the background comes after the stems.")] = 1,
+    parts: Annotated[int, Query(ge=1, le=8192)] = 1024,
+) -> PeaksBody:
+    """The outline of a stem's waveform."""
+    return outline(await service.jobs.results.peaks(await service.jobs.get(job_id, caller), stem, parts))
+
+
+@router.get(
     "/{job_id}/result",
     operation_id="job_result",
     response_class=FileResponse,
@@ -219,7 +236,7 @@ async def result(
 
 
 def _delivery(accept: str | None, asked: ResultParameters, at_first: SeparateParameters) -> Delivery:
-    """What a request for a result asks for; what it leaves open is as it was asked for with the job."""
+    """What a request for a result asks for; by default, what the job's request asked for."""
     given = asked.model_dump(exclude_unset=True)
     kind = negotiate(accept, asked.stem or at_first.stem)
     if not given.keys() & {"format", "subtype"} and (kind != "audio/wav" or at_first.format == "wav"):

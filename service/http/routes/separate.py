@@ -56,7 +56,7 @@ async def separate(
     async with AsyncExitStack() as held:
         lease = held.enter_context(service.ledger.lease(caller))
         announced = uploads.announced_bytes(request)
-        # Before what takes a thread: who is refused should cost as little as can be.
+        # Before anything that takes a thread: refusals must be cheap.
         lease.take(Resource.RECORDINGS)
         lease.take(Resource.REQUESTS)
         service.ledger.check(lease, Resource.ANSWERS, 1)

@@ -11,6 +11,8 @@ from unmingle.model.clustering.counting import counts_up_to
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.weights.bundled import WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 LIMIT_BYTES = 32_000_000
 
 

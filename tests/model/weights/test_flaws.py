@@ -20,9 +20,9 @@ def separator():
 
 @pytest.fixture(scope="module")
 def speakers(example):
-    """Ten seconds of two speakers with a peak of 0.5: (2, samples)."""
+    """Five seconds of two speakers with a peak of 0.5: (2, samples)."""
     case = example("two_speakers")
-    return np.tile(case.sources, 2) * np.float32(0.5 / np.abs(case.mixture).max())
+    return case.sources * np.float32(0.5 / np.abs(case.mixture).max())
 
 
 def improvement_db(separator, sources, flaw):
@@ -53,11 +53,12 @@ def test_what_nobody_hears_does_not_matter(separator, speakers, flaw):
     )
 
 
-def test_a_bang_does_not_matter(separator, speakers):
+@pytest.mark.parametrize("place", [0.25, 0.5, 0.75])
+def test_a_bang_does_not_matter(separator, speakers, place):
     """25 ms of noise at full scale: elsewhere, the stems are as good as without it."""
     plain = improvement_db(separator, speakers, 0.0)
     bang = np.zeros(speakers.shape[-1], np.float32)
-    middle = len(bang) // 2
+    middle = int(place * len(bang))
     bang[middle : middle + RATE // 40] = np.random.default_rng(0).uniform(-1, 1, RATE // 40)
     recording = speakers.sum(0) + bang
     stems = separator.separate(recording, RATE, 2).stems

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from tests.service.harness import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_speakers: Path) -> None:

@@ -19,6 +19,8 @@ from tests.service import formats
 from tests.service.cli.test_command import separate, unmingle
 from tests.service.harness import ROOT, RunningServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def speech(two_speakers: Path) -> np.ndarray:
@@ -211,3 +213,22 @@ def test_a_server_gives_the_same_files(
     done = unmingle("separate", two_speakers, "--server", "http://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr
+
+
+def test_a_server_and_what_is_done_with_its_stems_here(
+    tmp_path: Path, two_speakers: Path, server: RunningServer, bundled_model: Path
+) -> None:
+    wishes = ("--start", 1, "--end", "3.5", "--only", 2, "--gate", "--normalise", "--plot", "--format", "flac", "-n", 2)
+    for place in (("here",), ("there", "--server", server.url)):
+        done = separate(two_speakers, *wishes, "-o", *place, model=bundled_model, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    here, there = (tmp_path / place / "mixture" for place in ("here", "there"))
+    names = [sorted(path.name for path in place.iterdir()) for place in (here, there)]
+    assert names[0] == names[1] == ["activity.rttm", "manifest.json", "picture.png", "rest.flac", "stem_2.flac"]
+    for name in ("stem_2.flac", "rest.flac"):
+        ours, theirs = (soundfile.read(place / name)[0] for place in (here, there))
+        assert len(ours) == 40_000
+        np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    said = [json.loads((place / "manifest.json").read_text()) for place in (here, there)]
+    assert said[0]["stems"] == said[1]["stems"]
+    assert said[0]["warnings"] == said[1]["warnings"]

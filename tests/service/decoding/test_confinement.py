@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.service.harness import RunningServer, StartServer, children_of, noise, post, problem_of, read
 from tests.service.jobs.test_jobs import kept, submit
+from unmingle.service.decoding import confinement
 from unmingle.service.http.auth import hashed
 
 GIVE_UP_S = 60.0
@@ -60,7 +61,9 @@ def test_a_decoder_has_no_secrets_and_limits_and_ends_with_the_server(start_serv
     assert limits["core file size"] == "0"
     assert int(limits["open files"]) <= 16
     assert limits["file size"] != "unlimited"
-    assert re.search(rb"^NoNewPrivs:\s1$", read(decoder, "status"), re.MULTILINE)
+    status = read(decoder, "status")
+    assert re.search(rb"^NoNewPrivs:\s1$", status, re.MULTILINE)
+    assert (b"\nSeccomp:\t2\n" in status) == ("seccomp" in confinement.in_force())
     files = {os.readlink(entry) for entry in Path(f"/proc/{decoder}/fd").iterdir()}
     assert {Path(file).name for file in files if file.startswith("/")} <= {"null", "upload", "decoded"}
     processes = [*children_of(server.process.pid), decoder]

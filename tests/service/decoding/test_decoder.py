@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import io
 import random
@@ -17,9 +16,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.service.decoding.kept_decoder import KEPT
 from tests.service.hostile import RATE, SEEDS, SPEECHLIKE, wav
 from unmingle.service.decoding import audio_header
-from unmingle.service.decoding.decoder import DecodeLimits, Decoder
+from unmingle.service.decoding.decoder import DecodeLimits
 from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.problems import Problem
 
@@ -30,7 +30,7 @@ def decode(directory: Path, content: bytes, **limits: float) -> DecodedRecording
     upload = directory / "upload"
     upload.write_bytes(content)
     chosen = dataclasses.replace(LIMITS, **limits)
-    return asyncio.run(Decoder(1).decode(upload, directory / "decoded", chosen))
+    return KEPT.decode(upload, directory / "decoded", chosen)
 
 
 def refused(directory: Path, content: bytes, **limits: float) -> str:

@@ -28,13 +28,14 @@ GIVE_UP_S = 60.0
 
 
 @pytest.fixture
-def endless(tmp_path: Path) -> Iterator[Path]:
-    """An upload of which nothing ever comes: who decodes it stands still."""
-    path = tmp_path / "endless"
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A pipe from which nobody reads: who decodes more into it than it holds stands still."""
+    path = tmp_path / "full"
     os.mkfifo(path)
-    writer = os.open(path, os.O_RDWR)
+    reader = os.open(path, os.O_RDWR)
+    path.with_suffix(".wav").write_bytes(noise(10))
     yield path
-    os.close(writer)
+    os.close(reader)
 
 
 @pytest.fixture
@@ -75,15 +76,15 @@ def open_files(process: int) -> int:
     return len(os.listdir(f"/proc/{process}/fd"))
 
 
-async def stand_still(processes: DecodeProcesses, upload: Path, samples: Path | None = None) -> tuple[bytes, int]:
-    async with processes.decoding(upload, samples or upload.with_suffix(".decoded"), LIMITS) as process:
+async def stand_still(processes: DecodeProcesses, full: Path) -> tuple[bytes, int]:
+    async with processes.decoding(full.with_suffix(".wav"), full, LIMITS) as process:
         return await process.report()
 
 
-def test_one_that_stands_still_does_not_hold_up_another(tmp_path: Path, endless: Path, recording: Path) -> None:
+def test_one_that_stands_still_does_not_hold_up_another(tmp_path: Path, full: Path, recording: Path) -> None:
     async def run() -> None:
         decoder = Decoder(2)
-        still = asyncio.create_task(stand_still(decoder._processes, endless))
+        still = asyncio.create_task(stand_still(decoder._processes, full))
         [standing] = await until(decoders)
         decoded = await decoder.decode(recording, tmp_path / "decoded", LIMITS)
         assert decoded.samples == 32_000
@@ -97,7 +98,7 @@ def test_one_that_stands_still_does_not_hold_up_another(tmp_path: Path, endless:
     asyncio.run(run())
 
 
-def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, endless: Path, recording: Path) -> None:
+def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, full: Path, recording: Path) -> None:
     async def run() -> None:
         decoder = Decoder(3)
         decoder.start()
@@ -105,7 +106,7 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, endless: Path,
         os.kill(waiting, signal.SIGKILL)
         await decoder.decode(recording, tmp_path / "decoded", LIMITS)
         [second] = fork_servers()
-        still = asyncio.create_task(stand_still(decoder._processes, endless))
+        still = asyncio.create_task(stand_still(decoder._processes, full))
         [standing] = await until(decoders)
         os.kill(second, signal.SIGKILL)
         with pytest.raises(ForkServerLostError):
@@ -121,13 +122,13 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, endless: Path,
 
 @pytest.mark.usefixtures("process_1")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_process_1_keeps_no_zombies(tmp_path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch, how: int) -> None:
+def test_process_1_keeps_no_zombies(tmp_path: Path, full: Path, monkeypatch: pytest.MonkeyPatch, how: int) -> None:
     monkeypatch.setattr("unmingle.service.decoding.processes._PATIENCE_S", 0.1)
 
     async def run() -> None:
         processes = DecodeProcesses()
         before = children_of(os.getpid())
-        still = [asyncio.create_task(stand_still(processes, endless, tmp_path / name)) for name in "ab"]
+        still = [asyncio.create_task(stand_still(processes, full)) for _ in range(2)]
         standing = await until(lambda: found if len(found := decoders()) == 2 else None)
         os.kill(fork_servers()[0], how)
         if how == signal.SIGSTOP:
@@ -157,11 +158,11 @@ def test_uploads_survive_the_end_of_their_fork_server(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_after_a_crash_memory_is_laid_out_afresh(tmp_path: Path, endless: Path, recording: Path) -> None:
+def test_after_a_crash_memory_is_laid_out_afresh(tmp_path: Path, full: Path, recording: Path) -> None:
     async def run() -> None:
         decoder = Decoder(2)
         decoder.start()
-        still = asyncio.create_task(stand_still(decoder._processes, endless))
+        still = asyncio.create_task(stand_still(decoder._processes, full))
         [standing] = await until(decoders)
         [first] = fork_servers()
         os.kill(standing, signal.SIGSEGV)
@@ -193,7 +194,7 @@ def test_a_fork_server_that_hangs_is_replaced(tmp_path: Path, recording: Path, m
     asyncio.run(run())
 
 
-def test_nothing_is_left_of_fifty_uploads(tmp_path: Path, endless: Path, recording: Path) -> None:
+def test_nothing_is_left_of_fifty_uploads(tmp_path: Path, full: Path, recording: Path) -> None:
     (tmp_path / "damaged").write_bytes(SEEDS["flac"][:200])
 
     async def upload(decoder: Decoder, number: int) -> None:
@@ -205,7 +206,7 @@ def test_nothing_is_left_of_fifty_uploads(tmp_path: Path, endless: Path, recordi
                 with pytest.raises(Problem):
                     await decoder.decode(tmp_path / "damaged", samples, LIMITS)
             case 3:
-                still = asyncio.create_task(stand_still(decoder._processes, endless))
+                still = asyncio.create_task(stand_still(decoder._processes, full))
                 await asyncio.sleep(0)
                 still.cancel()
                 await asyncio.wait({still})
@@ -241,14 +242,14 @@ def test_it_has_one_thread_and_no_secrets(tmp_path: Path, recording: Path, monke
     asyncio.run(run())
 
 
-def test_all_of_them_end_with_the_server(endless: Path) -> None:
+def test_all_of_them_end_with_the_server(full: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path\n"
         "from tests.service.decoding.test_fork_server import *\n"
         "asyncio.run(stand_still(DecodeProcesses(), Path(sys.argv[1])))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", program, str(endless)], env=environment) as server:
+    with subprocess.Popen([sys.executable, "-c", program, str(full)], env=environment) as server:
 
         def descendants() -> list[int]:
             forks = children_of(server.pid)

@@ -135,6 +135,20 @@ def test_recordings_that_lie_end_to_end_are_all_read(tmp_path: Path, speech: np.
     assert len(read(tmp_path / "file", content + other)[0]) >= len(written)
 
 
+def test_a_stream_that_changes_its_rate_and_channels_again_and_again(tmp_path: Path, speech: np.ndarray) -> None:
+    """As radio does between programmes; all of it comes at the rate and with the channels of its beginning."""
+    content = b""
+    for rate, channels in ((16_000, 1), (16_000, 2), (48_000, 1), (44_100, 6), (16_000, 1)):
+        kind = dataclasses.replace(formats.KINDS["aac"], rate=rate, channels=channels)
+        content += formats.encoded(np.stack([soxr.resample(speech, 16_000, rate)] * channels, 1), kind)
+    samples, _ = read(tmp_path / "file", content)
+    assert samples.shape[1] == 1
+    assert abs(len(samples) - 5 * len(speech)) < 5 * 2048
+    for part in range(4):  # FFmpeg mixes six channels down with weights of its own
+        heard = samples[part * len(speech) : (part + 1) * len(speech), 0]
+        assert si_sdr_db(*aligned(heard, speech)) > 5, part
+
+
 @pytest.mark.parametrize(
     "before",
     [

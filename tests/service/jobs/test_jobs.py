@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -15,6 +16,8 @@ import soundfile
 
 from tests.service.harness import RunningServer, StartServer, encoded, noise, post, problem_of
 from unmingle.service.http.auth import hashed
+
+pytestmark = pytest.mark.slow
 
 
 def submit(
@@ -176,7 +179,9 @@ def test_deleting_a_job_ends_it_and_frees_the_disk(start_server: StartServer) ->
 def test_deleting_a_job_in_the_middle_frees_what_it_has_open(start_server: StartServer, progress: float) -> None:
     server = start_server(UNMINGLE_LOG_FORMAT="json")
     location = submit(server, noise(60), num_sources=8).headers["location"]
+    give_up = time.monotonic() + 60
     while server.http.get(location).json()["progress"] < progress:
+        assert time.monotonic() < give_up
         time.sleep(0.01)
     assert server.http.delete(location, headers={"x-request-id": "deletion"}).status_code == 204
     assert kept(server) == []
@@ -194,19 +199,18 @@ def test_short_requests_do_not_wait_for_long_jobs(start_server: StartServer, two
     assert server.http.get(location).json()["state"] == "running"
 
 
-@pytest.mark.parametrize("end", ["kill", "terminate"])
-def test_accepted_jobs_survive_the_end_of_the_server(start_server: StartServer, two_speakers: Path, end: str) -> None:
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)])
+def test_accepted_jobs_survive_the_end_of_the_server(
+    start_server: StartServer, two_speakers: Path, end: signal.Signals, code: int
+) -> None:
     server = start_server()
     long = submit(server, noise(60), "long").headers["location"]
     short = submit(server, two_speakers.read_bytes(), "short").headers["location"]
     give_up = time.monotonic() + 60
     while server.http.get(long).json()["progress"] == 0:
         assert time.monotonic() < give_up
-    if end == "kill":
-        server.kill()
-    else:
-        server.terminate()
-        assert server.process.wait(timeout=20) == 0
+    server.process.send_signal(end)
+    assert server.process.wait(timeout=40) == code
     server.start()
     assert submit(server, two_speakers.read_bytes(), "short").headers["location"] == short
     for location in (long, short):

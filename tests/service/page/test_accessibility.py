@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.service.page.visitor import Visitor
 
+pytestmark = pytest.mark.slow
+
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 }

@@ -15,6 +15,8 @@ from tests.conftest import EXAMPLES
 from tests.service.harness import RunningServer, noise
 from tests.service.page.visitor import Visitor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Iterator[RunningServer]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.service.harness import RunningServer, encoded, noise
 from tests.service.page.visitor import Visitor
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_is_no_recording_is_refused_in_words(visitor: Visitor, tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import EXAMPLES
 from tests.service.harness import post
 from tests.service.page.visitor import Visitor
+
+pytestmark = pytest.mark.slow
 
 MIXTURES = {"two_speakers": 2, "three_speakers": 3}
 ROOT = Path(__file__).parents[3]

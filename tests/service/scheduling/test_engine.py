@@ -25,7 +25,9 @@ E = TypeVar("E", bound=Engine)
 @contextmanager
 def running(engine: E) -> Iterator[E]:
     engine.start()
+    give_up = time.monotonic() + 60
     while engine.state == "starting":
+        assert time.monotonic() < give_up
         time.sleep(0.01)
     yield engine
     engine.stop()
@@ -84,7 +86,7 @@ def test_a_worker_that_died_comes_back(separator: Separator) -> None:
         engine.dies = True
         threads = [thread for thread in threading.enumerate() if thread.name.startswith("separate-")]
         assert asyncio.run(engine.run(work())) == 2
-        give_up = time.monotonic() + 5
+        give_up = time.monotonic() + 60
         while all(thread.is_alive() for thread in threads):
             assert time.monotonic() < give_up, "no worker has died"
             time.sleep(0.01)
@@ -117,7 +119,7 @@ def test_work_whose_deadline_passes_while_it_waits_is_never_begun(engine: Engine
 
     def first(separator: Separator, control: Control) -> str:
         begun.set()
-        go_on.wait()
+        assert go_on.wait(60)
         return "first"
 
     def second(separator: Separator, control: Control) -> None:
@@ -125,7 +127,7 @@ def test_work_whose_deadline_passes_while_it_waits_is_never_begun(engine: Engine
 
     async def run() -> str:
         running = asyncio.create_task(engine.run(work(first)))
-        await asyncio.to_thread(begun.wait)
+        assert await asyncio.to_thread(begun.wait, 60)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await engine.run(work(second))
@@ -161,12 +163,13 @@ def test_nothing_of_work_that_failed_or_was_stopped_stays(engine: Engine) -> Non
         with pytest.raises(ValueError, match="on purpose"):
             await engine.run(work(fail))
         stopped = asyncio.create_task(engine.run(work(endless)))
-        while len(kept) < 2:
-            await asyncio.sleep(0.001)
-        stopped.cancel()
-        await asyncio.wait({stopped})
-        while engine.running("requests"):
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(60):
+            while len(kept) < 2:
+                await asyncio.sleep(0.001)
+            stopped.cancel()
+            await asyncio.wait({stopped})
+            while engine.running("requests"):
+                await asyncio.sleep(0.001)
 
     gc.disable()  # which comes when it likes
     try:
@@ -190,7 +193,7 @@ def test_stopping_leaves_nobody_waiting(engine: Engine) -> None:
 
     async def run() -> list[object]:
         tasks = [asyncio.ensure_future(engine.run(work(slow))) for _ in range(3)]
-        await asyncio.to_thread(begun.wait)
+        assert await asyncio.to_thread(begun.wait, 60)
         await asyncio.to_thread(engine.stop)
         async with asyncio.timeout(5):
             return await asyncio.gather(*tasks, return_exceptions=True)

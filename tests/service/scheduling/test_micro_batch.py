@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.network.export import export_int8
-from unmingle.model.network.trunk import make_network
 from unmingle.service.scheduling.micro_batch import MicroBatcher
 
 CONFIG = ModelConfig(layers=1, hidden=16, embedding_dim=4)
@@ -38,7 +36,7 @@ class GatedEmbedder:
         self.calls.append(features[:, 0, 0].tolist())
         self.threads.append(threading.get_ident())
         self.entered.release()
-        self.gate.acquire()
+        assert self.gate.acquire(timeout=60)
         if (features[:, 0] < 0).any():
             raise ValueError("negative, on purpose")
         return np.repeat(features[..., None], CONFIG.embedding_dim, axis=-1)
@@ -67,12 +65,14 @@ def busy(pool: ThreadPoolExecutor) -> tuple[GatedEmbedder, MicroBatcher, Send]:
     def send(*values: float, frames: int = 50) -> Future[NDArray[np.float32]]:
         before = len(batcher._waiting)
         sent = pool.submit(batcher.embed, marked(*values, frames=frames))
+        give_up = time.monotonic() + 60
         while len(batcher._waiting) < before + len(values):
-            pass
+            assert time.monotonic() < give_up
+            time.sleep(0.001)
         return sent
 
     pool.submit(batcher.embed, marked(100.0))
-    embedder.entered.acquire()
+    assert embedder.entered.acquire(timeout=60)
     return embedder, batcher, send
 
 
@@ -137,34 +137,34 @@ def test_with_cores_for_two_calls_a_newcomer_runs_at_once_and_a_third_waits(pool
     embedder = GatedEmbedder()
     batcher = MicroBatcher(embedder, at_once=2)
     long = pool.submit(batcher.embed, marked(1.0, 2.0, 3.0))
-    embedder.entered.acquire()
+    assert embedder.entered.acquire(timeout=60)
     short = pool.submit(batcher.embed, marked(4.0, 5.0))
-    embedder.entered.acquire()
+    assert embedder.entered.acquire(timeout=60)
     third = pool.submit(batcher.embed, marked(6.0))
+    give_up = time.monotonic() + 60
     while len(batcher._waiting) < 2:
-        pass
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
     assert embedder.calls == [[1.0, 2.0, 3.0], [4.0]]  # it leaves its second segment to whoever is free
     embedder.gate.release(10)
     assert [f.result(10)[:, 0, 0, 0].tolist() for f in (long, short, third)] == [[1.0, 2.0, 3.0], [4.0, 5.0], [6.0]]
     assert sum(map(len, embedder.calls)) == 6
 
 
-def test_nothing_in_nothing_out(tmp_path: Path) -> None:
-    export_int8(make_network(CONFIG), tmp_path / "model.onnx")
-    batcher = MicroBatcher(OnnxEmbedder(tmp_path / "model.onnx", "cpu"))
+def test_nothing_in_nothing_out(bundled_model: Path) -> None:
+    embedder = OnnxEmbedder(bundled_model, "cpu")
+    batcher = MicroBatcher(embedder)
     for shape in ((0, 10), (1, 0)):
-        assert batcher.embed(np.zeros((*shape, CONFIG.bands), np.float32)).shape[:2] == shape
+        assert batcher.embed(np.zeros((*shape, embedder.config.bands), np.float32)).shape[:2] == shape
 
 
-def test_in_8_bits_the_same_bytes_alone_and_among_others(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        export_int8(make_network(CONFIG), tmp_path / "model.onnx")
-    embedder = OnnxEmbedder(tmp_path / "model.onnx", "cpu")
+def test_in_8_bits_the_same_bytes_alone_and_among_others(bundled_model: Path, pool: ThreadPoolExecutor) -> None:
+    embedder = OnnxEmbedder(bundled_model, "cpu")
+    assert embedder.precision == "int8"
     batcher = MicroBatcher(embedder)
     rng = np.random.default_rng(0)
     heard = [
-        rng.normal(-2.0, scale, (1, frames, CONFIG.bands)).astype(np.float32)
+        rng.normal(-2.0, scale, (1, frames, embedder.config.bands)).astype(np.float32)
         for scale in (0.1, 1.0, 5.0)
         for frames in (100, 200, 187)
         for _ in range(4)

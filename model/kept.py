@@ -1,0 +1,289 @@
+"""A recording that is listened to once and then separated as often as wanted, without the network.
+
+What the first pass found out lies in a directory: embeddings (8 bits each, where a separation would keep them so), how
+loud every bin is, and a sample of the embeddings for clustering. A separation from there gives the same bytes as
+`Separator.separate_recording` with the same number of sources and the same seed.
+
+Axes: (source, dim) for centroids, (point, dim) for embeddings, (source, frame, band) for masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.clustering import background, kmeans
+from unmingle.model.embedding.embedded import OnHost
+from unmingle.model.embedding.on_disk import KeptOnDisk
+from unmingle.model.errors import ParameterError
+from unmingle.model.inspection import Inspected, of_result
+from unmingle.model.options import MAX_SOURCES, SeparationOptions
+from unmingle.model.passes import Heard, Listening, Masking, Progress, Sink, expected_bytes
+from unmingle.model.recording import Recording
+from unmingle.model.results import Outcome
+from unmingle.model.separator import UNCOUNTED, Separator, locating_by, narrowed, reference_of
+from unmingle.model.signal import masks
+from unmingle.model.signal.arrangement import Arrangement, Box
+from unmingle.model.stage_clock import StageClock
+
+Vectors = NDArray[np.float32]
+
+_FACTS = "facts.json"
+_SAMPLES = "samples.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """What a recording looks like as so many sources.
+
+    Attributes:
+        num_sources: how many.
+        chance: that there are so many, 0 to 1; None where the model cannot count.
+        clarity: how clear the least clear of them is, 0 to 1.
+        centroids: (sources, dim), unit norm.
+    """
+
+    num_sources: int
+    chance: float | None
+    clarity: float
+    centroids: Vectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """Which sounds are wanted.
+
+    Attributes:
+        num_sources: so many; or
+        centroids: (centroids, dim), these.
+        groups: which sound each centroid belongs to, 0 first, without gaps; None for a sound each.
+        box: the sounds are heard there only, and the rest is background; None for all of the recording.
+    """
+
+    num_sources: int | None = None
+    centroids: Vectors | None = None
+    groups: Sequence[int] | None = None
+    box: Box | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """A picture of a part of a recording, low frequencies first. Axes: (band, column).
+
+    Attributes:
+        source: the centroid that each pixel belongs to.
+        certainty: how clearly, 0 to 1; 0 is background, or a tie.
+        loudness: 0 to 1, over 60 dB.
+    """
+
+    source: NDArray[np.uint8]
+    certainty: NDArray[np.float32]
+    loudness: NDArray[np.float32]
+
+
+class KeptRecording:
+    """What is kept of one recording, in a directory."""
+
+    def __init__(self, recording: Recording, separator: Separator, directory: Path) -> None:
+        """Args:
+        recording: can be read again.
+        separator: with the model that is to be used.
+        directory: exists; filled by `listen`.
+        """
+        self._recording, self._separator, self._directory = recording, separator, directory
+        self._config = separator.embedder.config
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was listened to."""
+        return (self._directory / _FACTS).exists()
+
+    @property
+    def most_bytes(self) -> int:
+        """How much space all of it may take on disk."""
+        config = self._config
+        frames = self._recording.samples / self._recording.sample_rate * config.sample_rate / config.hop + 4
+        return int(KeptOnDisk.most_bytes(frames, config)) + 4 * (config.embedding_dim + 2) * 2 * 2 * 65_536
+
+    def listen(self, seed: int, tell: Progress) -> None:
+        """The first pass.
+
+        Raises:
+            ParameterError: the sample rate is out of range.
+        """
+        kept = KeptOnDisk(self._directory, self._config, expected_bytes(self._recording, self._config))
+        inspected = Inspected(self._recording)
+        rng = np.random.default_rng(seed)
+        listening = self._listening(inspected, kept)
+        listening.listen(rng, tell)
+        kept.close()
+        heard = listening.heard
+        listened = rng.bit_generator.state
+        chances = listening.chances(rng)
+        samples = {"all": heard.sample.arrays(), "foreground": heard.foreground_sample.arrays()}
+        named = {f"{which}_{name}": array for which, arrays in samples.items() for name, array in arrays.items()}
+        np.savez(self._directory / _SAMPLES, allow_pickle=False, **named)
+        facts = {
+            "foreground": vars(heard.foreground),
+            "removed": heard.removed,
+            "segments": heard.segments,
+            "chances": None if chances is None else chances.tolist(),
+            "within": listening.all_within(MAX_SOURCES),
+            # The generator goes on from here, as it would in a separation in one go.
+            "rng": listened,
+            "warnings": inspected.inspection.warnings(),
+        }
+        (self._directory / _FACTS).write_text(json.dumps(facts))
+
+    def numbers(self) -> tuple[int, list[Number]]:
+        """The likeliest number of sources, and what 1, 2, 3... of them look like."""
+        heard, chances = self._heard(), self._facts["chances"]
+        found = []
+        for num_sources in range(1, MAX_SOURCES + 1):
+            listening, rng = self._expecting(num_sources, heard)
+            centroids = listening.centroids(num_sources, rng)
+            sample = heard.foreground_sample if listening.has_background else heard.sample
+            chance = None if chances is None else (*chances, *[0.0] * MAX_SOURCES)[num_sources - 1]
+            found.append(Number(num_sources, chance, self._clarity(sample, centroids), centroids))
+        likeliest = UNCOUNTED if chances is None else 1 + int(np.argmax(chances))
+        return likeliest, found
+
+    def separate(self, wish: Wish, options: SeparationOptions, sink: Sink, tell: Progress) -> tuple[Outcome, Vectors]:
+        """The second pass: what came of it, and the centroids.
+
+        Raises:
+            ParameterError: the centroids are not of this model.
+        """
+        if wish.box is not None and self._separator.background_of(options) == "share":
+            raise ParameterError("A selection leaves the rest as background; expected background=stem or drop.")
+        centroids, groups = wish.centroids, wish.groups
+        if centroids is not None:
+            self.check_centroids(centroids)
+        given = 1 if centroids is None else len(centroids)
+        listening, rng = self._expecting(wish.num_sources or (max(groups) + 1 if groups else given), self._heard())
+        if centroids is None:
+            centroids = listening.centroids(wish.num_sources or 1, rng)
+        arrangement = None
+        if groups is not None or wish.box is not None:
+            arrangement = Arrangement(self._config, groups or range(len(centroids)), wish.box)
+        surveyed = self._separator.survey(self._recording, options)
+        masking = Masking(
+            self._recording,
+            listening,
+            self._separator.embedder,
+            StageClock(),
+            options.mask_kind,
+            self._separator.background_of(options),
+            locating_by(surveyed, options),
+            arrangement,
+        )
+        outcome = masking.run(centroids, None, narrowed(sink, options, surveyed), tell)
+        warnings = tuple(self._facts["warnings"]) + of_result(outcome.stems, None)
+        outcome = dataclasses.replace(outcome, warnings=warnings, reference=reference_of(surveyed, options))
+        return outcome, centroids
+
+    def check_centroids(self, centroids: Vectors) -> None:
+        """Raises: ParameterError: they are not of this model."""
+        if centroids.ndim != 2 or centroids.shape[1] != self._config.embedding_dim or not len(centroids):
+            raise ParameterError(
+                f"The centroids have shape {centroids.shape}; expected (sources, {self._config.embedding_dim})."
+            )
+
+    def points(self, most: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Vectors, Vectors]:
+        """A sample of the bins that are heard, in proportion to how loud they are.
+
+        Returns:
+            (points, 2) frame and band, in order of time; (points, dim) embeddings; (points,) weights.
+        """
+        disk = self._disk()
+        frames, bands = disk.frames, self._config.bands
+        columns = np.unique(np.linspace(0, max(0, frames - 1), min(frames, 4 * int(np.sqrt(most)) + 64)).astype(int))
+        if not frames:
+            return np.zeros((0, 2), np.int64), np.zeros((0, self._config.embedding_dim), np.float32), np.zeros(0, "f4")
+        embeddings, magnitudes = disk.at(columns)
+        audible = np.where(magnitudes >= magnitudes.max(initial=0.0) * 10.0 ** (-40.0 / 20.0), magnitudes, 0.0).ravel()
+        if (behind := background.chance(OnHost(embeddings), self._config)) is not None:
+            audible = audible * (behind.ravel() < 0.5)
+        there = np.flatnonzero(audible > 0)
+        if len(there) > most:
+            chances = np.sqrt(audible[there].astype(np.float64))
+            there = np.sort(rng.choice(there, most, replace=False, p=chances / chances.sum()))
+        places = np.stack([columns[there // bands], there % bands], axis=1)
+        return places, embeddings.reshape(-1, embeddings.shape[-1])[there], audible[there].astype(np.float32)
+
+    def picture(self, centroids: Vectors, start_s: float, end_s: float, columns: int) -> Pixels:
+        """What the masks of some centroids look like from `start_s` to `end_s`."""
+        disk, config = self._disk(), self._config
+        frame_s = config.hop / config.sample_rate
+        first = int(np.clip(start_s / frame_s, 0, disk.frames))
+        last = int(np.clip(np.ceil(end_s / frame_s), first, disk.frames))
+        edges = np.linspace(first, last, columns + 1).astype(np.int64)
+        loudest = disk.loudness(edges).T
+        middle = ((edges[:-1] + edges[1:]) // 2).clip(0, max(0, disk.frames - 1))
+        if not disk.frames:
+            nothing = np.zeros((config.bands, columns), np.float32)
+            return Pixels(nothing.astype(np.uint8), nothing, nothing)
+        embedded = OnHost(disk.at(middle)[0])
+        shares = embedded.soft_masks(centroids, config.mask_sharpness)
+        certainty = masks.claim(shares, 1.0) if len(centroids) > 1 else np.ones(shares.shape[1:], np.float32)
+        behind = background.chance(embedded, config)
+        listening, _ = self._expecting(len(centroids), self._heard())
+        if behind is not None and listening.has_background:
+            certainty = certainty * (1.0 - behind)
+        peak = max(disk.loudest(), 1e-12)
+        decibels = 20.0 * np.log10(np.maximum(loudest, 1e-12) / peak)
+        return Pixels(
+            shares.argmax(0).T.astype(np.uint8),
+            np.asarray(certainty.T, np.float32),
+            np.asarray(np.clip(1.0 + decibels / 60.0, 0.0, 1.0), np.float32),
+        )
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self._directory / _FACTS).read_text())
+        return facts
+
+    def _disk(self) -> KeptOnDisk:
+        return KeptOnDisk(self._directory, self._config, expected_bytes(self._recording, self._config))
+
+    def _listening(self, recording: Recording, kept: KeptOnDisk) -> Listening:
+        return Listening(recording, self._separator.embedder, self._separator.layout, StageClock(), kept)
+
+    def _heard(self) -> Heard:
+        foreground = background.Foreground()
+        vars(foreground).update(self._facts["foreground"])
+        with np.load(self._directory / _SAMPLES) as arrays:
+            sample, foreground_sample = (
+                kmeans.EmbeddingSample.of_arrays(
+                    {name.removeprefix(which): arrays[name] for name in arrays.files if name.startswith(which)}
+                )
+                for which in ("all_", "foreground_")
+            )
+        return Heard(sample, foreground_sample, foreground, self._facts["removed"], self._facts["segments"])
+
+    def _expecting(self, num_sources: int, heard: Heard) -> tuple[Listening, np.random.Generator]:
+        """Where a separation into so many would be after the first pass."""
+        listening, facts, rng = self._listening(self._recording, self._disk()), self._facts, np.random.default_rng()
+        listening.remember(heard)
+        rng.bit_generator.state = facts["rng"]
+        if facts["within"] is not None:
+            listening.take_all(facts["within"][num_sources - 1])
+        return listening, rng
+
+    def _clarity(self, sample: kmeans.EmbeddingSample, centroids: Vectors) -> float:
+        """Of the least clear source, by the sample alone."""
+        if not len(sample):
+            return 0.0
+        points, mass = (part[:: 1 + len(sample) // 8192] for part in sample.all())
+        if len(centroids) == 1:  # which leaves nothing apart: how alike it all is
+            return float(np.clip((points @ centroids[0]) @ mass / mass.sum(dtype=np.float64), 0.0, 1.0))
+        shares = masks.soft_masks(points[None], centroids, self._config.mask_sharpness)
+        clarity = masks.Clarity(len(centroids))
+        clarity.push(shares, mass[None])
+        return min(clarity.per_source())

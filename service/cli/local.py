@@ -1,0 +1,42 @@
+"""Separating recordings in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.passes import Progress
+from unmingle.model.separator import Separator
+from unmingle.model.weights.bundled import bundled_model
+from unmingle.service.cli.batch import Separating
+from unmingle.service.cli.excerpt import opened
+from unmingle.service.cli.names import Input
+from unmingle.service.cli.wishes import Wishes, granted
+from unmingle.service.output import encoding, stems
+from unmingle.service.schemas import ModelEntry, SeparateParameters
+
+
+def here(
+    model: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+    threads: int | None,
+    wishes: Wishes,
+    parameters: SeparateParameters,
+) -> Separating:
+    """Separating in this process.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    embedder = OnnxEmbedder(model or bundled_model(device), device, threads)
+    separator, entry = Separator(embedder), ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
+
+    def separate(file: Input, new: Path, progress: Progress) -> stems.StemSet:
+        recording = opened(file.path, parameters, wishes)
+        channels = parameters.options.channels_of_stems(recording.channels)
+        encoding.check(parameters.format, parameters.subtype, recording.sample_rate, channels)
+        found = stems.separate(separator, recording, new, entry, parameters, progress=progress)
+        return granted(found, wishes, parameters)
+
+    return separate
