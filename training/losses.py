@@ -1,8 +1,9 @@
 """Training objectives. Axes: V (batch, frame, bin, dim), Y (batch, frame, bin, source), w (batch, frame, bin).
 
 V are unit-norm embeddings, Y one-hot memberships of the source that dominates the bin, w non-negative weights that
-sum to 1 over each item (bins that do not count weigh 0). Everything is computed in float32: Gram matrices overflow
-in half precision.
+sum to 1 over each item (bins that do not count weigh 0). The first two are not about sound: the rows and columns of a
+picture serve as well as frames and bins (examples/images). Everything is computed in float32: Gram matrices overflow in
+half precision.
 """
 
 from __future__ import annotations

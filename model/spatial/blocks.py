@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unmingle.model.signal.masks import Masks
 from unmingle.model.signal.stft import Spectrum
-from unmingle.model.spatial import hermitian, mixture, wiener
+from unmingle.model.spatial import hermitian, mixture, moving, wiener
 from unmingle.model.threads import usable_cores
 
 Images = NDArray[np.complex64]
@@ -29,8 +29,8 @@ _MOST_FRAMES, _FEWEST_FRAMES = 256, 64
 """Of a block: 8 to 2 s."""
 _BLOCK_BYTES = 96 * 1024 * 1024
 """About how much the spectra and images of one block may take."""
-_BINS_AT_ONCE = 16
-"""What is worked on in pieces so small stays in the processor's cache."""
+_BINS_AT_ONCE = 64
+"""Few enough for the processor's cache, and enough that NumPy's calls cost little."""
 _CUT_OFF = 1e-9
 """Power of a frame beside the mean of its channel; with less, nothing is connected."""
 _MOST_MISSING = 0.02
@@ -149,19 +149,30 @@ class SpatialFilter:
         masks, spectrum = np.concatenate(self._masks, axis=1), np.concatenate(self._spectra, axis=1)
         self._masks, self._spectra = [masks[:, frames:]], [spectrum[:, frames:]]
         self._frames -= frames
-        masks, spectrum = masks[:, :frames], spectrum[:, :frames]
-        images = np.empty((self._rows, *spectrum.shape), np.complex64)
+        images = np.empty((self._rows, len(spectrum), frames, spectrum.shape[2]), np.complex64)
+        self._block(masks[:, :frames], spectrum[:, :frames], images)
+        return images
+
+    def _block(self, masks: Masks, spectrum: Spectrum, images: Images) -> None:
+        """Fill in (rows, channels, frames, bins)."""
+        frames = spectrum.shape[1]
+        sources = masks[: self._rows] if self._rows > 1 else masks
+        if frames >= _FEWEST_FRAMES and moving.moved(sources, spectrum[list(self._locating.channels)]):
+            # What is known of the places is of no use any more, and each half has its own.
+            for part in (slice(None, frames // 2), slice(frames // 2, None)):
+                self._before.clear()
+                self._block(masks[:, part], spectrum[:, part], images[:, :, part])
+            return
         # A class that the network finds nothing of, such as a background where there is none, takes no part.
         present = np.flatnonzero(masks.any((1, 2)))
         images[[row for row in range(self._rows) if row not in present]] = 0.0
-
         located_by = self._working(spectrum)
         if located_by != self._channels:
             self._before.clear()
         self._channels = located_by
         if len(located_by) < 2:
             np.multiply(masks[: self._rows, None], spectrum, out=images)
-            return images
+            return
 
         def work(first: int) -> tuple[float, float]:
             bins = slice(first, first + _BINS_AT_ONCE)
@@ -172,7 +183,6 @@ class SpatialFilter:
             for before, after in pool.map(work, range(0, spectrum.shape[2], _BINS_AT_ONCE)):
                 self._doubt_before += before
                 self._doubt_after += after
-        return images
 
     def _working(self, spectrum: Spectrum) -> list[int]:
         """The channels that say where sounds come from all through a block: none that is cut off on the way."""

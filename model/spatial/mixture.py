@@ -39,7 +39,7 @@ class Located:
     Attributes:
         masks: (sources, bins, frames) chance that a bin is a source's.
         shapes: (sources, bins, channels, channels), of mean eigenvalue 1: how a source arrives at the microphones.
-        scatter: the same before it was scaled, for the next block of the recording.
+        scatter: the same before it was scaled, and of all bins, for the next block of the recording.
     """
 
     masks: Masks
@@ -62,19 +62,24 @@ def locate(spectra: Spectra, prior: Masks, before: Shapes | None) -> Located:
     heard = length > 0
     products *= np.divide(1.0, length, out=np.zeros_like(length), where=heard)
     log_prior = np.log(prior + np.float32(_FLOOR))
-    masks, weights = prior, prior * heard[:, 0]
     thinned, some_prior = np.ascontiguousarray(products[..., ::_EVERY]), log_prior[..., ::_EVERY]
-    some_heard, weights = heard[:, 0, ::_EVERY], weights[..., ::_EVERY]
-    for iteration in range(_ITERATIONS):
-        scatter = hermitian.unpack((weights.transpose(1, 0, 2) @ thinned.transpose(0, 2, 1)).transpose(1, 0, 2))
-        if before is not None:
-            scatter += before
-        shapes = _scaled(scatter)
-        if iteration + 1 == _ITERATIONS:
-            return Located(_expect(shapes, products, log_prior)[0], shapes, scatter)
-        masks, distance = _expect(shapes, thinned, some_prior)
-        weights = masks * some_heard / distance
-    raise AssertionError("there is at least one iteration")
+    some_heard = heard[:, 0, ::_EVERY]
+    scatter = _scatter(prior[..., ::_EVERY] * some_heard, thinned, before)
+    for _ in range(_ITERATIONS - 1):
+        masks, distance = _expect(_scaled(scatter), thinned, some_prior)
+        scatter = _scatter(masks * some_heard / distance, thinned, before)
+    masks, distance = _expect(_scaled(scatter), products, log_prior)
+    some_masks = masks[..., ::_EVERY]
+    # The cube: bins in doubt hold several sources, and would blur where each of them is.
+    certain = some_masks * np.square(some_masks) * some_heard / distance[..., ::_EVERY]
+    return Located(masks, _scaled(_scatter(certain, thinned, before)), scatter)
+
+
+def _scatter(weights: Masks, products: NDArray[np.float32], before: Shapes | None) -> Shapes:
+    """(sources, bins, channels, channels) weighted sum over frames."""
+    summed = (weights.transpose(1, 0, 2) @ products.transpose(0, 2, 1)).transpose(1, 0, 2)
+    scatter = hermitian.unpack(summed)
+    return scatter if before is None else scatter + before
 
 
 def expect(shapes: Shapes, spectra: Spectra, log_prior: Masks) -> Masks:

@@ -72,6 +72,14 @@ def test_panned_voices_differ_in_level_only(separator, example):
     assert gain(separator, panned, panned.sum(0)) > 3.0
 
 
+def test_voices_that_change_places_are_followed(separator, images):
+    """In the middle, each of them goes where the other was."""
+    half = images.shape[-1] // 2
+    moving = images.copy()
+    moving[:, :, half:] = images[:, ::-1, half:]
+    assert gain(separator, moving, moving.sum(0)) > 2.0
+
+
 TROUBLE = {
     "a silent channel": lambda mixture: np.concatenate((mixture, 0 * mixture[:1])),
     "a channel twice": lambda mixture: np.concatenate((mixture, mixture[:1])),
