@@ -33,11 +33,12 @@ serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
 test: $(ALL) ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(ALL) ## format, lint, types, layers
+check: $(ALL) ## format, lint, types, layers; the page's scripts, too, where there is Node.js
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	.ci/page
 
 format: $(ALL) ## format and sort imports in place
 	$(BIN)/ruff check --fix

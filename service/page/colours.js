@@ -32,7 +32,7 @@ export function coloured(pixels, colours, only) {
   for (let i = 0; i < pixels.length; i += 4) {
     const colour = colours[pixels[i]] ?? 0;
     const certainty = pixels[i + 1] / 255;
-    let loudness = (pixels[i + 2] / 255) ** 1.8;
+    let loudness = (pixels[i + 2] / 255) ** 1.5;
     if (only !== null) loudness *= colour === only ? certainty : 0;
     const sure = only === null ? Math.min(1, 1.25 * certainty) : 1;
     const rgb = SOUNDS[colour % SOUNDS.length];

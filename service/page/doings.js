@@ -139,7 +139,7 @@ export function wireKeys(studio) {
     if (document.querySelector("dialog[open]") || target.closest("select, input:not([type=range]), textarea")) return;
     const isPress = event.key === " " || event.key === "Enter";
     if (isPress && target.closest("button, a, summary, label")) return;
-    if (event.key.startsWith("Arrow") && target.closest("input, .scroll")) return;
+    if (event.key.startsWith("Arrow") && target.closest("input")) return;
     const player = studio.player;
     const lane = Number(event.key) - 1;
     /** @type {Record<string, () => unknown>} */

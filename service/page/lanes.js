@@ -16,7 +16,7 @@ import { clock, lasting, separated } from "./words.js";
 const MOST_ROWS = 500; // of the table; hours of talk have thousands of stretches
 
 /**
- * Fill the list; returns its rows, in the order of the session's lanes.
+ * Fill the list; returns its rows, in the order of the session's lanes, that of the original last.
  * @param {HTMLElement} list
  * @param {HTMLTemplateElement} template
  * @param {Session} session
@@ -49,8 +49,39 @@ export function fillLanes(list, template, session, player, wiring) {
     label(row, names[index], lane);
     return row;
   });
-  list.replaceChildren(...rows);
-  return rows;
+  const original = session.recording ? [originalRow(template, player, wiring)] : [];
+  list.replaceChildren(...original, ...rows);
+  return [...rows, ...original];
+}
+
+/**
+ * The recording as it was, to compare with.
+ * @param {HTMLTemplateElement} template
+ * @param {Player} player
+ * @param {Wiring} wiring
+ */
+function originalRow(template, player, wiring) {
+  const row = /** @type {HTMLElement} */ (
+    /** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild
+  );
+  const at = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (row.querySelector(selector));
+  row.classList.add("is-original");
+  row.style.setProperty("--sound", css(-1));
+  at(".name").replaceChildren(at(".swatch"), Object.assign(document.createElement("b"), { textContent: "Original" }));
+  at(".confidence").remove();
+  at(".heard").textContent = "all of it, as it was recorded";
+  at(".active").remove();
+  at(".controls").setAttribute("aria-label", "Original");
+  const hear = at(".solo");
+  hear.textContent = "Hear the original";
+  hear.className = "hear-original";
+  hear.addEventListener("click", () => {
+    player.isOriginal = !player.isOriginal;
+  });
+  for (const other of [".mute", ".save", ".volume"]) at(other).remove();
+  at(".wave").addEventListener("pointerdown", (event) => wiring.scrub(event, at(".wave")));
+  at(".wave canvas").setAttribute("aria-label", "Waveform of the original");
+  return row;
 }
 
 /** @param {HTMLElement} row @param {import("./types").Lane} lane @param {Session} session */
@@ -86,6 +117,9 @@ export function label(row, name, lane) {
 /** @param {HTMLElement[]} rows @param {Player} player */
 export function markHeard(rows, player) {
   rows.forEach((row, index) => {
+    const hear = row.querySelector(".hear-original");
+    hear?.setAttribute("aria-pressed", String(player.isOriginal));
+    if (hear) return;
     row.classList.toggle("unheard", !player.isHeard(index));
     row.querySelector(".solo")?.setAttribute("aria-pressed", String(!player.isOriginal && player.isSolo(index)));
     row.querySelector(".mute")?.setAttribute("aria-pressed", String(!player.isOriginal && player.isMuted(index)));

@@ -347,6 +347,7 @@ addEventListener("popstate", () => {
   if (state.shown?.isExample && !state.work) return;
   openExample(EXAMPLE);
 });
+at("key-row").addEventListener("submit", (event) => event.preventDefault());
 input("key").addEventListener("change", () => {
   if (!state.work && !state.shown) begin();
 });

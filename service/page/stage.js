@@ -57,6 +57,7 @@ export class Stage {
     this.box = null;
     this.dots = [];
     this.#lanes = [];
+    this.#originalPeaks = null;
     this.redraw();
   }
 
@@ -103,7 +104,10 @@ export class Stage {
     const painted = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     this.#worker.postMessage({ id, png, colours: session.centroidColours, only });
     const bitmaps = await painted;
-    if (session !== this.#session || id !== this.#orders) return bitmaps.forEach((bitmap) => bitmap.close());
+    if (session !== this.#session || id !== this.#orders) {
+      for (const bitmap of bitmaps) bitmap.close();
+      return;
+    }
     this.#free();
     this.#bitmaps = bitmaps;
     this.#shown = shown;
@@ -114,6 +118,8 @@ export class Stage {
   async #refreshPeaks(session, view) {
     const { separation, lanes, recording, job, api, signal } = session;
     const address = recording ? `recordings/${recording.id}` : `jobs/${job}`;
+    const part = { start_s: view.start, end_s: view.end, parts: 1000 };
+    const original = recording ? api.peaks(address, part, signal) : null;
     await Promise.all(
       lanes.map(async (lane) => {
         /** @type {Record<string, string | number>} */
@@ -124,11 +130,14 @@ export class Stage {
         lane.peaks = await api.peaks(address, query, signal);
       }),
     );
+    this.#originalPeaks = await original;
     if (recording) this.#peaksRange = view;
     else this.#peaksRange = { start: 0, end: session.seconds };
   }
   /** @type {Range} */
   #peaksRange = { start: 0, end: 1 };
+  /** @type {import("./types").Peaks | null} */
+  #originalPeaks = null;
 
   /**
    * See another part; what is there is stretched until there is a finer picture.
@@ -153,7 +162,7 @@ export class Stage {
       this.#drawing = 0;
       this.#drawPicture();
       this.#drawOverlay();
-      this.#lanes.forEach((element, index) => this.#drawLane(element, index));
+      for (const [index, element] of this.#lanes.entries()) this.#drawLane(element, index);
     });
   }
 
@@ -209,23 +218,25 @@ export class Stage {
   #drawLane(element, index) {
     const session = this.#session;
     const lane = session?.lanes[index];
+    const peaks = lane ? lane.peaks : this.#originalPeaks;
     const [wave, active] = /** @type {HTMLCanvasElement[]} */ ([...element.querySelectorAll("canvas")]);
     const context = wave && fitted(wave);
-    if (!session || !lane || !context) return;
+    if (!session || !context) return;
     const { width, height } = wave;
     context.fillStyle = "#05070a";
     context.fillRect(0, 0, width, height);
-    const colour = lane.source === null ? -1 : session.colours[lane.source];
-    const bitmap = lane.source === null ? null : this.#bitmaps[1 + lane.source];
+    const source = lane?.source ?? null;
+    const colour = source === null ? -1 : session.colours[source];
+    const bitmap = source === null ? null : this.#bitmaps[1 + source];
     context.globalAlpha = 0.5;
     if (bitmap) this.#stretch(context, bitmap, width, height);
     context.globalAlpha = 1;
-    if (lane.peaks) this.#drawWave(context, lane.peaks, colour, width, height);
+    if (peaks) this.#drawWave(context, peaks, colour, width, height);
     const bar = active && fitted(active);
     if (!bar) return;
     bar.clearRect(0, 0, active.width, active.height);
     bar.fillStyle = css(colour);
-    for (const { start_s, end_s } of lane.entry?.active ?? []) {
+    for (const { start_s, end_s } of lane?.entry?.active ?? []) {
       const [left, right] = [this.#across(start_s) * active.width, this.#across(end_s) * active.width];
       if (right > 0 && left < active.width) bar.fillRect(left, 0, Math.max(1, right - left), active.height);
     }
@@ -233,7 +244,8 @@ export class Stage {
 
   /** @param {CanvasRenderingContext2D} context @param {import("./types").Peaks} peaks @param {number} colour @param {number} width @param {number} height */
   #drawWave(context, { scale, low, high }, colour, width, height) {
-    const largest = Math.max(1e-4, ...(this.#session?.lanes ?? []).map((lane) => lane.peaks?.scale ?? 0));
+    const scales = (this.#session?.lanes ?? []).map((lane) => lane.peaks?.scale ?? 0);
+    const largest = Math.max(1e-4, this.#originalPeaks?.scale ?? 0, ...scales);
     const factor = (scale / largest / 127) * 0.94;
     const [r, g, b] = colour < 0 ? [190, 196, 204] : SOUNDS[colour % SOUNDS.length].map((v) => Math.round(v + 0.55 * (255 - v)));
     context.fillStyle = `rgb(${r} ${g} ${b})`;

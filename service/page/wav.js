@@ -12,8 +12,9 @@ export function wavOf(channels, rate) {
     for (let i = 0; i < channel.length; i++) samples[i * count + c] = channel[i];
   });
   const view = new DataView(new ArrayBuffer(44));
-  const text = (/** @type {number} */ at, /** @type {string} */ letters) =>
-    [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  const text = (/** @type {number} */ at, /** @type {string} */ letters) => {
+    for (const [i, letter] of [...letters].entries()) view.setUint8(at + i, letter.charCodeAt(0));
+  };
   text(0, "RIFF");
   view.setUint32(4, 36 + samples.byteLength, true);
   text(8, "WAVEfmt ");
