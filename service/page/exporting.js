@@ -92,7 +92,7 @@ export function saveSvg(session, canvas) {
   const escaped = (/** @type {string} */ text) => text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
   const lanes = session.laneNames.map((name, index) => {
     const lane = session.lanes[index];
-    const colour = css(lane.source === null ? -1 : session.colours[lane.source]).replace(/ \/ 1\)/, ")").replaceAll(" ", ",");
+    const colour = css(lane.colour).replace(/ \/ 1\)/, ")").replaceAll(" ", ",");
     const y = height + 12 + index * row;
     const bars = (lane.entry?.active ?? []).map(({ start_s, end_s }) => {
       const left = 160 + (start_s / session.seconds) * (width - 160);

@@ -31,8 +31,7 @@ export function fillLanes(list, template, session, player, wiring) {
       /** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild
     );
     const at = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (row.querySelector(selector));
-    const colour = lane.source === null ? -1 : session.colours[lane.source];
-    row.style.setProperty("--sound", css(colour));
+    row.style.setProperty("--sound", css(lane.colour));
     const name = /** @type {HTMLInputElement} */ (at(".name input"));
     name.value = names[index];
     name.readOnly = lane.source === null;

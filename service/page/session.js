@@ -149,6 +149,7 @@ export class Session {
         const lane = {
           number: index + 1,
           source: separation.sources[index] ?? null,
+          colour: this.colours[separation.sources[index]] ?? -1,
           entry: manifest.stems[index] ?? null,
           buffer: null,
           address,
@@ -179,7 +180,7 @@ export class Session {
       let address = `jobs/${this.job}/result?stem=${number}`;
       if (!entry) continue; // of a job's background there is no address of its own; it is in the ZIP
       if (this.api.key) address = this.#addressOf(await this.api.blob(address, this.signal));
-      this.lanes.push({ number, source: number - 1, entry, buffer: null, address, peaks: null });
+      this.lanes.push({ number, source: number - 1, colour: number - 1, entry, buffer: null, address, peaks: null });
     }
   }
 
@@ -227,7 +228,7 @@ export class Session {
   /** Names of the lanes, as they are shown. */
   get laneNames() {
     return this.lanes.map((lane, index) =>
-      lane.source === null ? "Background" : this.nameOf(this.colours[lane.source], index),
+      lane.source === null ? "Background" : this.nameOf(lane.colour, index),
     );
   }
 

@@ -18,6 +18,8 @@ export class Stage {
   #session = null;
   /** @type {ImageBitmap[]} of the whole, then of each colour */
   #bitmaps = [];
+  /** Colours of the bitmaps; null of the whole. @type {(number | null)[]} */
+  #painted = [];
   /** @type {Range} that the bitmaps show */
   #shown = { start: 0, end: 1 };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -110,6 +112,7 @@ export class Stage {
     }
     this.#free();
     this.#bitmaps = bitmaps;
+    this.#painted = only;
     this.#shown = shown;
     this.redraw();
   }
@@ -181,7 +184,7 @@ export class Stage {
     const session = /** @type {Session} */ (this.#session);
     const rows = session.lanes.length;
     session.lanes.forEach((lane, row) => {
-      context.fillStyle = css(lane.source === null ? -1 : session.colours[lane.source]);
+      context.fillStyle = css(lane.colour);
       for (const { start_s, end_s } of lane.entry?.active ?? []) {
         const [left, right] = [this.#across(start_s) * width, this.#across(end_s) * width];
         context.fillRect(left, ((row + 0.2) * height) / rows, Math.max(1, right - left), (0.6 * height) / rows);
@@ -225,9 +228,9 @@ export class Stage {
     const { width, height } = wave;
     context.fillStyle = "#05070a";
     context.fillRect(0, 0, width, height);
-    const source = lane?.source ?? null;
-    const colour = source === null ? -1 : session.colours[source];
-    const bitmap = source === null ? null : this.#bitmaps[1 + source];
+    const colour = lane?.colour ?? -1;
+    // Lanes of an earlier number are still there while its colours have gone from the picture.
+    const bitmap = this.#bitmaps[this.#painted.indexOf(colour)];
     context.globalAlpha = 0.5;
     if (bitmap) this.#stretch(context, bitmap, width, height);
     context.globalAlpha = 1;

@@ -123,7 +123,8 @@ export class Studio {
     this.#markNumber();
     this.map.arrange(wish.centroids, session.centroidColours);
     try {
-      const followed = wish.number !== null ? this.stage.refresh() : null;
+      // What ails it is met below, by what is waited for; a recording that was forgotten is sent again there.
+      const followed = this.stage.refresh().catch(() => {});
       await Promise.all([session.separate(), followed]);
       if (session !== this.session || wish !== session.wish) return;
       const sounds = session.manifest?.stems.length ?? 0;
@@ -132,7 +133,8 @@ export class Studio {
       this.#present(second);
       await this.stage.refresh();
       if (playing) await this.player?.play();
-      this.tell({ type: "changed", shown, said: `${sounds} ${sounds === 1 ? "sound" : "sounds"}.` });
+      const id = session.recording?.id ?? "";
+      this.tell({ type: "changed", shown: { ...shown, id }, said: `${sounds} ${sounds === 1 ? "sound" : "sounds"}.` });
     } catch (error) {
       if (session === this.session && wish === session.wish) this.fail(error);
     }
@@ -194,10 +196,10 @@ export class Studio {
   /** @param {number} index @param {string} name */
   #rename(index, name) {
     const session = /** @type {Session} */ (this.session);
-    const { source } = session.lanes[index];
+    const { source, colour } = session.lanes[index];
     if (source === null) return;
-    if (name) session.names[session.colours[source]] = name;
-    else delete session.names[session.colours[source]];
+    if (name) session.names[colour] = name;
+    else delete session.names[colour];
     const names = session.laneNames;
     const field = /** @type {HTMLInputElement} */ (this.#rows[index].querySelector(".name input"));
     field.value = names[index];

@@ -103,6 +103,8 @@ export interface Lane {
   number: number;
   /** Number of the sound among the wish's groups; null of the background. */
   source: number | null;
+  /** Of its sound; -1 is grey. */
+  colour: number;
   entry: StemEntry | null;
   buffer: AudioBuffer | null;
   address: string;

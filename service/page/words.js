@@ -50,7 +50,7 @@ export function separated(entry, stems) {
   const share = `, ${Math.round(entry.confidence * 100)}\u00a0%`;
   if (entry.confidence >= CLEAR) return `clear${share}`;
   if (entry.confidence >= FAIR) return `fairly clear${share}`;
-  return `mixed with others${share}`;
+  return `mixed${share}`;
 }
 
 /**

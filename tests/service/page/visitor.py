@@ -115,7 +115,7 @@ class Visitor:
 
     def saw_no_faults(self) -> None:
         """Nothing went wrong unseen, and nothing came from elsewhere."""
-        assert self.faults == []
+        assert not self.faults, self.faults
         assert self.page.evaluate("window.violations") == []
         addresses = [request.split(" ", 1)[1] for request in self.requests]
         assert all(url.startswith((self.server.url, f"blob:{self.server.url}", "data:")) for url in addresses)
