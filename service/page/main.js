@@ -23,7 +23,7 @@ const api = new Api();
 const settings = api.settings();
 settings.catch(() => {}); // told where it is waited for
 let state = START;
-/** @type {{abort: AbortController, opening: Opening, jobIsDone: boolean} | null} */
+/** @type {{abort: AbortController, opening: Opening} | null} */
 let current = null;
 /** @type {string[]} */
 const kept = [];
@@ -37,10 +37,18 @@ function tell(event) {
   const address = addressOf(state);
   // The way back stays open. While something is on its way the address is still that of what is shown.
   if (address !== location.hash && !(state.work && !state.work.jobId)) {
-    history[isPopping || !address ? "replaceState" : "pushState"](null, "", address || location.pathname + location.search);
+    history[replaces ? "replaceState" : "pushState"](null, "", address || location.pathname + location.search);
   }
 }
-let isPopping = false;
+/** Whether the address that was is of no use any more. */
+let replaces = false;
+
+/** `tell`, of what takes its address with it. @param {Happening} event */
+function tellInPlace(event) {
+  replaces = true;
+  tell(event);
+  replaces = false;
+}
 
 const studio = new Studio(
   tell,
@@ -82,9 +90,13 @@ async function undertake(name, task, isExample = false) {
       busy: (seconds) => tell({ type: "busy", run, until: performance.now() + 1000 * seconds }),
       accepted: (jobId) => tell({ type: "accepted", run, jobId }),
     });
-    current = { abort, opening, jobIsDone: false };
+    current = { abort, opening };
     session = await task(opening);
-    if (!session || state.run !== run) return void session?.close();
+    if (!session || state.run !== run) {
+      session?.close();
+      if (session?.recording) api.forget(session.recording.id).catch(() => {});
+      return;
+    }
     tell({ type: "told", run, stage: "Separating", done: null, detail: "" });
     const ending = () => session?.close();
     abort.signal.addEventListener("abort", ending);
@@ -131,7 +143,7 @@ function present(session, run, isExample) {
     rate: recording?.sample_rate ?? manifest?.sample_rate ?? 0,
     channels: recording?.channels ?? manifest?.channels ?? 1,
   });
-  if (before?.isExample && before.id !== id) api.forget(before.id).catch(() => {});
+  if (before?.isExample && before.id !== id) letGo(before);
   if (!isExample) {
     at("title").focus();
     keepInHistory();
@@ -139,6 +151,11 @@ function present(session, run, isExample) {
     for (const old of kept.splice(0, Math.max(0, kept.length - KEPT))) api.forget(old).catch(() => {});
   }
   if (state.shown?.kind === "job" && document.hidden && notifies()) new Notification("Unmingle", { body: state.said });
+}
+
+/** Nobody comes back to an example. @param {import("./types").Shown} shown */
+function letGo({ kind, id }) {
+  (kind === "job" ? api.removeJob(id) : api.forget(id)).catch(() => {});
 }
 
 /** Where most are heard at once. @param {Session} session */
@@ -194,8 +211,6 @@ function open(file, isExample = false) {
 
 /** @param {string} id @param {string} name @param {import("./types").Manifest} manifest */
 async function jobSession(id, name, manifest) {
-  // From here on, cancelling ends the fetching, not the job.
-  if (current) current.jobIsDone = true;
   const session = new Session(api, name, null, id, null);
   await session.showJob(manifest);
   return session;
@@ -295,11 +310,9 @@ async function cancel() {
   const [mine, jobId] = [current, state.work?.jobId];
   mine?.abort.abort();
   current = null;
-  const stays = Boolean(jobId && mine?.jobIsDone);
-  tell({ type: "cancelled" });
+  const stays = Boolean(jobId && mine?.opening.jobIsDone);
+  tellInPlace({ type: "cancelled" });
   if (stays) tell({ type: "notice", text: "Cancelled. The recording stays on the server; Recent finds it again." });
-  at("open-label").focus();
-  if (!state.shown) history.replaceState(null, "", location.pathname + location.search);
   input("file").focus();
   if (jobId && !stays) await api.removeJob(jobId).catch(complain);
 }
@@ -326,9 +339,7 @@ dialog("delete-dialog").addEventListener("close", async () => {
     await forget(id);
     studio.close();
     renderChip(null);
-    isPopping = true;
-    tell({ type: "closed", said: "Deleted from the server." });
-    isPopping = false;
+    tellInPlace({ type: "closed", said: "Deleted from the server." });
     input("file").focus();
   } catch (error) {
     complain(error);
@@ -342,17 +353,18 @@ addEventListener("popstate", () => {
     openAddress(wanted);
     return;
   }
-  current?.abort.abort(); // a job goes on without being watched
+  current?.abort.abort();
   current = null;
-  if (state.shown?.isExample && !state.work) return;
-  openExample(EXAMPLE);
+  const isJob = Boolean(state.work?.jobId);
+  if (state.work) tell({ type: "left", said: isJob ? "It goes on being separated; Forward leads back to it." : "" });
+  if (!state.shown?.isExample) openExample(EXAMPLE);
 });
 at("key-row").addEventListener("submit", (event) => event.preventDefault());
 input("key").addEventListener("change", () => {
   if (!state.work && !state.shown) begin();
 });
 addEventListener("pagehide", () => {
-  if (state.shown?.isExample) api.forget(state.shown.id).catch(() => {});
+  if (state.shown?.isExample) letGo(state.shown);
 });
 setInterval(() => {
   if (state.work?.retryAt) at("detail").textContent = countdown(state.work.retryAt);

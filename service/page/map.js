@@ -46,7 +46,7 @@ export class SoundMap {
     this.#colours = colours;
     if (this.points?.count && centroids.length) {
       this.#place = placed(this.points, centroids);
-      ({ labels: this.#labels, certainty: this.certainty } = nearest(this.points, centroids));
+      ({ labels: this.#labels, certainty: this.certainty } = nearest(this.points, centroids, colours));
     } else {
       this.#place = new Float32Array();
     }

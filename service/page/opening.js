@@ -16,6 +16,8 @@ const UNREAD = ["format_unsupported", "audio_unreadable"];
 
 /** One recording on its way. What it has begun on the server ends with it. */
 export class Opening {
+  jobIsDone = false;
+
   /**
    * @param {import("./api.js").Api} api
    * @param {import("./types").Settings} settings
@@ -88,6 +90,8 @@ export class Opening {
       if (status?.state === "done") break;
       await pause(AGAIN_MS, this.signal); // the server was restarted, perhaps; jobs survive that
     }
+    // From here on, cancelling ends the fetching, not the job.
+    this.jobIsDone = true;
     this.tell.report({ stage: "Fetching the sounds", done: null, detail: "" });
     return this.api.manifest(id, this.signal);
   }

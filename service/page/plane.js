@@ -80,20 +80,27 @@ export function placed(points, centroids) {
  * The nearest centroid of each point, and how clearly it is, 0 (a tie) to 1.
  * @param {Points} points
  * @param {number[][]} centroids
- * @param {number} sharpness of the masks
+ * @param {number[]} [groups] which sound each centroid belongs to; by default each is one
+ * @param {number} [sharpness] of the masks
  */
-export function nearest(points, centroids, sharpness = 4) {
+export function nearest(points, centroids, groups = centroids.map((_, c) => c), sharpness = 4) {
   const labels = new Uint8Array(points.count);
   const certainty = new Float32Array(points.count).fill(1);
-  if (centroids.length < 2) return { labels, certainty };
+  const sounds = new Set(groups).size;
+  if (sounds < 2) return { labels, certainty };
   for (let p = 0; p < points.count; p++) {
     let [best, total] = [-2, 0];
     const cosines = centroids.map((centroid) => dot(points.embeddings, centroid, p * points.dim));
     cosines.forEach((cosine, c) => {
       if (cosine > best) [best, labels[p]] = [cosine, c];
     });
-    for (const cosine of cosines) total += Math.exp(sharpness * (cosine - best));
-    certainty[p] = (centroids.length / total - 1) / (centroids.length - 1);
+    let own = 0;
+    cosines.forEach((cosine, c) => {
+      const weight = Math.exp(sharpness * (cosine - best));
+      total += weight;
+      if (groups[c] === groups[labels[p]]) own += weight;
+    });
+    certainty[p] = Math.max(0, ((sounds * own) / total - 1) / (sounds - 1));
   }
   return { labels, certainty };
 }

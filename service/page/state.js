@@ -63,6 +63,8 @@ export function next(state, event) {
       return { ...state, work: null, changing: false, problem: event.problem, said: "" };
     case "cancelled":
       return { ...state, run: state.run + 1, work: null, problem: null, said: "Cancelled.", notice: "Cancelled." };
+    case "left":
+      return { ...state, run: state.run + 1, work: null, problem: null, said: event.said, notice: event.said };
     case "closed":
       return { ...state, run: state.run + 1, work: null, shown: null, problem: null, said: event.said, notice: event.said };
     case "notice":

@@ -92,6 +92,7 @@ export type Event_ =
   | { type: "changed"; shown: Partial<Shown>; said?: string }
   | { type: "failed"; run: number; problem: Told }
   | { type: "cancelled" }
+  | { type: "left"; said: string }
   | { type: "closed"; said: string }
   | { type: "notice"; text: string }
   | { type: "dismissed" }

@@ -21,7 +21,7 @@ import { clock } from "./words.js";
  */
 export function render(state, before) {
   document.title = titleOf(state);
-  renderWork(state, before);
+  renderWork(state);
   renderProblem(state);
   if (at("said").textContent !== state.said) at("said").textContent = state.said;
   at("notice").hidden = !state.notice;
@@ -35,8 +35,8 @@ export function render(state, before) {
   if (state.listed !== before.listed) renderList(state);
 }
 
-/** @param {State} state @param {State} before */
-function renderWork({ work }, before) {
+/** @param {State} state */
+function renderWork({ work }) {
   at("work").hidden = !work;
   if (!work) return;
   at("stage").textContent = work.stage;
@@ -45,7 +45,6 @@ function renderWork({ work }, before) {
   if (work.done === null) at("progress").removeAttribute("value");
   else at("progress").setAttribute("value", String(work.done));
   at("notify").hidden = !work.jobId || !("Notification" in window);
-  if (!before.work) at("cancel").focus({ preventScroll: false });
 }
 
 /** @param {number} until performance.now() then */

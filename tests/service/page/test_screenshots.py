@@ -30,7 +30,6 @@ def test_every_state_has_its_picture(page: Page, server: RunningServer, tmp_path
         page.screenshot(path=taken[-1], full_page=whole)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    page.route("**/recordings", lambda route: route.fallback(), times=1)
     visitor = Visitor(page, server, wait=False)
     expect(page.locator("#work")).to_be_visible()
     take("opening")

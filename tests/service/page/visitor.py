@@ -11,8 +11,8 @@ from tests.service.harness import RunningServer
 
 WAIT_S = 240.0  # the machine may be busy with others
 
-# Everything that goes to the loudspeakers goes through a meter, too; what is played is kept; and violations of the policy
-# are noted.
+# Everything that goes to the loudspeakers goes through a meter, too; what is played is kept; and violations of the
+# policy are noted.
 _METER = """
 window.contexts = [];
 const Context = window.AudioContext;
