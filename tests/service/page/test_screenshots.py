@@ -26,6 +26,8 @@ def test_every_state_has_its_picture(page: Page, server: RunningServer, tmp_path
 
     def take(state: str, whole: bool = False) -> None:
         page.wait_for_timeout(300)
+        if whole:
+            page.evaluate("scrollTo(0, 0)")
         taken.append(folder / f"{state}_{size}_{scheme}.png")
         page.screenshot(path=taken[-1], full_page=whole)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
