@@ -122,18 +122,16 @@ export class Stage {
     const { separation, lanes, recording, job, api, signal } = session;
     const address = recording ? `recordings/${recording.id}` : `jobs/${job}`;
     const part = { start_s: view.start, end_s: view.end, parts: 1000 };
-    const original = recording ? api.peaks(address, part, signal) : null;
-    await Promise.all(
-      lanes.map(async (lane) => {
-        /** @type {Record<string, string | number>} */
-        const query = { stem: lane.number, parts: 1000 };
-        if (recording && separation) {
-          Object.assign(query, { separation: separation.id, start_s: view.start, end_s: view.end });
-        }
-        lane.peaks = await api.peaks(address, query, signal);
-      }),
-    );
-    this.#originalPeaks = await original;
+    const fetched = lanes.map(async (lane) => {
+      /** @type {Record<string, string | number>} */
+      const query = { stem: lane.number, parts: 1000 };
+      if (recording && separation) {
+        Object.assign(query, { separation: separation.id, start_s: view.start, end_s: view.end });
+      }
+      lane.peaks = await api.peaks(address, query, signal);
+    });
+    const [original] = await Promise.all([recording ? api.peaks(address, part, signal) : null, ...fetched]);
+    this.#originalPeaks = original;
     if (recording) this.#peaksRange = view;
     else this.#peaksRange = { start: 0, end: session.seconds };
   }
