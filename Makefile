@@ -39,11 +39,12 @@ test-fast: $(ALL) ## run the tests that are not marked slow (about 3 minutes on 
 coverage: $(ALL) ## run the same tests and say which lines of the project they execute; ARGS="-m ''" for all tests
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(ARGS)
 
-check: $(ALL) ## format, lint, types, layers
+check: $(ALL) ## format, lint, types, layers; the page's scripts, too, where there is Node.js
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	.ci/page
 
 format: $(ALL) ## format and sort imports in place
 	$(BIN)/ruff check --fix

@@ -20,9 +20,10 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH = 940
+WIDTH = 1280
 START_S = 120.0
 LOOK_MS = 120_000
+SETTLE_MS = 3_000
 POSITION = 0.55
 """Of the recording, where the playhead stands."""
 
@@ -61,7 +62,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def take(url: str, output: Path) -> None:
-    """Separate the example of two people, and write what the window shows."""
+    """Wait for the example of three people, and write what the window shows."""
     names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
@@ -71,12 +72,11 @@ def take(url: str, output: Path) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
         page.goto(url)
-        page.get_by_role("button", name="two people").click()
-        page.locator(".stem").nth(1).wait_for(timeout=LOOK_MS)
-        page.locator(".position").evaluate(
+        page.locator("#studio").wait_for(timeout=LOOK_MS)
+        page.locator("#position").evaluate(
             "(slider, at) => { slider.value = at * slider.max; slider.dispatchEvent(new Event('input')); }", POSITION
         )
-        page.locator(".solo").nth(0).click()
+        page.wait_for_timeout(SETTLE_MS)  # picture and map come after the sounds
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")
         height = page.evaluate("document.querySelector('main').getBoundingClientRect().bottom + scrollY + 16")

@@ -1,11 +1,23 @@
 // Calls of the server. Every function throws a Failure, or an AbortError when its signal says so.
 
+/** @typedef {import("./types").Problem} Problem */
+
 export class Failure extends Error {
-  /** @param problem the server's problem details (RFC 9457), where it sent some */
-  constructor(title, message, problem = null) {
+  /**
+   * @param {string} title
+   * @param {string} message
+   * @param {Problem | null} problem the server's problem details (RFC 9457), where it sent some
+   * @param {number | null} retryAfter seconds after which it may go
+   */
+  constructor(title, message, problem = null, retryAfter = null) {
     super(message);
     this.title = title;
     this.problem = problem;
+    this.retryAfter = retryAfter;
+  }
+
+  get code() {
+    return this.problem?.code ?? null;
   }
 }
 
@@ -15,58 +27,149 @@ export class JobEnded extends Failure {}
 const unreachable = () =>
   new Failure("The server does not answer.", "Is it still running, and are you connected? Then try again.");
 
+/** @param {unknown} error */
+export const isAbort = (error) => error instanceof DOMException && error.name === "AbortError";
+
 export class Api {
   key = "";
 
+  /** @returns {Record<string, string>} */
   get #headers() {
     return this.key ? { Authorization: `Bearer ${this.key}` } : {};
   }
 
-  /** A response that is good. */
+  /**
+   * A response that is good.
+   * @param {string} path
+   * @param {RequestInit} [options]
+   */
   async #get(path, options = {}) {
     let response;
     try {
       response = await fetch(path, { ...options, headers: { ...this.#headers, ...options.headers } });
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (isAbort(error)) throw error;
       throw unreachable();
     }
-    if (!response.ok) throw failureOf(response.status, await response.text());
+    if (!response.ok) {
+      throw failureOf(response.status, await response.text(), response.headers.get("Retry-After"));
+    }
     return response;
   }
 
-  async settings() {
-    return (await this.#get("page/settings")).json();
+  /**
+   * @param {string} path
+   * @param {AbortSignal} [signal]
+   */
+  async #json(path, signal) {
+    return (await this.#get(path, { signal })).json();
+  }
+
+  /** @returns {Promise<import("./types").Settings>} */
+  settings() {
+    return this.#json("page/settings");
   }
 
   async checkKey() {
     await this.#get("page/key");
   }
 
-  /** A short recording -> its stems, as a ZIP. */
-  separate(file, numSources, onSent, signal) {
-    return this.#send("separate", file, numSources, "blob", onSent, signal);
+  /**
+   * A recording -> what is known of it, kept on the server.
+   * @param {File} file
+   * @param {(share: number) => void} onSent
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").Recording>}
+   */
+  keep(file, onSent, signal) {
+    return this.#send("recordings", file, {}, onSent, signal);
   }
 
-  /** A long recording -> the job that it becomes. */
+  /**
+   * @param {string} id
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").Recording>}
+   */
+  recording(id, signal) {
+    return this.#json(`recordings/${id}`, signal);
+  }
+
+  /**
+   * Forget a recording, also when the page is left.
+   * @param {string} id
+   */
+  async forget(id) {
+    await this.#get(`recordings/${id}`, { method: "DELETE", keepalive: true });
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./types").SeparationRequest} wish
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").Separation>}
+   */
+  async separate(id, wish, signal) {
+    const body = JSON.stringify(wish);
+    const headers = { "Content-Type": "application/json" };
+    return (await this.#get(`recordings/${id}/separations`, { method: "POST", body, headers, signal })).json();
+  }
+
+  /**
+   * @param {string} id
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").PointsBody>}
+   */
+  points(id, signal) {
+    return this.#json(`recordings/${id}/points?most=6000`, signal);
+  }
+
+  /**
+   * A picture of masks.
+   * @param {string} id
+   * @param {Record<string, string | number>} query
+   * @param {AbortSignal} signal
+   */
+  masks(id, query, signal) {
+    return this.blob(`recordings/${id}/masks?${parameters(query)}`, signal);
+  }
+
+  /**
+   * @param {string} address of a recording or a job
+   * @param {Record<string, string | number>} query
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").Peaks>}
+   */
+  peaks(address, query, signal) {
+    return this.#json(`${address}/peaks?${parameters(query)}`, signal);
+  }
+
+  /**
+   * A long recording -> the job that it becomes.
+   * @param {File} file
+   * @param {string} numSources
+   * @param {(share: number) => void} onSent
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").JobStatus>}
+   */
   createJob(file, numSources, onSent, signal) {
-    return this.#send("jobs", file, numSources, "json", onSent, signal);
+    return this.#send("jobs", file, { num_sources: numSources }, onSent, signal);
   }
 
-  async job(id) {
-    return (await this.#get(`jobs/${id}`)).json();
-  }
-
-  /** The job's states until it is finished; ends early when the connection breaks. */
+  /**
+   * The job's states until it is finished; ends early when the connection breaks.
+   * @param {string} id
+   * @param {AbortSignal} signal
+   */
   async *events(id, signal) {
     const response = await this.#get(`jobs/${id}/events`, { signal });
+    if (!response.body) return;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       const messages = (text + value).split("\n\n");
-      text = messages.pop();
+      text = messages.pop() ?? "";
       for (const message of messages) {
         const fields = Object.fromEntries(message.split("\n").map((line) => line.split(/: ?(.*)/s)));
         if (fields.event) yield { name: fields.event, data: JSON.parse(fields.data) };
@@ -74,66 +177,78 @@ export class Api {
     }
   }
 
-  async manifest(id) {
-    return (await this.#get(`jobs/${id}/manifest`)).json();
+  /**
+   * @param {string} id
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./types").Manifest>}
+   */
+  manifest(id, signal) {
+    return this.#json(`jobs/${id}/manifest`, signal);
   }
 
-  stemAddress(id, number) {
-    return `jobs/${id}/result?stem=${number}`;
-  }
-
-  archiveAddress(id) {
-    return `jobs/${id}/result`;
-  }
-
-  /** What lies at one of these addresses. */
+  /**
+   * What lies at one of the server's addresses.
+   * @param {string} address
+   * @param {AbortSignal} [signal]
+   */
   async blob(address, signal) {
     return (await this.#get(address, { signal })).blob();
   }
 
-  async remove(id) {
+  /** @param {string} id */
+  async removeJob(id) {
     await this.#get(`jobs/${id}`, { method: "DELETE" });
   }
 
-  /** POST a recording. XMLHttpRequest, because fetch does not tell how much has been sent. */
-  #send(path, file, numSources, type, onSent, signal) {
+  /**
+   * POST a recording. XMLHttpRequest, because fetch does not tell how much has been sent.
+   * @param {string} path
+   * @param {File} file
+   * @param {Record<string, string>} fields
+   * @param {(share: number) => void} onSent
+   * @param {AbortSignal} signal
+   * @returns {Promise<any>}
+   */
+  #send(path, file, fields, onSent, signal) {
     const form = new FormData();
-    form.append("num_sources", numSources);
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append("file", file, file.name);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const stop = () => request.abort();
+      if (signal.aborted) return reject(aborted());
       signal.addEventListener("abort", stop, { once: true });
-      const finish = (act) => (value) => {
-        signal.removeEventListener("abort", stop);
-        act(value);
-      };
-      const [resolved, rejected] = [finish(resolve), finish(reject)];
+      request.onloadend = () => signal.removeEventListener("abort", stop);
       request.upload.onprogress = (event) => event.lengthComputable && onSent(event.loaded / event.total);
       request.upload.onload = () => onSent(1);
-      request.onerror = () => rejected(unreachable());
-      request.onabort = () => rejected(new DOMException("cancelled", "AbortError"));
-      request.onload = async () => {
+      request.onerror = () => reject(unreachable());
+      request.onabort = () => reject(aborted());
+      request.onload = () => {
         const good = request.status >= 200 && request.status < 300;
-        const body = request.response;
-        if (!good) return rejected(failureOf(request.status, await body.text()));
-        return resolved(type === "json" ? JSON.parse(await body.text()) : body);
+        if (good) resolve(JSON.parse(request.responseText));
+        else reject(failureOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
       };
       request.open("POST", path);
-      request.responseType = "blob";
       for (const [name, value] of Object.entries(this.#headers)) request.setRequestHeader(name, value);
       request.send(form);
     });
   }
 }
 
-function failureOf(status, text) {
+export const aborted = () => new DOMException("cancelled", "AbortError");
+
+/** @param {Record<string, string | number>} query */
+const parameters = (query) =>
+  new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)])).toString();
+
+/** @param {number} status @param {string} text @param {string | null} retryAfter */
+function failureOf(status, text, retryAfter) {
+  const wait = retryAfter === null ? null : Number(retryAfter) || null;
   try {
     const problem = JSON.parse(text);
-    if (problem.title && problem.code) return new Failure(problem.title, problem.detail, problem);
+    if (problem.title && problem.code) return new Failure(problem.title, problem.detail, problem, wait);
   } catch {
     // not from this server: a proxy in between has its own words
   }
-  return new Failure(`The answer was an error (${status}).`, "Something between here and the server refused it.");
+  return new Failure(`The answer was an error (${status}).`, "Something between here and the server refused it.", null, wait);
 }
-

@@ -1,219 +1,404 @@
-// Wires the page: choose a recording, separate it, hear the result.
+// Wires the page: what somebody does, what the address says, and what comes of it.
 
-import { Api, JobEnded } from "./api.js";
-import { show } from "./result.js";
-import { Work } from "./work.js";
-import { explained, size } from "./words.js";
+import { Api, Failure, isAbort, JobEnded } from "./api.js";
+import { wireExport, wireKeys, wireRecent, wireRecord } from "./doings.js";
+import { remember, recalled, forget } from "./history.js";
+import { Opening } from "./opening.js";
+import { at, button, dialog, input } from "./page.js";
+import { Session } from "./session.js";
+import { isSomethingElse } from "./sound_file.js";
+import { addressOf, asked, next, START } from "./state.js";
+import { Studio } from "./studio.js";
+import { countdown, render, renderChip } from "./view.js";
+import { saveLane } from "./exporting.js";
+import { explained } from "./words.js";
 
-const at = (id) => document.getElementById(id);
+/** @typedef {import("./types").Event_} Happening */
+/** @typedef {import("./types").Recording} Recording */
+
+const KEPT = 3; // recordings of this tab that stay on the server for Back
+const EXAMPLE = "three_speakers";
+
 const api = new Api();
 const settings = api.settings();
-let work = null; // what is under way
-let shown = null; // {separation, player} that is to be seen
+settings.catch(() => {}); // told where it is waited for
+let state = START;
+/** @type {{abort: AbortController, opening: Opening} | null} */
+let current = null;
+/** @type {string[]} */
+const kept = [];
 
-function buildSources(most) {
-  const choices = [["auto", "Count them"], ...Array.from({ length: most }, (_, i) => [String(i + 1), String(i + 1)])];
-  at("sources").querySelector(".pills").append(
-    ...choices.map(([value, text]) => {
-      const label = document.createElement("label");
-      const input = document.createElement("input");
-      Object.assign(input, { type: "radio", name: "sources", value, checked: value === "auto" });
-      const words = document.createElement("span");
-      words.textContent = text;
-      label.append(input, words);
-      return label;
-    }),
+/** @param {Happening} event */
+function tell(event) {
+  const before = state;
+  state = next(state, event);
+  if (state === before) return;
+  render(state, before);
+  const address = addressOf(state);
+  // The way back stays open. While something is on its way the address is still that of what is shown.
+  if (address !== location.hash && !(state.work && !state.work.jobId)) {
+    history[replaces ? "replaceState" : "pushState"](null, "", address || location.pathname + location.search);
+  }
+}
+/** Whether the address that was is of no use any more. */
+let replaces = false;
+
+/** `tell`, of what takes its address with it. @param {Happening} event */
+function tellInPlace(event) {
+  replaces = true;
+  tell(event);
+  replaces = false;
+}
+
+const studio = new Studio(
+  tell,
+  (error) => complain(error),
+  (index) => saveLane(shownSession(), index, /** @type {HTMLSelectElement} */ (at("format")).value).catch(complain),
+  () => keepInHistory(),
+);
+
+/** @returns {Session} */
+function shownSession() {
+  if (!studio.session) throw new Error("Nothing is open.");
+  return studio.session;
+}
+
+/** @param {unknown} error @param {number} [run] */
+function complain(error, run = state.run) {
+  if (isAbort(error)) return;
+  tell({ type: "failed", run, problem: explained(error) });
+  if (error instanceof Failure && error.code === "unauthorised") input("key").focus();
+}
+
+/**
+ * Do something that ends with a recording that is shown; whatever was on its way before ends.
+ * @param {string} name
+ * @param {(opening: Opening) => Promise<Session | null>} task
+ * @param {boolean} [isExample]
+ */
+async function undertake(name, task, isExample = false) {
+  current?.abort.abort();
+  const abort = new AbortController();
+  tell({ type: "begin", name });
+  const { run } = state;
+  api.key = input("key").value.trim();
+  /** @type {Session | null} */
+  let session = null;
+  try {
+    const opening = new Opening(api, await settings, abort.signal, {
+      report: (report) => tell({ type: "told", run, ...report }),
+      busy: (seconds) => tell({ type: "busy", run, until: performance.now() + 1000 * seconds }),
+      accepted: (jobId) => tell({ type: "accepted", run, jobId }),
+    });
+    current = { abort, opening };
+    session = await task(opening);
+    if (!session || state.run !== run) {
+      session?.close();
+      if (session?.recording) api.forget(session.recording.id).catch(() => {});
+      return;
+    }
+    tell({ type: "told", run, stage: "Separating", done: null, detail: "" });
+    const ending = () => session?.close();
+    abort.signal.addEventListener("abort", ending);
+    if (session.recording) {
+      session.choose(session.wishFor(session.wish.number ?? session.recording.num_sources));
+      await session.separate();
+    }
+    abort.signal.removeEventListener("abort", ending);
+    if (state.run !== run) return void session.close();
+    present(session, run, isExample);
+  } catch (error) {
+    session?.close();
+    if (state.run !== run) return;
+    if (error instanceof JobEnded) history.replaceState(null, "", location.pathname + location.search);
+    complain(error, run);
+  } finally {
+    if (current?.abort === abort) current = null;
+  }
+}
+
+/** @param {Session} session @param {number} run @param {boolean} isExample */
+function present(session, run, isExample) {
+  const before = state.shown;
+  studio.show(session, isExample ? bestMoment(session) : 0);
+  const id = session.recording?.id ?? session.job ?? "";
+  const sounds = session.manifest?.stems.length ?? 0;
+  tell({
+    type: "shown",
+    run,
+    shown: {
+      kind: session.recording ? "recording" : "job",
+      id,
+      name: session.name,
+      isExample,
+      number: session.wish.number,
+      counted: session.recording?.num_sources ?? null,
+    },
+    said: `${sounds} ${sounds === 1 ? "sound" : "sounds"} in ${session.title}.`,
+  });
+  const { seconds, recording, manifest } = session;
+  renderChip({
+    name: session.name,
+    seconds,
+    rate: recording?.sample_rate ?? manifest?.sample_rate ?? 0,
+    channels: recording?.channels ?? manifest?.channels ?? 1,
+  });
+  if (before?.isExample && before.id !== id) letGo(before);
+  if (!isExample) {
+    at("title").focus();
+    keepInHistory();
+    if (recording) kept.push(id);
+    for (const old of kept.splice(0, Math.max(0, kept.length - KEPT))) api.forget(old).catch(() => {});
+  }
+  if (state.shown?.kind === "job" && document.hidden && notifies()) new Notification("Unmingle", { body: state.said });
+}
+
+/** Nobody comes back to an example. @param {import("./types").Shown} shown */
+function letGo({ kind, id }) {
+  (kind === "job" ? api.removeJob(id) : api.forget(id)).catch(() => {});
+}
+
+/** Where most are heard at once. @param {Session} session */
+function bestMoment(session) {
+  const heard = (/** @type {number} */ second) =>
+    session.lanes.filter((lane) => lane.entry?.active.some((part) => part.start_s < second && second < part.end_s)).length;
+  const moments = [0.45, 0.4, 0.5, 0.35, 0.55, 0.3, 0.6].map((share) => share * session.seconds);
+  return moments.reduce((best, moment) => (heard(moment) > heard(best) ? moment : best));
+}
+
+function keepInHistory() {
+  const session = studio.session;
+  const id = session?.recording?.id ?? session?.job;
+  if (!session || !id || state.shown?.isExample) return;
+  remember({
+    id,
+    kind: session.recording ? "recording" : "job",
+    name: session.name,
+    when: Date.now(),
+    seconds: session.seconds,
+    number: session.wish.number,
+    names: session.names,
+    file: session.file,
+  });
+}
+
+const notifies = () => button("notify").getAttribute("aria-pressed") === "true" && Notification.permission === "granted";
+
+/** @param {string} name @param {Recording} recording @param {File | null} file */
+function sessionOf(name, recording, file) {
+  const session = new Session(api, name, recording, null, file);
+  if (file) {
+    session.renew = async () => {
+      const quiet = { report() {}, busy() {}, accepted() {} };
+      return new Opening(api, await settings, session.signal, quiet).keep(file);
+    };
+  }
+  return session;
+}
+
+/** @param {File} file @param {boolean} [isExample] */
+function open(file, isExample = false) {
+  return undertake(
+    file.name,
+    async (opening) => {
+      const found = await opening.open(file);
+      if ("recording" in found) return sessionOf(file.name, found.recording, file);
+      return jobSession(found.job, file.name, found.manifest);
+    },
+    isExample,
   );
 }
 
-const chosenSources = () => at("form").elements.sources.value;
-
-function chooseSources(value) {
-  at("form").elements.sources.value = value;
-  at("sources-hint").hidden = value !== "auto";
+/** @param {string} id @param {string} name @param {import("./types").Manifest} manifest */
+async function jobSession(id, name, manifest) {
+  const session = new Session(api, name, null, id, null);
+  await session.showJob(manifest);
+  return session;
 }
 
-function say(text) {
-  at("said").textContent = text;
-}
-
-function complain(error) {
-  const { title, detail, id } = explained(error);
-  const [heading, text] = [document.createElement("strong"), document.createElement("p")];
-  heading.textContent = title;
-  text.textContent = detail;
-  at("problem").replaceChildren(heading, text);
-  if (id) {
-    const reference = document.createElement("small");
-    reference.textContent = `The server's log has it under ${id}.`;
-    at("problem").append(reference);
-  }
-  at("problem").hidden = false;
-  if (error.problem?.code === "unauthorised") at("key").focus();
-}
-
-function report({ stage, done, detail }) {
-  if (at("stage").textContent !== stage) say(stage); // the numbers are to be seen, but not read out again and again
-  at("stage").textContent = stage;
-  at("detail").textContent = detail;
-  if (done === null) at("progress").removeAttribute("value");
-  else at("progress").value = done;
-}
-
-function clear() {
-  shown?.player.close();
-  shown?.separation.release();
-  shown = null;
-  at("result").hidden = true;
-  at("result").replaceChildren();
-  at("problem").hidden = true;
-}
-
-/** Do something that takes long: `task(work)` gives a separation. */
-async function undertake(task) {
-  if (work) return;
-  clear();
-  work = new Work(api, await settings, report);
-  const mine = work;
-  setBusy(true);
-  at("work").scrollIntoView({ block: "nearest" });
-  at("cancel").focus();
-  try {
-    const separation = await task(mine);
-    work = null;
-    setBusy(false);
-    present(separation, mine.jobId);
-  } catch (error) {
-    work = null;
-    setBusy(false);
-    if (mine.cancelled || error instanceof JobEnded || error.problem?.code === "job_unknown") forget();
-    at("go").focus(); // the button that had it is gone
-    if (mine.cancelled) say("Cancelled");
-    else complain(error);
-  }
-}
-
-function setBusy(busy) {
-  at("work").hidden = !busy;
-  at("form").inert = busy;
-  at("form").classList.toggle("busy", busy);
-  if (busy) report({ stage: "Reading the file", done: null, detail: "" });
-}
-
-function present(separation, jobId) {
-  const player = show(at("result"), separation, { onFailed: complain });
-  shown = { separation, player };
-  say(`Done: ${separation.stems.length} sounds.`);
-  const result = at("result");
-  result.querySelector(".another").addEventListener("click", () => {
-    clear();
-    leave();
-    at("file").focus();
-    at("form").scrollIntoView();
-  });
-  const remove = result.querySelector(".delete");
-  remove.hidden = !jobId;
-  remove.addEventListener("click", async () => {
-    try {
-      await api.remove(jobId);
-      clear();
-      forget();
-      say("Deleted from the server.");
-      at("file").focus();
-    } catch (error) {
-      complain(error);
+/** What an address asks for. @param {{kind: "job" | "recording", id: string, name: string}} wanted */
+function openAddress({ kind, id, name }) {
+  return undertake(name, async (opening) => {
+    const earlier = await recalled(id);
+    if (kind === "job") {
+      tell({ type: "accepted", run: state.run, jobId: id });
+      return jobSession(id, name, await opening.follow(encodeURIComponent(id)));
     }
+    /** @type {Recording} */
+    let recording;
+    try {
+      recording = await api.recording(encodeURIComponent(id), opening.signal);
+    } catch (error) {
+      const isGone = error instanceof Failure && error.code === "recording_unknown";
+      if (!isGone || !earlier?.file) throw error;
+      await forget(id); // it comes back under another id
+      recording = await opening.keep(earlier.file);
+    }
+    const session = sessionOf(name, recording, earlier?.file ?? null);
+    Object.assign(session.names, earlier?.names ?? {});
+    session.wish.number = earlier?.number ?? null;
+    return session;
   });
 }
 
-/** A job's id goes into the address, so that reloading the page or coming back later finds it again. */
-function remember(id, name) {
-  history.pushState({ name }, "", `#job=${id}`);
-}
-
-/** From a job to something else; the way back stays open. */
-function leave() {
-  if (location.hash) history.pushState(null, "", location.pathname + location.search);
-}
-
-/** The job is not there any more. */
-function forget() {
-  history.replaceState(null, "", location.pathname + location.search);
-}
-
-function separate(file) {
-  leave();
-  api.key = at("key").value.trim();
-  return undertake((mine) => mine.run(file, chosenSources(), (id) => remember(id, file.name)));
-}
-
-function comeBack() {
-  const id = new URLSearchParams(location.hash.slice(1)).get("job");
-  if (!id) return;
-  api.key = at("key").value.trim();
-  undertake((mine) => mine.follow(encodeURIComponent(id), history.state?.name ?? ""));
-}
-
-function choose(file) {
-  at("chosen").textContent = file ? file.name : "Choose a recording";
-  at("or-drop").textContent = file ? `${size(file.size)}; choose another` : "or drop one here";
-  at("drop").classList.toggle("full", Boolean(file));
-}
-
-at("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const file = at("file").files[0];
-  if (file) separate(file);
-  else {
-    complain(new Error("Choose a recording first, or try one of the examples."));
-    at("file").focus();
-  }
-});
-at("file").addEventListener("change", () => choose(at("file").files[0]));
-at("sources").addEventListener("change", () => chooseSources(chosenSources()));
-at("cancel").addEventListener("click", () => work?.cancel().catch(complain));
-addEventListener("popstate", () => {
-  if (work) return;
-  clear();
-  comeBack();
-});
-at("key").addEventListener("change", () => !work && !shown && location.hash && comeBack());
-
-at("examples").addEventListener("click", async (event) => {
-  const { example, sources } = event.target.dataset;
-  if (!example) return;
+/** @param {string} name */
+async function openExample(name) {
   try {
-    const response = await fetch(`page/files/examples/${example}.flac`);
-    const files = new DataTransfer();
-    files.items.add(new File([await response.blob()], `${example}.flac`, { type: "audio/flac" }));
-    at("file").files = files.files;
+    const response = await fetch(`page/files/examples/${name}.flac`);
+    const file = new File([await response.blob()], `${name}.flac`, { type: "audio/flac" });
+    await open(file, true);
   } catch {
-    return complain(new Error("The server does not answer. Is it still running?"));
+    complain(new Failure("The server does not answer.", "Is it still running, and are you connected? Then try again."));
   }
-  choose(at("file").files[0]);
-  chooseSources(sources);
-  separate(at("file").files[0]);
+}
+
+/** @param {File[]} files */
+async function openAll(files) {
+  const fit = files.filter((file) => !isSomethingElse(file));
+  const others = files.filter(isSomethingElse).map((file) => file.name);
+  if (!fit.length && others.length) {
+    return complain(new Failure("That is no recording.", `${others.join(", ")}: expected a sound or video file.`));
+  }
+  if (!fit.length) return;
+  results.clear();
+  tell({ type: "listed", listed: fit.map((file) => ({ name: file.name, state: "waiting", id: null, detail: "" })) });
+  mark(0, "working");
+  const [first, ...rest] = fit;
+  await open(first);
+  if (others.length) tell({ type: "notice", text: `Left out, because they are no recordings: ${others.join(", ")}.` });
+  const shown = studio.session;
+  if (shown?.file === first && shown.recording) results.set(0, { recording: shown.recording, file: first });
+  mark(0, shown?.file === first || shown?.job ? "ready" : "failed");
+  await listenToRest(rest);
+}
+
+/** Recordings of the list that are kept, by their place in it. @type {Map<number, {recording: Recording, file: File}>} */
+const results = new Map();
+let listRun = 0;
+
+/** @param {File[]} files all but the first */
+async function listenToRest(files) {
+  const run = ++listRun;
+  const abort = new AbortController();
+  for (const [offset, file] of files.entries()) {
+    if (run !== listRun) return;
+    const index = offset + 1;
+    mark(index, "working");
+    try {
+      const tellList = { report() {}, busy() {}, accepted() {} };
+      const recording = await new Opening(api, await settings, abort.signal, tellList).keep(file);
+      results.set(index, { recording, file });
+      mark(index, "ready");
+    } catch (error) {
+      mark(index, "failed", explained(error).title);
+    }
+  }
+}
+
+/** @param {number} index @param {import("./types").Listed["state"]} now @param {string} [detail] */
+function mark(index, now, detail = "") {
+  const listed = state.listed.map((entry, i) => (i === index ? { ...entry, state: now, detail } : entry));
+  tell({ type: "listed", listed });
+}
+
+at("listed").addEventListener("click", (event) => {
+  const found = results.get(Number(/** @type {HTMLElement} */ (event.target).dataset.listed ?? -1));
+  if (found) undertake(found.file.name, async () => sessionOf(found.file.name, found.recording, found.file));
 });
 
-// Anywhere on the page: whoever misses the frame should not end up with the browser playing the file.
+async function cancel() {
+  const [mine, jobId] = [current, state.work?.jobId];
+  mine?.abort.abort();
+  current = null;
+  const stays = Boolean(jobId && mine?.opening.jobIsDone);
+  tellInPlace({ type: "cancelled" });
+  if (stays) tell({ type: "notice", text: "Cancelled. The recording stays on the server; Recent finds it again." });
+  input("file").focus();
+  if (jobId && !stays) await api.removeJob(jobId).catch(complain);
+}
+
+at("cancel").addEventListener("click", cancel);
+input("file").addEventListener("change", () => {
+  const files = [...(input("file").files ?? [])];
+  input("file").value = ""; // so that the same file can be chosen again
+  openAll(files);
+});
+at("notify").addEventListener("click", async () => {
+  const on = button("notify").getAttribute("aria-pressed") !== "true";
+  const granted = on && (await Notification.requestPermission()) === "granted";
+  button("notify").setAttribute("aria-pressed", String(granted));
+  if (on && !granted) tell({ type: "notice", text: "This browser does not allow notifications here." });
+});
+at("delete").addEventListener("click", () => dialog("delete-dialog").showModal());
+dialog("delete-dialog").addEventListener("close", async () => {
+  const id = studio.session?.job;
+  if (dialog("delete-dialog").returnValue !== "delete" || !id) return;
+  dialog("delete-dialog").returnValue = "";
+  try {
+    await api.removeJob(id);
+    await forget(id);
+    studio.close();
+    renderChip(null);
+    tellInPlace({ type: "closed", said: "Deleted from the server." });
+    input("file").focus();
+  } catch (error) {
+    complain(error);
+  }
+});
+
+addEventListener("popstate", () => {
+  const wanted = asked(location.hash);
+  if (wanted && state.shown?.id === wanted.id && !state.work) return;
+  if (wanted) {
+    openAddress(wanted);
+    return;
+  }
+  current?.abort.abort();
+  current = null;
+  const isJob = Boolean(state.work?.jobId);
+  if (state.work) tell({ type: "left", said: isJob ? "It goes on being separated; Forward leads back to it." : "" });
+  if (!state.shown?.isExample) openExample(EXAMPLE);
+});
+at("key-row").addEventListener("submit", (event) => event.preventDefault());
+input("key").addEventListener("change", () => {
+  if (!state.work && !state.shown) begin();
+});
+addEventListener("pagehide", () => {
+  if (state.shown?.isExample) letGo(state.shown);
+});
+setInterval(() => {
+  if (state.work?.retryAt) at("detail").textContent = countdown(state.work.retryAt);
+}, 250);
+
+// Anywhere on the page: whoever misses a frame should not end up with the browser playing the file.
 for (const kind of ["dragover", "dragleave", "drop"]) {
   addEventListener(kind, (event) => {
     event.preventDefault();
-    at("drop").classList.toggle("over", kind === "dragover" && !work);
-    if (kind !== "drop" || work || !event.dataTransfer.files.length) return;
-    at("file").files = event.dataTransfer.files;
-    choose(at("file").files[0]);
-    at("go").focus();
+    at("drop-hint").hidden = kind !== "dragover";
+    const files = /** @type {DragEvent} */ (event).dataTransfer?.files;
+    if (kind === "drop" && files?.length) openAll([...files]);
   });
 }
 
+wireExport(() => studio.session, () => /** @type {HTMLCanvasElement} */ (at("spectrogram")), complain);
+wireRecent(openExample, (entry) => {
+  if (state.shown?.id !== entry.id) openAddress(entry);
+});
+wireRecord((file) => openAll([file]), complain);
+wireKeys(studio);
+
+async function begin() {
+  const wanted = asked(location.hash);
+  if (wanted) await openAddress(wanted);
+  else await openExample(EXAMPLE);
+}
+
 try {
-  const { max_sources: most, needs_key: needsKey, version } = await settings;
-  buildSources(most);
+  const { needs_key: needsKey, version } = await settings;
   at("key-row").hidden = !needsKey;
   at("version").textContent = `Unmingle ${version}`;
-  if (!needsKey || at("key").value) comeBack();
-  else if (location.hash) say("Enter the API key to see the recording.");
+  if (!needsKey || input("key").value) await begin();
+  else tell({ type: "notice", text: "Enter the API key to begin." });
 } catch (error) {
   complain(error);
 }

@@ -1,21 +1,35 @@
-// Plays all stems of a separation together; each can be muted, or heard alone, while it plays.
+// Plays all stems of a separation together; each can be muted, turned down, or heard alone, while it plays.
 
 import { BufferVoices, ElementVoices } from "./voices.js";
 
-export class Player extends EventTarget {
-  #voices;
-  #muted = new Set();
-  #solo = new Set();
+/** @typedef {import("./types").Lane} Lane */
 
-  /** Fires "change" when it starts, stops or is heard differently, "move" when the position moves, and "failed". */
-  constructor(separation) {
+export class Player extends EventTarget {
+  /** @type {import("./voices.js").Voices} */
+  #voices;
+  /** @type {Set<number>} */
+  #muted = new Set();
+  /** @type {Set<number>} */
+  #solo = new Set();
+  /** @type {number[]} */
+  #volumes;
+  #isOriginal = false;
+  #closed = false;
+  /** @type {{start: number, end: number} | null} */
+  loop = null;
+
+  /**
+   * Fires "change" when it starts, stops or is heard differently, "move" when the position moves, and "failed".
+   * @param {Lane[]} lanes
+   * @param {number} seconds
+   */
+  constructor(lanes, seconds) {
     super();
-    this.seconds = separation.seconds;
-    this.count = separation.stems.length;
-    const exact = separation.stems.every((stem) => stem.buffer);
-    this.#voices = exact ? new BufferVoices(separation.stems) : new ElementVoices(separation.stems);
+    this.seconds = seconds;
+    this.#volumes = lanes.map(() => 1);
+    this.#voices = lanes.every((lane) => lane.buffer) ? new BufferVoices(lanes) : new ElementVoices(lanes);
     this.#voices.onended = () => {
-      this.#voices.seek(0);
+      if (this.loop) return void this.#again();
       this.#tell("change");
       this.#tell("move");
     };
@@ -32,9 +46,11 @@ export class Player extends EventTarget {
 
   async play() {
     try {
+      if (this.loop && (this.time < this.loop.start || this.time >= this.loop.end)) this.seek(this.loop.start);
       await this.#voices.play();
     } catch (error) {
-      if (error.name !== "AbortError") this.#fail(error); // that one is a pause which came at once
+      // That one is a pause which came at once.
+      if (!(error instanceof DOMException && error.name === "AbortError")) this.#fail(error);
       return;
     }
     this.#tell("change");
@@ -50,64 +66,100 @@ export class Player extends EventTarget {
     return this.playing ? this.pause() : this.play();
   }
 
+  /** @param {number} seconds */
   seek(seconds) {
     this.#voices.seek(Math.min(this.seconds, Math.max(0, seconds)));
     this.#tell("move");
   }
 
+  /** @param {number} index */
   isMuted(index) {
     return this.#muted.has(index);
   }
 
+  /** @param {number} index */
   isSolo(index) {
     return this.#solo.has(index);
   }
 
+  /** @param {number} index */
   isHeard(index) {
+    if (this.#isOriginal) return true;
     return this.#solo.size ? this.#solo.has(index) : !this.#muted.has(index);
   }
 
-  setMuted(index, on) {
-    this.#mark(this.#muted, index, on);
+  /** Whether the recording is heard as it was: all its sounds add up to it. */
+  get isOriginal() {
+    return this.#isOriginal;
   }
 
-  setSolo(index, on) {
-    this.#mark(this.#solo, index, on);
+  set isOriginal(on) {
+    this.#isOriginal = on;
+    this.#apply();
   }
 
-  /** All of them again: the recording as it was, since stems add up to it. */
+  /** @param {number} index */
+  toggleMute(index) {
+    this.#isOriginal = false;
+    this.#toggle(this.#muted, index);
+  }
+
+  /** @param {number} index */
+  toggleSolo(index) {
+    this.#isOriginal = false;
+    this.#toggle(this.#solo, index);
+  }
+
+  /** @param {number} index @param {number} volume 0 to 1 */
+  setVolume(index, volume) {
+    this.#volumes[index] = volume;
+    this.#apply();
+  }
+
   hearAll() {
     this.#muted.clear();
     this.#solo.clear();
+    this.#isOriginal = false;
     this.#apply();
   }
 
   close() {
+    this.#closed = true;
     this.#voices.close();
   }
 
-  #mark(set, index, on) {
-    if (on) set.add(index);
-    else set.delete(index);
+  /** @param {Set<number>} set @param {number} index */
+  #toggle(set, index) {
+    if (!set.delete(index)) set.add(index);
     this.#apply();
   }
 
   #apply() {
-    for (let index = 0; index < this.count; index++) this.#voices.setHeard(index, this.isHeard(index));
+    this.#volumes.forEach((volume, index) => {
+      this.#voices.setLevel(index, this.#isOriginal ? 1 : this.isHeard(index) ? volume : 0);
+    });
     this.#tell("change");
   }
 
+  #again() {
+    this.seek(this.loop?.start ?? 0);
+    return this.play();
+  }
+
   #follow() {
-    if (!this.playing) return;
+    if (!this.playing || this.#closed) return;
+    if (this.loop && this.time >= this.loop.end) this.seek(this.loop.start);
     this.#tell("move");
     requestAnimationFrame(() => this.#follow());
   }
 
+  /** @param {unknown} error */
   #fail(error) {
     this.dispatchEvent(new CustomEvent("failed", { detail: error }));
   }
 
+  /** @param {string} name */
   #tell(name) {
-    this.dispatchEvent(new Event(name));
+    if (!this.#closed) this.dispatchEvent(new Event(name));
   }
 }

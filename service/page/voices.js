@@ -1,51 +1,72 @@
-// Two ways to play stems together. Both have play, pause, seek, time, playing, setHeard, onended, onfailed and close.
+// Two ways to play stems together. Both have play, pause, seek, time, playing, setLevel, onended, onfailed and close.
 
 const SOON_S = 0.03;
 const FADE_S = 0.01; // a switch without a fade clicks
+
+/** @typedef {import("./types").Lane} Lane */
+/** @typedef {BufferVoices | ElementVoices} Voices */
 
 /** From memory: one clock, exact to the sample. */
 export class BufferVoices {
   playing = false;
   onended = () => {};
-  onfailed = () => {};
+  /** @param {unknown} _error */
+  onfailed = (_error) => {};
+  /** @type {AudioBuffer[]} */
   #buffers;
-  #heard;
+  /** @type {number[]} */
+  #levels;
+  /** @type {AudioContext | null} */
   #context = null;
+  /** @type {GainNode[]} */
   #gains = [];
+  /** @type {AudioBufferSourceNode[]} */
   #sources = [];
   #from = 0; // position in the recording, in seconds, at which it started
   #since = 0; // the context's time then
+  #closed = false;
 
-  constructor(stems) {
-    this.#buffers = stems.map((stem) => stem.buffer);
-    this.#heard = stems.map(() => true);
+  /** @param {Lane[]} lanes */
+  constructor(lanes) {
+    this.#buffers = lanes.flatMap((lane) => (lane.buffer ? [lane.buffer] : []));
+    this.#levels = lanes.map(() => 1);
+  }
+
+  get #seconds() {
+    return this.#buffers[0].duration;
   }
 
   get time() {
-    return this.playing ? this.#from + Math.max(0, this.#context.currentTime - this.#since) : this.#from;
+    if (!this.playing || !this.#context) return this.#from;
+    return Math.min(this.#seconds, this.#from + Math.max(0, this.#context.currentTime - this.#since));
   }
 
   async play() {
-    if (this.playing) return;
-    if (!this.#context) this.#open();
+    if (this.playing || this.#closed) return;
+    // Made when first needed: browsers let sound begin only after a click.
+    this.#context ??= this.#opened();
     await this.#context.resume();
-    if (!this.playing) this.#start(); // it may have been asked twice meanwhile
+    if (!this.playing && !this.#closed) this.#start(); // it may have been asked twice meanwhile
   }
 
   #start() {
-    if (this.#from >= this.#buffers[0].duration) this.#from = 0;
-    this.#since = this.#context.currentTime + SOON_S;
+    const context = /** @type {AudioContext} */ (this.#context);
+    if (this.#from >= this.#seconds) this.#from = 0;
+    this.#since = context.currentTime + SOON_S;
     this.#sources = this.#buffers.map((buffer, index) => {
-      const source = new AudioBufferSourceNode(this.#context, { buffer });
+      const source = new AudioBufferSourceNode(context, { buffer });
       source.connect(this.#gains[index]);
       source.start(this.#since, this.#from);
       return source;
     });
-    this.#sources[0].onended = () => {
-      this.#halt();
-      this.onended();
-    };
+    this.#sources[0].onended = () => this.#end();
     this.playing = true;
+  }
+
+  #end() {
+    this.#halt();
+    this.#from = this.#seconds;
+    this.onended();
   }
 
   pause() {
@@ -53,31 +74,39 @@ export class BufferVoices {
     this.#halt();
   }
 
+  /** @param {number} seconds */
   seek(seconds) {
     const playing = this.playing;
     this.#halt();
     this.#from = seconds;
-    if (playing) this.#start();
+    // At the very end there is nothing left to play: it stays there, and does not begin again.
+    if (playing && seconds >= this.#seconds) this.#end();
+    else if (playing) this.#start();
   }
 
-  setHeard(index, heard) {
-    this.#heard[index] = heard;
-    this.#gains[index]?.gain.setTargetAtTime(heard ? 1 : 0, this.#context.currentTime, FADE_S / 3);
+  /** @param {number} index @param {number} level 0 is silent, 1 as it is */
+  setLevel(index, level) {
+    this.#levels[index] = level;
+    if (this.#context) this.#gains[index]?.gain.setTargetAtTime(level, this.#context.currentTime, FADE_S / 3);
   }
 
   close() {
     this.#halt();
+    this.#closed = true;
+    this.#buffers = this.#buffers.slice(0, 0);
     this.#context?.close();
+    this.#context = null;
+    this.#gains = [];
   }
 
-  #open() {
-    // Made when first needed: browsers let sound begin only after a click.
-    this.#context = new AudioContext();
-    this.#gains = this.#heard.map((heard) => {
-      const gain = new GainNode(this.#context, { gain: heard ? 1 : 0 });
-      gain.connect(this.#context.destination);
+  #opened() {
+    const context = new AudioContext();
+    this.#gains = this.#levels.map((level) => {
+      const gain = new GainNode(context, { gain: level });
+      gain.connect(context.destination);
       return gain;
     });
+    return context;
   }
 
   #halt() {
@@ -99,17 +128,21 @@ const NUDGE = 0.03;
 /** From the server or a file: players of the browser, held together. For recordings too long for memory. */
 export class ElementVoices {
   onended = () => {};
-  onfailed = () => {};
+  /** @param {unknown} _error */
+  onfailed = (_error) => {};
+  /** @type {HTMLAudioElement[]} */
   #players;
-  #timer = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer;
 
-  constructor(stems) {
-    this.#players = stems.map((stem) => {
+  /** @param {Lane[]} lanes */
+  constructor(lanes) {
+    this.#players = lanes.map((lane) => {
       const player = new Audio();
       player.preload = "metadata";
       player.preservesPitch = false;
-      player.src = stem.address;
-      player.onerror = () => this.onfailed(new Error("This browser cannot play the stems. Save them instead."));
+      player.src = lane.address;
+      player.onerror = () => this.onfailed(new Error("This browser cannot play the sounds. Save them instead."));
       return player;
     });
     this.#players[0].onended = () => {
@@ -119,7 +152,7 @@ export class ElementVoices {
   }
 
   get playing() {
-    return !this.#players[0].paused;
+    return !this.#players[0].paused && !this.#players[0].ended;
   }
 
   get time() {
@@ -127,9 +160,10 @@ export class ElementVoices {
   }
 
   async play() {
-    const at = this.time;
+    const at = this.#players[0].ended ? 0 : this.time;
     for (const player of this.#players) player.currentTime = at;
     await Promise.all(this.#players.map((player) => player.play()));
+    clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#align(), LOOK_MS);
   }
 
@@ -138,12 +172,15 @@ export class ElementVoices {
     for (const player of this.#players) player.pause();
   }
 
+  /** @param {number} seconds */
   seek(seconds) {
     for (const player of this.#players) player.currentTime = seconds;
   }
 
-  setHeard(index, heard) {
-    this.#players[index].muted = !heard;
+  /** @param {number} index @param {number} level */
+  setLevel(index, level) {
+    this.#players[index].muted = level === 0;
+    this.#players[index].volume = Math.min(1, level);
   }
 
   close() {

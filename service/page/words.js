@@ -1,12 +1,16 @@
 // What the page says, in words.
 
+import { Failure } from "./api.js";
+
+/** @param {number} seconds */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (n) => String(n).padStart(2, "0");
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
+/** @param {number} seconds */
 export function lasting(seconds) {
   if (seconds < 10) return `${Math.max(0.1, seconds).toFixed(1)}\u00a0s`;
   if (seconds < 120) return `${Math.round(seconds)}\u00a0s`;
@@ -14,18 +18,20 @@ export function lasting(seconds) {
   return `${(seconds / 3600).toFixed(1)}\u00a0h`;
 }
 
-/** A part of a time and the whole, in the same manner. */
-export function partOf(part, whole) {
-  return whole < 60 ? `${lasting(part)} of ${lasting(whole)}` : `${clock(part)} of ${clock(whole)}`;
-}
-
+/** @param {number} bytes */
 export function size(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))}\u00a0kB`;
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)}\u00a0MB` : `${(bytes / 1e9).toFixed(1)}\u00a0GB`;
 }
 
+/** @param {number} share */
 export function percent(share) {
   return share > 0 && share < 0.01 ? "under 1\u00a0%" : `${Math.round(share * 100)}\u00a0%`;
+}
+
+/** @param {number} hz */
+export function pitch(hz) {
+  return hz < 1000 ? `${Math.round(hz)}\u00a0Hz` : `${(hz / 1000).toFixed(1)}\u00a0kHz`;
 }
 
 // Measured on 100 mixtures of two validation speakers. Of the stems whose confidence is CLEAR or more, nine in ten have an
@@ -33,35 +39,69 @@ export function percent(share) {
 const CLEAR = 0.75;
 const FAIR = 0.65;
 
-/** A stem's confidence, 0 to 1. Where there is one stem only, nothing was separated. */
-export function separated(confidence, stems) {
-  if (stems === 1) return { word: "The whole recording", level: "whole" };
-  if (confidence >= CLEAR) return { word: "Clearly separated", level: "good" };
-  if (confidence >= FAIR) return { word: "Fairly separated; a little of the others is left", level: "fair" };
-  return { word: "Poorly separated; the others are heard, too", level: "poor" };
+/**
+ * What a stem is like. Silence is no failure, and where there is one stem only, nothing was separated.
+ * @param {import("./types").StemEntry} entry
+ * @param {number} stems how many there are
+ */
+export function separated(entry, stems) {
+  if (entry.energy_share === 0) return "silent";
+  if (stems === 1) return "the whole recording";
+  const share = `, ${Math.round(entry.confidence * 100)}\u00a0%`;
+  if (entry.confidence >= CLEAR) return `clear${share}`;
+  if (entry.confidence >= FAIR) return `fairly clear${share}`;
+  return `mixed${share}`;
 }
 
-/** How sure the number of sounds is, where it was counted. */
-export function counted(chance) {
-  if (chance >= 0.9) return "almost certain";
-  if (chance >= 0.7) return "likely";
-  return "not sure: try another number too";
+/**
+ * How many sounds were counted, and what to make of it.
+ * @param {number} counted
+ * @param {number | null} chance
+ * @param {boolean} isTelephone where counting often misses a second voice
+ */
+export function counted(counted, chance, isTelephone) {
+  const sure = chance === null ? "" : isTelephone ? "" : chance >= 0.9 ? ", almost certain" : chance >= 0.7 ? ", likely" : ", not sure";
+  const hint =
+    counted === 1
+      ? isTelephone
+        ? " On telephone recordings a second voice is easily missed: try 2."
+        : " If you hear two, choose 2."
+      : "";
+  return `Counted: ${counted}${sure}.${hint} A bar shows how clear the least clear sound would be.`;
 }
 
-/** An error, for people: {title, detail, id}. */
+/**
+ * An error, for people.
+ * @param {unknown} error
+ * @returns {import("./types").Told}
+ */
 export function explained(error) {
-  const problem = error.problem;
-  if (!problem) return { title: error.title ?? "That did not work.", detail: error.message, id: null };
-  const known = OURS[problem.code];
-  const detail = known ? known.detail : problem.detail;
-  return { title: known?.title ?? problem.title, detail, id: problem.request_id ?? null };
+  if (!(error instanceof Failure)) {
+    return { title: "That did not work.", detail: error instanceof Error ? error.message : String(error), id: null, code: null };
+  }
+  const known = OURS[error.code ?? ""];
+  return {
+    title: known?.title ?? error.title,
+    detail: known?.detail ?? error.message,
+    id: error.problem?.request_id ?? null,
+    code: error.code,
+  };
 }
+
+const GONE = {
+  title: "This recording is not on the server any more.",
+  detail: "It was deleted or has expired, or it belongs to another API key. Open the file again.",
+};
 
 // Problems whose text speaks to programmers.
+/** @type {Record<string, {title: string, detail: string}>} */
 const OURS = {
   unauthorised: { title: "This server needs an API key.", detail: "Check the key in the field above." },
-  job_unknown: {
-    title: "This recording is not on the server any more.",
-    detail: "It was deleted or has expired, or it belongs to another API key. Send it again.",
+  job_unknown: GONE,
+  recording_unknown: GONE,
+  disk_full: { title: "The server has no room left.", detail: "Try again later, or with a shorter recording." },
+  format_unsupported: {
+    title: "This is no recording that can be read.",
+    detail: "Neither the server nor this browser reads it. Try to save it as WAV, FLAC, Ogg or MP3.",
   },
 };

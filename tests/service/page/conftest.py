@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import RunningServer
 from tests.service.page.visitor import WAIT_S, Visitor
 
@@ -31,6 +32,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip(NO_CHROMIUM)
     # Root, as in a container, has no sandbox.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # A microphone that beeps, and leave to use it.
+    arguments += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         yield browser
@@ -45,10 +48,26 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Ite
     running.kill()
 
 
+@pytest.fixture(scope="session")
+def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose network knows nothing and is fast: for what is not about sound."""
+    running = RunningServer(tmp_path_factory.mktemp("quick"), {"UNMINGLE_MODEL": str(SMALL_MODEL)})
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def quick(page: Page, quick_server: RunningServer) -> Iterator[Visitor]:
+    """`visitor`, on that server."""
+    visitor = Visitor(page, quick_server)
+    yield visitor
+    visitor.saw_no_faults()
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor's browser, as new."""
-    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(1000 * WAIT_S)
     expect.set_options(timeout=1000 * WAIT_S)
     yield context

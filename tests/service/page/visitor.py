@@ -11,20 +11,31 @@ from tests.service.harness import RunningServer
 
 WAIT_S = 240.0  # the machine may be busy with others
 
-# Everything that goes to the loudspeakers goes through a meter, too; and violations of the policy are noted.
+# Everything that goes to the loudspeakers goes through a meter, too; what is played is kept; and violations of the
+# policy are noted.
 _METER = """
+window.contexts = [];
+const Context = window.AudioContext;
+window.AudioContext = class extends Context { constructor(...given) { super(...given); window.contexts.push(this); } };
 const connect = AudioNode.prototype.connect;
 AudioNode.prototype.connect = function (target, ...more) {
   if (target instanceof AudioDestinationNode) {
-    window.meter ??= new AnalyserNode(this.context, { fftSize: 32768 });
+    if (window.meter?.context !== this.context) window.meter = new AnalyserNode(this.context, { fftSize: 32768 });
     connect.call(this, window.meter);
   }
   return connect.call(this, target, ...more);
 };
 window.loudness = () => {
+  if (!window.meter) return 0;
   const samples = new Float32Array(window.meter.fftSize);
   window.meter.getFloatTimeDomainData(samples);
   return Math.sqrt(samples.slice(-4096).reduce((sum, x) => sum + x * x, 0) / 4096);
+};
+window.played = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (...when) {
+  window.played.push(this.buffer);
+  return start.call(this, ...when);
 };
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
@@ -34,35 +45,50 @@ addEventListener("securitypolicyviolation", (event) => window.violations.push(ev
 class Visitor:
     """One tab on the page of one server."""
 
-    def __init__(self, page: Page, server: RunningServer, fragment: str = "") -> None:
+    def __init__(self, page: Page, server: RunningServer, fragment: str = "", *, wait: bool = True) -> None:
         self.page, self.server = page, server
         self.faults: list[str] = []
-        self._requests: list[str] = []
+        self.requests: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("request", self._request)
         page.add_init_script(_METER)
         page.goto(server.url + "/" + fragment)
-        expect(page.locator("#sources input").first).to_be_attached()
+        if wait:
+            self.wait_for_result()
 
-    def choose(self, file: Path, sources: str = "2") -> None:
-        """Choose a file and say how many sounds are in it."""
-        self.page.set_input_files("#file", file)
-        self.page.check(f"#sources input[value='{sources}']")
+    def open(self, *files: Path) -> None:
+        """Choose files, as the button Open does."""
+        self.page.set_input_files("#file", list(files))
 
-    def separate(self, file: Path, sources: str = "2") -> None:
-        """Choose a file and send it."""
-        self.choose(file, sources)
-        self.page.click("#go")
+    def wait_for_result(self, sounds: int | None = None) -> Locator:
+        """The rows of the sounds, once they are there."""
+        expect(self.page.locator("#studio")).to_be_visible()
+        expect(self.page.locator("#work")).to_be_hidden()
+        expect(self.page.locator("#studio.changing")).to_have_count(0)
+        lanes = self.lanes
+        if sounds is not None:
+            expect(lanes).to_have_count(sounds)
+        return lanes
 
-    def wait_for_result(self, sounds: int) -> Locator:
-        """The rows of the stems."""
-        stems = self.page.locator("#result .stem:not(.sound-background)")
-        expect(stems).to_have_count(sounds)
-        return stems
+    @property
+    def lanes(self) -> Locator:
+        """The rows of the sounds, without original and background."""
+        return self.page.locator(".lane:not(.is-original)").filter(has=self.page.locator(".name input:not([readonly])"))
+
+    def opened(self, file: Path) -> Locator:
+        """Open a file, and wait for its sounds."""
+        self.open(file)
+        expect(self.page.locator("#chip-name")).to_have_text(file.name)
+        return self.wait_for_result()
+
+    def number(self, number: int) -> Locator:
+        """Choose a number of sounds, and wait for them."""
+        self.page.locator(f"#numbers input[value='{number}']").check(force=True)
+        return self.wait_for_result(number)
 
     def saved(self, link: Locator) -> tuple[str, bytes]:
-        """Name and content of what a link saves."""
+        """Name and content of what a button saves."""
         with self.page.expect_download() as download:
             link.click()
         return download.value.suggested_filename, Path(download.value.path()).read_bytes()
@@ -74,20 +100,29 @@ class Visitor:
             assert time.monotonic() < give_up, f"never: {expression}"
             self.page.wait_for_timeout(20)
 
+    def posts(self, path: str) -> list[str]:
+        """Addresses of the POST requests to a path."""
+        return [url for url in self.requests if url.startswith(f"POST {self.server.url}/{path}")]
+
     def expect_problem(self, text: str) -> None:
         """Read a problem, and what the browser itself says of the refused request."""
         expect(self.page.get_by_role("alert")).to_contain_text(text)
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Take no notice of what the browser says of requests that were refused."""
         self.faults = [fault for fault in self.faults if "Failed to load resource" not in fault]
 
     def saw_no_faults(self) -> None:
         """Nothing went wrong unseen, and nothing came from elsewhere."""
-        assert not self.faults
+        assert not self.faults, self.faults
         assert self.page.evaluate("window.violations") == []
-        assert all(url.startswith((self.server.url, f"blob:{self.server.url}")) for url in self._requests)
+        addresses = [request.split(" ", 1)[1] for request in self.requests]
+        assert all(url.startswith((self.server.url, f"blob:{self.server.url}", "data:")) for url in addresses)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(message.text)
 
     def _request(self, request: Request) -> None:
-        self._requests.append(request.url)
+        self.requests.append(f"{request.method} {request.url}")
