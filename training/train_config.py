@@ -36,7 +36,9 @@ def _option(default: Any, help_text: str) -> Any:
 class TrainConfig:
     """One run. The run's name is that of its network, `network.name`."""
 
-    data: str = _option(str(EXAMPLES), "corpus: a folder per speaker, a folder with a metadata.csv, or shards of training/prepare.py")
+    data: str = _option(
+        str(EXAMPLES), "corpus: a folder per speaker, a folder with a metadata.csv, or shards of training/prepare.py"
+    )
     objective: str = _option(
         "affinity",
         "affinity, whitened_kmeans, attractor, kmeans_mask or background, or a sum such as whitened_kmeans+2*attractor",

@@ -614,6 +614,13 @@ export interface components {
              * @description File of the background, where it has one of its own.
              */
             background: string | null;
+            /** @description null where all channels were masked alike. */
+            spatial?: components["schemas"]["SpatialEntry"] | null;
+            /**
+             * Reference
+             * @description With channels=reference, the channel of the stems, from 1.
+             */
+            reference?: number | null;
             /**
              * Background Mode
              * @description What became of the background: stem, share or drop.
@@ -695,6 +702,13 @@ export interface components {
              * @description File of the background, where it has one of its own.
              */
             background: string | null;
+            /** @description null where all channels were masked alike. */
+            spatial?: components["schemas"]["SpatialEntry"] | null;
+            /**
+             * Reference
+             * @description With channels=reference, the channel of the stems, from 1.
+             */
+            reference?: number | null;
             /**
              * Background Mode
              * @description What became of the background: stem, share or drop.
@@ -868,7 +882,7 @@ export interface components {
         };
         /**
          * QueueState
-         * @description What the engine has to do.
+         * @description The engine's load.
          */
         QueueState: {
             /** Waiting */
@@ -899,6 +913,27 @@ export interface components {
              * @description Of each stem, the number of its sound among centroids or groups, from 0.
              */
             sources: number[];
+        };
+        /**
+         * SpatialEntry
+         * @description How several channels were used together.
+         */
+        SpatialEntry: {
+            /**
+             * Channels
+             * @description Which ones said where sounds come from, from 1.
+             */
+            channels: number[];
+            /**
+             * Expected Gain Db
+             * @description How much less of the recording is in doubt than by one channel's masks: the model's own estimate.
+             */
+            expected_gain_db: number;
+            /**
+             * Enhanced
+             * @description Whether stems were cleaned further, and do not add up to the recording.
+             */
+            enhanced: boolean;
         };
         /**
          * StemEntry
@@ -1024,8 +1059,12 @@ export interface operations {
                 residual?: boolean;
                 /** @description Mix all channels down to one first. */
                 mono?: boolean;
-                /** @description separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own. */
-                channels?: "together" | "separate";
+                /** @description keep gives every stem all channels, mono their mean, reference the one with the least reverberation and noise. separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own. */
+                channels?: "keep" | "mono" | "reference" | "separate";
+                /** @description auto uses where sounds come from, where the channels of a recording differ; off masks all channels alike. */
+                spatial?: "auto" | "off";
+                /** @description Where channels are used together, clean the stems further; they then do not add up to the recording. */
+                enhance?: boolean;
                 /** @description Which audio track of a file with several; by default the first. */
                 track?: number | null;
                 /** @description Name or hash of the model that must be the one to do it; see /models. */
@@ -1115,11 +1154,24 @@ export interface operations {
                     mono?: boolean | (0 | 1);
                     /**
                      * Channels
-                     * @description separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own.
-                     * @default together
+                     * @description keep gives every stem all channels, mono their mean, reference the one with the least reverberation and noise. separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own.
+                     * @default keep
                      * @enum {string}
                      */
-                    channels?: "together" | "separate";
+                    channels?: "keep" | "mono" | "reference" | "separate";
+                    /**
+                     * Spatial
+                     * @description auto uses where sounds come from, where the channels of a recording differ; off masks all channels alike.
+                     * @default auto
+                     * @enum {string}
+                     */
+                    spatial?: "auto" | "off";
+                    /**
+                     * Enhance
+                     * @description Where channels are used together, clean the stems further; they then do not add up to the recording.
+                     * @default false
+                     */
+                    enhance?: boolean | (0 | 1);
                     /**
                      * Track
                      * @description Which audio track of a file with several; by default the first.
@@ -1180,6 +1232,8 @@ export interface operations {
                      *         }
                      *       ],
                      *       "background": null,
+                     *       "spatial": null,
+                     *       "reference": null,
                      *       "background_mode": "stem",
                      *       "stage_seconds": {
                      *         "decode": 0.08,
@@ -1789,6 +1843,8 @@ export interface operations {
                      *           }
                      *         ],
                      *         "background": null,
+                     *         "spatial": null,
+                     *         "reference": null,
                      *         "background_mode": "stem",
                      *         "stage_seconds": {
                      *           "decode": 0.08,
@@ -2249,6 +2305,8 @@ export interface operations {
                      *         }
                      *       ],
                      *       "background": null,
+                     *       "spatial": null,
+                     *       "reference": null,
                      *       "background_mode": "stem",
                      *       "stage_seconds": {
                      *         "decode": 0.08,
@@ -2561,8 +2619,12 @@ export interface operations {
                 residual?: boolean;
                 /** @description Mix all channels down to one first. */
                 mono?: boolean;
-                /** @description separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own. */
-                channels?: "together" | "separate";
+                /** @description keep gives every stem all channels, mono their mean, reference the one with the least reverberation and noise. separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own. */
+                channels?: "keep" | "mono" | "reference" | "separate";
+                /** @description auto uses where sounds come from, where the channels of a recording differ; off masks all channels alike. */
+                spatial?: "auto" | "off";
+                /** @description Where channels are used together, clean the stems further; they then do not add up to the recording. */
+                enhance?: boolean;
                 /** @description Which audio track of a file with several; by default the first. */
                 track?: number | null;
                 /** @description Name or hash of the model that must be the one to do it; see /models. */
@@ -2650,11 +2712,24 @@ export interface operations {
                     mono?: boolean | (0 | 1);
                     /**
                      * Channels
-                     * @description separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own.
-                     * @default together
+                     * @description keep gives every stem all channels, mono their mean, reference the one with the least reverberation and noise. separate separates each channel on its own, for a person on each or for channels that cancel; stems are numbered by channel, and silent in all but their own.
+                     * @default keep
                      * @enum {string}
                      */
-                    channels?: "together" | "separate";
+                    channels?: "keep" | "mono" | "reference" | "separate";
+                    /**
+                     * Spatial
+                     * @description auto uses where sounds come from, where the channels of a recording differ; off masks all channels alike.
+                     * @default auto
+                     * @enum {string}
+                     */
+                    spatial?: "auto" | "off";
+                    /**
+                     * Enhance
+                     * @description Where channels are used together, clean the stems further; they then do not add up to the recording.
+                     * @default false
+                     */
+                    enhance?: boolean | (0 | 1);
                     /**
                      * Track
                      * @description Which audio track of a file with several; by default the first.
@@ -3083,6 +3158,8 @@ export interface operations {
                      *         }
                      *       ],
                      *       "background": null,
+                     *       "spatial": null,
+                     *       "reference": null,
                      *       "background_mode": "stem",
                      *       "stage_seconds": {
                      *         "decode": 0.08,
@@ -3292,6 +3369,8 @@ export interface operations {
                      *         }
                      *       ],
                      *       "background": null,
+                     *       "spatial": null,
+                     *       "reference": null,
                      *       "background_mode": "stem",
                      *       "stage_seconds": {
                      *         "decode": 0.08,
