@@ -134,7 +134,7 @@ class KeptRecording:
             "removed": heard.removed,
             "segments": heard.segments,
             "chances": None if chances is None else chances.tolist(),
-            "within": listening.all_within(MAX_SOURCES),
+            "all_meant": listening.all_meant(MAX_SOURCES),
             # The generator goes on from here, as it would in a separation in one go.
             "rng": listened,
             "warnings": inspected.inspection.warnings(),
@@ -272,8 +272,8 @@ class KeptRecording:
         listening, facts, rng = self._listening(self._recording, self._disk()), self._facts, np.random.default_rng()
         listening.remember(heard)
         rng.bit_generator.state = facts["rng"]
-        if facts["within"] is not None:
-            listening.take_all(facts["within"][num_sources - 1])
+        if facts["all_meant"]:
+            listening.take_all(facts["all_meant"][num_sources - 1])
         return listening, rng
 
     def _clarity(self, sample: kmeans.EmbeddingSample, centroids: Vectors) -> float:

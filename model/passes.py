@@ -31,8 +31,10 @@ Progress = Callable[[float], None]
 Sink = Callable[[Samples], None]
 """Takes the next (sources, channels, samples) of the stems; the background, where it is a stem, is the last."""
 
-_NO_BACKGROUND = 0.4
+_ALL_WITHIN = 0.5
 """Chance that everything, the background included, is no more sources than there are. Above it, all is theirs."""
+_FEWER_HEARD = 0.25
+"""Chance that fewer sources than are asked for are heard before the background. Above it, it is one of them."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _REACH = 4
@@ -160,32 +162,44 @@ class Listening:
             return (fewest if chances[: fewest - 1].sum() > 0 else fewest + len(bounded) - 1), 1.0
         return fewest + int(bounded.argmax()), float(bounded.max() / total)
 
-    def settle(self, num_sources: int) -> None:
+    def settle(self, num_sources: int, given: bool) -> None:
         """Decide whether there is a background, now that it is known how many sources there are.
 
         Where everything together sounds like no more sources than those, nothing is left over: a dog beside a speaker
         is one of two sources. Noise behind two speakers sounds like several more.
-        """
-        within = self.all_within(num_sources)
-        if within is not None:
-            self.take_all(within[-1])
 
-    def all_within(self, most: int) -> tuple[float, ...] | None:
-        """Chance that everything, the background included, is no more than 1, 2... `most` sources.
-
-        None where there is nothing to decide: no background, or a model that cannot count.
+        Args:
+            num_sources: of those there are.
+            given: whether somebody said so; otherwise they were counted without the background.
         """
+        decided = self.all_meant(num_sources) if given else None
+        if decided:
+            self.take_all(decided[-1])
+        elif not given:
+            within = self._within(num_sources, self._sample)
+            self.take_all(bool(within) and within[-1] > _ALL_WITHIN)
+
+    def all_meant(self, most: int) -> tuple[bool, ...]:
+        """Whether who asks for 1, 2... `most` sources means the background, too; empty where that is not to be told."""
+        within = self._within(most, self._sample)
+        fewer = (0.0, *self._within(most - 1, self._foreground_sample)) if within else ()
+        return tuple(w > _ALL_WITHIN or f > _FEWER_HEARD for w, f in zip(within, fewer, strict=True))
+
+    def take_all(self, meant: bool) -> None:
+        """`settle`, where it is known whether the background is meant."""
+        self._all_expected = meant
+
+    def _within(self, most: int, sample: kmeans.EmbeddingSample) -> tuple[float, ...]:
+        """Chance of no more than 1, 2... `most` sources in a sample; empty where there is nothing to decide."""
         weights = self._embedder.config.count_weights
-        if not self.has_background or not counting.counts_up_to(weights):
-            return None
+        if most < 1 or not self.has_background or not counting.counts_up_to(weights):
+            return ()
+        if not len(sample):
+            return (1.0,) * most
         with self._clock.stage("count"):
             # A generator of its own: what comes after does not depend on how far was asked.
-            evidence = counting.Evidence(self._sample, self._foreground.share, np.random.default_rng(0))
+            evidence = counting.Evidence(sample, self._foreground.share, np.random.default_rng(0))
             return counting.chances_within(most, evidence, weights)
-
-    def take_all(self, chance: float) -> None:
-        """`settle`, where the chance that everything is no more than the sources is known already."""
-        self._all_expected = chance > _NO_BACKGROUND
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""

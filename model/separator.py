@@ -181,7 +181,7 @@ class Separator:
             num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
         elif not isinstance(num_sources, int):
             num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
-        listening.settle(num_sources)
+        listening.settle(num_sources, given=isinstance(options.num_sources, int))
         centroids = listening.centroids(num_sources, rng)
         background = self.background_of(options)
         locating = locating_by(surveyed, options)

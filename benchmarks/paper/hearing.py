@@ -24,6 +24,10 @@ Masker = Callable[[slice], Masks]
 """Masks (source, frame, band) of a stretch of frames, in any order of the sources."""
 
 
+ACTIVE_DB = -40.0
+"""The paper's silence threshold, relative to the loudest."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Heard:
     """One mixture.
@@ -94,7 +98,8 @@ def hear(listed: ListedMixture, config: ModelConfig) -> Heard:
         sources = np.stack([soxr.resample(source, rate, config.sample_rate) for source in sources])
     spectra = stft.analyse(sources, config.window, config.hop)
     magnitude = features.band_magnitude(np.square(np.abs(spectra.sum(0))), config)
-    return Heard(config, sources, spectra, magnitude, features.clustering_weights(magnitude) > 0)
+    active = (magnitude > 0) & (magnitude >= magnitude.max(initial=0.0) * 10.0 ** (ACTIVE_DB / 20.0))
+    return Heard(config, sources, spectra, magnitude, active)
 
 
 def outputs(embedder: Embedder, heard: Heard) -> NDArray[np.float32]:
