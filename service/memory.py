@@ -1,4 +1,4 @@
-"""Bounds glibc's arenas: by default there are eight per core, and each keeps the memory of its peak."""
+"""Keeps the process small: glibc by itself has eight arenas per core, and each keeps the memory of its peak."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def bound_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Give memory that is free to the operating system; some milliseconds, for when there is nothing else to do."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if malloc_trim is not None:
+        malloc_trim(0)

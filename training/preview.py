@@ -32,7 +32,8 @@ class Preview:
         """Separate the mixture; `preview/` has the mixture, its stems and a picture afterwards."""
         sources = np.asarray(self._sources, np.float32)
         mixture = sources.sum(0)
-        stems = Separator(TorchEmbedder(network)).separate(mixture, self._rate, len(sources)).stems
+        found = Separator(TorchEmbedder(network)).separate(mixture, self._rate, len(sources)).stems
+        stems = np.nan_to_num(found, posinf=0.0, neginf=0.0)  # of a network that has diverged
         # Stem i is source i, from one validation to the next.
         stems = stems[best_permutation(si_sdr_db(stems[None], sources[:, None]))]
         self._folder.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from unmingle.model.separator import Separator
+from unmingle.service import memory
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.priority import stand_back
 from unmingle.service.scheduling.work import LANES, Control, Lane, StoppedError, Ticket, Work
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 State = Literal["starting", "ok", "failed", "stopped"]
 T = TypeVar("T")
 
+_TIDY_AFTER_S = 1.0
+"""Without work, a thread has the process give its free memory back."""
 _WARM_UP_S = 2.0
 _STOP_S = 5.0
 
@@ -177,10 +180,15 @@ class Engine:
             return None, RuntimeError(f"the worker met {error!r}")
 
     def _next(self) -> Ticket | None:
-        with self._changed:
-            while True:
-                if ticket := self._queue.begin(time.perf_counter()):
-                    return ticket
-                if self._state == "stopped":
-                    return None
-                self._changed.wait()
+        tidied = False
+        while True:
+            with self._changed:
+                woken = True
+                while woken:
+                    if ticket := self._queue.begin(time.perf_counter()):
+                        return ticket
+                    if self._state == "stopped":
+                        return None
+                    woken = self._changed.wait(None if tidied else _TIDY_AFTER_S)
+            memory.give_back()
+            tidied = True

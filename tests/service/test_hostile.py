@@ -19,7 +19,7 @@ from tests.service.hostile import SEEDS, hostile
 
 pytestmark = pytest.mark.slow
 
-_MAX_GROWTH = 100 * 2**20
+_MAX_GROWTH = 60 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,6 @@ def test_the_decoder_takes_all_of_them(decoder: DecoderProcess, files: dict[str,
 def test_the_server_takes_all_of_them(start_server: StartServer, files: dict[str, bytes]) -> None:
     server = start_server(UNMINGLE_MAX_SECONDS="60", UNMINGLE_MAX_DECODED_BYTES="50000000")
     sent = {name: content for name, content in files.items() if " cut at " not in name and not name.endswith(" bytes")}
-    post(server, SEEDS["flac"])
-    before = server.resident_bytes()
 
     def fault(content: bytes) -> str:
         """What is wrong with the answer; empty where it is stems without a NaN, or a problem that says what to do."""
@@ -70,7 +68,11 @@ def test_the_server_takes_all_of_them(start_server: StartServer, files: dict[str
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         faults = dict(zip(sent, pool.map(fault, sent.values()), strict=True))
-    assert {name: found for name, found in faults.items() if found} == {}
+        assert {name: found for name, found in faults.items() if found} == {}
+        # Some are a minute long. What several of them take at the same time is kept, and must be enough from then on.
+        assert not any(pool.map(fault, sent.values()))
+        before = server.resident_bytes()
+        assert not any(pool.map(fault, sent.values()))
     assert server.resident_bytes() - before < _MAX_GROWTH
     assert server.http.get("/readyz").status_code == 200
     server.wait_for(lambda _: not server.spooled())
