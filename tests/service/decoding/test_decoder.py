@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.service.decoding.kept_decoder import KEPT
 from tests.service.fuzzing import REFUSALS
-from tests.service.hostile import RATE, SEEDS, SPEECHLIKE, wav
+from tests.service.hostile import RATE, SEEDS, SPEECHLIKE, encoded, wav
 from unmingle.service.decoding import audio_header
 from unmingle.service.decoding.decoder import DecodeLimits
 from unmingle.service.decoding.recordings import DecodedRecording
@@ -87,8 +87,10 @@ def test_a_small_ogg_that_is_long_is_stopped_at_the_limit(tmp_path: Path, subtyp
 
 
 def test_time_and_memory_are_limited(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 50 * 48_000).astype(np.float32)
+    costly = encoded(noise, 48_000, "OGG", "OPUS")
     start = time.monotonic()
-    assert refused(tmp_path, SEEDS["flac"], timeout_s=0.01) == "decoding_too_costly"
+    assert refused(tmp_path, costly, timeout_s=0.01) == "decoding_too_costly"
     assert time.monotonic() - start < 5
     assert refused(tmp_path, SEEDS["flac"], memory_bytes=2**20) in ("decoding_too_costly", "audio_unreadable")
 
