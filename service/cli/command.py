@@ -220,7 +220,7 @@ def _settings(options: argparse.Namespace) -> int:
     for variable, value, description in listing(read_settings()):
         print(f"{variable}={value}\n    {description}")
     for name in unknown_in_environment():
-        print(f"unmingle: {name} is no setting and has no effect.", file=sys.stderr)
+        print(f"unmingle: {name} is not a setting and has no effect.", file=sys.stderr)
     return 0
 
 

@@ -150,7 +150,7 @@ def test_settings_are_listed_and_bad_ones_named(tmp_path: Path) -> None:
 
     listed = unmingle("settings", UNMINGLE_PORT="8123", UNMINGLE_PROT="8124")
     assert "UNMINGLE_PORT=8123" in listed.stdout
-    assert "UNMINGLE_PROT is no setting" in listed.stderr
+    assert "UNMINGLE_PROT is not a setting" in listed.stderr
     for command in ("settings", "serve"):
         bad = unmingle(command, UNMINGLE_PORT="many")
         assert bad.returncode == 2
