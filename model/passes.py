@@ -172,17 +172,20 @@ class Listening:
             num_sources: of those there are.
             given: whether somebody said so; otherwise they were counted without the background.
         """
-        decided = self.all_meant(num_sources) if given else None
-        if decided:
-            self.take_all(decided[-1])
-        elif not given:
-            within = self._within(num_sources, self._sample)
-            self.take_all(bool(within) and within[-1] > _ALL_WITHIN)
+        within = self._within(num_sources, self._sample)
+        if not within:
+            return
+        meant = within[-1] > _ALL_WITHIN
+        if given and not meant:
+            meant = (0.0, *self._within(num_sources - 1, self._foreground_sample))[-1] > _FEWER_HEARD
+        self.take_all(meant)
 
     def all_meant(self, most: int) -> tuple[bool, ...]:
-        """Whether who asks for 1, 2... `most` sources means the background, too; empty where that is not to be told."""
+        """What `settle` would decide for 1, 2... `most` sources that are given; empty where there is nothing to."""
         within = self._within(most, self._sample)
-        fewer = (0.0, *self._within(most - 1, self._foreground_sample)) if within else ()
+        if not within:
+            return ()
+        fewer = (0.0, *self._within(most - 1, self._foreground_sample))
         return tuple(w > _ALL_WITHIN or f > _FEWER_HEARD for w, f in zip(within, fewer, strict=True))
 
     def take_all(self, meant: bool) -> None:
