@@ -272,8 +272,7 @@ class KeptRecording:
         listening, facts, rng = self._listening(self._recording, self._disk()), self._facts, np.random.default_rng()
         listening.remember(heard)
         rng.bit_generator.state = facts["rng"]
-        if facts["all_meant"]:
-            listening.take_all(facts["all_meant"][num_sources - 1])
+        listening.take_all(facts["all_meant"][num_sources - 1])
         return listening, rng
 
     def _clarity(self, sample: kmeans.EmbeddingSample, centroids: Vectors) -> float:

@@ -35,6 +35,10 @@ _ALL_WITHIN = 0.5
 """Chance that everything, the background included, is no more sources than there are. Above it, all is theirs."""
 _FEWER_HEARD = 0.25
 """Chance that fewer sources than are asked for are heard before the background. Above it, it is one of them."""
+_MOSTLY_BACKGROUND = 0.5
+"""Part of a recording that is not background. With less, noise drowns the voices and sounds like one of two sources."""
+_SURELY_FEWER = 0.6
+"""In place of _FEWER_HEARD, where most is background."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _REACH = 4
@@ -166,27 +170,31 @@ class Listening:
         """Decide whether there is a background, now that it is known how many sources there are.
 
         Where everything together sounds like no more sources than those, nothing is left over: a dog beside a speaker
-        is one of two sources. Noise behind two speakers sounds like several more.
+        is one of two sources. Noise behind two speakers sounds like several more, unless it is so loud that they sound
+        like one; then the voices alone have to tell.
 
         Args:
             num_sources: of those there are.
             given: whether somebody said so; otherwise they were counted without the background.
         """
-        within = self._within(num_sources, self._sample)
-        if not within:
+        if self._foreground.share <= _MOSTLY_BACKGROUND:
+            self.take_all(given and self._fewer(num_sources)[-1] > _SURELY_FEWER)
             return
-        meant = within[-1] > _ALL_WITHIN
-        if given and not meant:
-            meant = (0.0, *self._within(num_sources - 1, self._foreground_sample))[-1] > _FEWER_HEARD
-        self.take_all(meant)
+        within = self._within(num_sources, self._sample)
+        meant = bool(within) and within[-1] > _ALL_WITHIN
+        self.take_all(meant or (given and self._fewer(num_sources)[-1] > _FEWER_HEARD))
 
     def all_meant(self, most: int) -> tuple[bool, ...]:
-        """What `settle` would decide for 1, 2... `most` sources that are given; empty where there is nothing to."""
-        within = self._within(most, self._sample)
-        if not within:
-            return ()
-        fewer = (0.0, *self._within(most - 1, self._foreground_sample))
+        """What `settle` would decide for 1, 2... `most` sources that are given."""
+        fewer = self._fewer(most)
+        if self._foreground.share <= _MOSTLY_BACKGROUND:
+            return tuple(f > _SURELY_FEWER for f in fewer)
+        within = self._within(most, self._sample) or (0.0,) * most
         return tuple(w > _ALL_WITHIN or f > _FEWER_HEARD for w, f in zip(within, fewer, strict=True))
+
+    def _fewer(self, most: int) -> tuple[float, ...]:
+        """Chance that fewer than 1, 2... `most` sources are heard before the background; 0 if that cannot be told."""
+        return (0.0, *(self._within(most - 1, self._foreground_sample) or (0.0,) * (most - 1)))
 
     def take_all(self, meant: bool) -> None:
         """`settle`, where it is known whether the background is meant."""
