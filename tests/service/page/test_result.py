@@ -206,6 +206,15 @@ def test_the_microphone_shows_its_level_pauses_and_is_separated(quick: Visitor) 
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+_REMEMBERED = """async (name) => {
+    const done = (request) => new Promise((found) => { request.onsuccess = () => found(request.result); });
+    const database = await done(indexedDB.open("unmingle", 1));
+    const entries = await done(database.transaction("recordings").objectStore("recordings").getAll());
+    database.close();
+    return entries.some((entry) => Object.values(entry.names).includes(name));
+}"""
+
+
 def test_what_was_done_is_found_again_and_cleared(quick: Visitor, two_speakers: Path) -> None:
     page = quick.page
     quick.opened(two_speakers)
@@ -213,6 +222,8 @@ def test_what_was_done_is_found_again_and_cleared(quick: Visitor, two_speakers: 
     page.get_by_label("Name of sound 1").press("Enter")
     address = page.url
     assert re.search(r"#recording=[\w-]+&name=mixture\.flac$", address)
+    # The browser writes its database behind our back, and drops what is not written when the page is left at once.
+    page.wait_for_function(_REMEMBERED, arg="Anna", timeout=30_000)
     page.reload()
     quick.wait_for_result()
     expect(page.locator("#chip-name")).to_have_text("mixture.flac")
