@@ -19,7 +19,7 @@ from tests.service.hostile import SEEDS, hostile
 
 pytestmark = pytest.mark.slow
 
-_MAX_GROWTH = 60 * 2**20
+_MAX_GROWTH = 100 * 2**20
 
 
 @pytest.fixture(scope="module")
