@@ -150,13 +150,9 @@ class Listening:
         self._sample, self._foreground_sample = heard.sample, heard.foreground_sample
         self._foreground, self._removed, self.segments = heard.foreground, heard.removed, heard.segments
 
-    def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
-        """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
-        return self._chances(rng)
-
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
-        chances = self._chances(rng)
+        chances = self.chances(rng)
         if chances is None:
             return fewest, 1.0
         bounded = chances[fewest - 1 : most]
@@ -221,7 +217,7 @@ class Listening:
     def _heard(self) -> kmeans.EmbeddingSample:
         return self._foreground_sample if self.has_background else self._sample
 
-    def _chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
+    def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
         weights = self._embedder.config.count_weights
         if not len(self._heard) or not counting.counts_up_to(weights):
