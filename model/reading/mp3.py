@@ -86,15 +86,20 @@ def _first_frame(window: bytes, at_end: bool) -> tuple[int, _Frame] | None:
 
 
 def _confirmed(window: bytes, at: int, frame: _Frame, at_end: bool) -> bool:
-    """Whether more frames of the same kind follow, as far as the window shows it."""
-    if at == 0 and frame.length == 0:  # of a free bit rate; nothing else can be told
+    """Whether more frames of the same kind follow, as far as the window shows it.
+
+    A file may end within its only frame. Behind junk one more has to follow: a letter or noise of a few kilobytes often
+    has the first bytes of a frame somewhere, which then would reach to the file's end.
+    """
+    leading = at == 0
+    if leading and frame.length == 0:  # of a free bit rate; nothing else can be told
         return True
-    for _ in range(_CONFIRMING):
+    for seen in range(_CONFIRMING):
         if not frame.length:
             return False
         at += frame.length
         if at + 8 > len(window):
-            return at_end
+            return at_end and (leading or seen > 0)
         follower = _frame(window[at : at + 8])
         if follower is None:
             return window[at : at + 3] in (b"TAG", b"ID3", b"APE")
