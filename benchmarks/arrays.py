@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from benchmarks.array_baselines import mvdr, places_alone, true_masks
+from benchmarks.array_baselines import mvdr, cacgmm as places_alone, true_masks
 from benchmarks.array_rooms import RATE, Scene, Setting, scene, voices
 from unmingle import SeparationOptions, Separator
 from unmingle.model.embedding.embedder import OnnxEmbedder
