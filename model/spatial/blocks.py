@@ -210,9 +210,11 @@ class SpatialFilter:
         found = wiener.images(heard, located.masks, located.shapes, len(wanted))
         others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
         for row, image, mask in zip(wanted, found, located.masks, strict=False):
-            scale = level * np.sqrt(mask)[:, None] if self._locating.enhance else level
-            images[row, self._channels] = (image * scale).transpose(1, 2, 0)
-            images[row, others] = spectrum[others] * mask.transpose(1, 0)
+            image *= level * np.sqrt(mask)[:, None] if self._locating.enhance else level
+            for place, channel in enumerate(self._channels):
+                images[row, channel] = image[:, place].T
+            for channel in others:
+                images[row, channel] = spectrum[channel] * mask.T
         whole = power.sum(1)
         return _in_doubt(prior, whole), _in_doubt(located.masks, whole)
 

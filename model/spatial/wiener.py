@@ -46,7 +46,12 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
         fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
         powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
     whitened = _whitened(powers, shapes, right)
-    return [(shape @ whitened) * power[:, None] for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True)]
+    found = []
+    for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True):
+        image = shape @ whitened
+        image *= power[:, None]
+        found.append(image)
+    return found
 
 
 def _whitened(powers: Masks, shapes: Shapes, right: Spectra) -> Spectra:
