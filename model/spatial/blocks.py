@@ -210,7 +210,7 @@ class SpatialFilter:
         found = wiener.images(heard, located.masks, located.shapes, len(wanted))
         others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
         for row, image, mask in zip(wanted, found, located.masks, strict=False):
-            image *= level * np.sqrt(mask)[:, None] if self._locating.enhance else level
+            np.multiply(image, level * np.sqrt(mask)[:, None] if self._locating.enhance else level, out=image)
             for place, channel in enumerate(self._channels):
                 images[row, channel] = image[:, place].T
             for channel in others:

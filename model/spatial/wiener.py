@@ -38,8 +38,8 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
     powers = np.maximum(masks, _LEAST_MASK) * (mean + floor)
     right = np.ascontiguousarray(spectra.transpose(1, 0, 2))
     whitened = _whitened(powers, shapes, right)
-    # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47): gains
-    # 0.2 to 0.8 dB.
+    # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47), which
+    # gains 0.2 to 0.8 dB.
     total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
     for source, shape in enumerate(shapes):
         made = shape @ whitened
