@@ -102,6 +102,19 @@ def test_bad_channels_do_no_harm(separator, images, trouble):
     np.testing.assert_allclose(found.stems.sum(0) + found.background, mixture, atol=1e-5)
 
 
+@pytest.mark.parametrize("seconds", [5, 16])
+def test_a_microphone_that_mutes_itself_says_nothing_meanwhile(separator, example, seconds):
+    """Each speaker has a channel; one of them mutes his after two seconds, for good where the recording is long."""
+    voice, other = (np.resize(source, seconds * RATE) for source in example("two_speakers").sources)
+    other = other * (np.arange(seconds * RATE) < 2 * RATE)
+    truth = np.stack([[voice, 0 * voice], [0 * other, other]]).astype(np.float32)
+    found = separator.separate(truth.sum(0), RATE, options=TWO)
+    np.testing.assert_allclose(found.stems.sum(0) + found.background, truth.sum(0), atol=1e-5)
+    muted = found.stems[:, :, 3 * RATE :]
+    assert np.square(muted).mean((1, 2)).min() < 1e-3 * np.square(muted).mean((1, 2)).max()
+    assert quality(found.stems.sum(1)[:, None], truth.sum(1)[:, None]) > 15.0
+
+
 @pytest.mark.parametrize("other", [1.0, -1.0, 0.3, 0.0])
 def test_channels_that_are_the_same_are_masked_as_one(separator, example, other):
     mixture = example("two_speakers").mixture
