@@ -161,7 +161,7 @@ class SpatialFilter:
         frames = spectrum.shape[1]
         sources = masks[: self._rows] if self._rows > 1 else masks
         cut_off = self._cut_off(spectrum)
-        connected = sources * ~cut_off.any(0)[:, None] if cut_off.any() else sources
+        connected = sources * ~np.any(cut_off, axis=0, keepdims=True).T if cut_off.any() else sources
         if frames >= _FEWEST_FRAMES and moving.moved(connected, spectrum[list(self._locating.channels)]):
             # What is known of the places is of no use any more, and each half has its own.
             for part in (slice(None, frames // 2), slice(frames // 2, None)):
