@@ -84,16 +84,14 @@ def improvement_db(stems: Samples, truth: Samples, mixture: Samples) -> float:
 def figures(
     separator: Separator, case: Scene, rng: np.random.Generator | None, recogniser: Recogniser | None
 ) -> Figures:
-    """dB of SI-SDR improvement for each method; word accuracy from 0 to 1, with a `_words`; and cost."""
+    """dB of SI-SDR improvement for each method; and word accuracy from 0 to 1, with a `_words`."""
     found, truth = quality(separator, case, rng)
     measured = {
         method: improvement_db(stems, truth, found["mixture"][0])
         for method, stems in found.items()
         if method != "mixture"
     }
-    if recogniser:
-        measured |= understood(recogniser, found, truth)
-    return measured | cost(separator, case.mixture, len(truth))
+    return measured | (understood(recogniser, found, truth) if recogniser else {})
 
 
 def understood(recogniser: Recogniser, found: dict[str, Samples], truth: Samples) -> Figures:
