@@ -104,8 +104,7 @@ class PixelNet(nn.Module):
         self.down = nn.ModuleList(self._block(a, b) for a, b in itertools.pairwise(sizes))
         self.up = nn.ModuleList(self._block(a + b, a) for a, b in itertools.pairwise(sizes))
         self.last = nn.Conv2d(sizes[0], DIM, 1)
-        at = torch.linspace(-1, 1, SIDE)
-        self.register_buffer("places", torch.stack(torch.meshgrid(at, at, indexing="ij")))
+        self.register_buffer("places", torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, SIDE)] * 2, indexing="ij")))
 
     @staticmethod
     def _block(before: int, after: int) -> nn.Sequential:
@@ -114,9 +113,8 @@ class PixelNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(batch, row, column, 3) -> (batch, row, column, dim)."""
-        x = self.first(
-            torch.cat((pictures.permute(0, 3, 1, 2) - 0.5, self.places.expand(len(pictures), -1, -1, -1)), 1)
-        )
+        places = self.places.expand(len(pictures), -1, -1, -1)
+        x = self.first(torch.cat((pictures.permute(0, 3, 1, 2) - 0.5, places), 1))
         passed = []
         for block in self.down:
             passed.append(x)
