@@ -1,56 +1,90 @@
-"""What the spatial model is measured beside: places without a network, and beamforming with true masks.
+"""What the spatial model is measured beside: pb_bss's model without a network, and beamforming with true masks.
 
 Axes: (source, channel, frame, bin) for images, (source, frame, bin) for masks, (channel, frame, bin) for spectra.
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.metrics import best_permutation
-from unmingle.model.spatial import hermitian, mixture, wiener
+from unmingle.model.spatial import hermitian
 
-Masks = NDArray[np.float32]
+Masks = NDArray[np.floating]
 Spectra = NDArray[np.complex64]
 
-_ROUNDS = 6
-"""Times that a mixture is fitted anew from its own masks; each is some steps of expectation maximisation."""
+CACGMM_WINDOW, CACGMM_HOP = 1024, 256
+"""Of pb_bss's example, at 16 kHz."""
+_ITERATIONS = 100
+_LEAST_EIGENVALUE = 1e-10
 _LOADING = 1e-3
+_FIRST, _WIDTH, _SHIFT = 100, 100, 20
+"""Bins of the segments that are aligned one after the other: where the first begins, and how far the next is moved."""
+_FIRST_ROUNDS, _ROUNDS = 20, 2
 
 
-def places_alone(spectra: Spectra, sources: int, rng: np.random.Generator) -> Spectra:
-    """The same mixture and filter without a network: random starts, and frequencies put in order by their envelopes.
+def cacgmm(spectra: Spectra, sources: int, rng: np.random.Generator) -> Masks:
+    """(sources, frames, bins) masks of a mixture of complex angular central Gaussians, from random starts.
 
-    Returns:
-        (sources, channels, frames, bins).
+    The blind model of pb_bss (CACGMMTrainer with its defaults, then DHTVPermutationAlignment), written anew from Ito,
+    Araki, Nakatani (EUSIPCO 2016): each bin on its own, one weight for each component and bin, 100 iterations.
     """
-    heard = np.ascontiguousarray(spectra.transpose(2, 0, 1))
-    level = np.sqrt(hermitian.power(heard).mean(2, keepdims=True)) + np.float32(1e-12)
-    masks = rng.dirichlet(np.ones(sources), heard.shape[::2]).transpose(2, 0, 1).astype(np.float32)
-    for _ in range(_ROUNDS):
-        # The weights of the components are those of the whole bin, as nothing is known of single frames.
-        weights = np.broadcast_to(masks.mean(2, keepdims=True), masks.shape)
-        shapes = mixture.locate(heard / level, masks, None).shapes
-        masks = mixture.expect(shapes, heard / level, np.log(weights + 1e-3))
-    order = _aligned(masks)
-    masks = np.take_along_axis(masks, order[..., None], 0)
-    located = mixture.locate(heard / level, masks, None)
-    images = wiener.images(heard / level, located.masks, located.shapes, sources)
-    return np.stack([(image * level).transpose(1, 2, 0) for image in images])
+    vectors = spectra.transpose(2, 0, 1).astype(np.complex128)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    bins, channels, frames = vectors.shape
+    products = _real((vectors[:, :, None] * vectors.conj()[:, None]).reshape(bins, -1, frames))
+    masks = rng.uniform(size=(bins, sources, frames))
+    masks /= masks.sum(1, keepdims=True)
+    distances = np.ones_like(masks)
+    for _ in range(_ITERATIONS):
+        sums = (masks / distances) @ products.transpose(0, 2, 1)
+        half = channels * channels
+        scatter = (sums[..., :half] + 1j * sums[..., half:]).reshape(bins, sources, channels, channels)
+        values, axes = np.linalg.eigh(scatter)
+        values = np.maximum(values / values[..., -1:], _LEAST_EIGENVALUE)
+        inverse = (axes / values[..., None, :]) @ axes.conj().swapaxes(-1, -2)
+        distances = np.maximum(_real(inverse.reshape(bins, sources, -1), axis=-1) @ products, 1e-30)
+        log = -channels * np.log(distances) - np.log(values).sum(-1)[..., None]
+        weights = masks.mean(2, keepdims=True)
+        masks = weights * np.exp(log - log.max(1, keepdims=True))
+        masks /= masks.sum(1, keepdims=True)
+        masks = masks.clip(1e-10, 1 - 1e-10)
+    aligned = np.take_along_axis(masks.transpose(1, 0, 2), _order(masks.transpose(1, 0, 2))[..., None], 0)
+    return np.asarray(aligned.transpose(0, 2, 1), np.float32)
 
 
-def _aligned(masks: Masks, rounds: int = 5) -> NDArray[np.int64]:
-    """(sources, bins): which component is which source, so that the masks of all bins rise and fall together."""
-    rows = masks - masks.mean(2, keepdims=True)
-    rows /= np.linalg.norm(rows, axis=2, keepdims=True) + 1e-9
-    order = np.repeat(np.arange(len(masks))[:, None], masks.shape[1], axis=1)
-    together = rows.sum(1)
-    for _ in range(rounds):
-        for at in range(masks.shape[1]):
-            together -= rows[order[:, at], at]
-            order[:, at] = best_permutation(together @ rows[:, at].T)
-            together += rows[order[:, at], at]
+def _real(matrices: NDArray[np.complex128], axis: int = 1) -> NDArray[np.float64]:
+    """Hermitian matrices as real vectors, so that tr(AB) is an inner product."""
+    return np.concatenate((matrices.real, matrices.imag), axis)
+
+
+def _order(masks: Masks) -> NDArray[np.int64]:
+    """(sources, bins): which component is which source, by segments of bins whose masks rise and fall together.
+
+    Args:
+        masks: (sources, bins, frames).
+    """
+    rows = masks / np.linalg.norm(masks, axis=2, keepdims=True)
+    bins = masks.shape[1]
+    order = np.repeat(np.arange(len(masks))[:, None], bins, axis=1)
+    up = list(range(_FIRST + _SHIFT, bins - _WIDTH, _SHIFT))
+    down = list(range(_FIRST - _SHIFT, 0, -_SHIFT))
+    segments = [(_FIRST, _FIRST + _WIDTH, _FIRST_ROUNDS)]
+    for above, below in zip_longest(up, down):
+        if above is not None:
+            segments.append((above, bins if above == up[-1] else above + _WIDTH, _ROUNDS))
+        if below is not None:
+            segments.append((0 if below == down[-1] else below, below + _WIDTH, _ROUNDS))
+    for start, end, rounds in segments:
+        for _ in range(rounds):
+            centre = rows[:, start:end].mean(1)
+            for at in range(start, end):
+                # Of the centre's sources by the bin's: the bin's component for each source.
+                best = best_permutation(centre @ rows[:, at].T)
+                rows[:, at], order[:, at] = rows[best, at], order[best, at]
     return order
 
 

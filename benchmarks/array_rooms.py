@@ -37,6 +37,12 @@ class Setting:
     speakers: int = 2
     snr_db: float = 25.0
 
+    @property
+    def name(self) -> str:
+        """Of the row."""
+        room = "" if self.geometry == "panned" else f", RT60 {self.rt60_s:g} s"
+        return f"{self.microphones} {self.geometry}{room}, {self.speakers} speakers, noise {self.snr_db:g} dB below"
+
 
 @dataclasses.dataclass(frozen=True)
 class Scene:

@@ -1,157 +1,181 @@
 """Several microphones beside the best one of them, beside places without a network, and beside true masks.
 
-SI-SDR improvements in dB over the recording, on simulated rooms and panned stereo; `times` is the time that all
-channels take beside one of them, measured in the same run.
+Simulated rooms and panned stereo: SI-SDR improvement over the recording, words that a recogniser understands, and what
+the channels cost. With --results, what was measured is kept and not measured again, so that a run can be cut into
+pieces; the tables show everything in the file. Words need the `benchmarks` extra, and are left out without it.
 
-    python -m benchmarks.arrays --corpus DIR [--split valid] [--mixtures 4] [--only panned]
+    python -m benchmarks.arrays --corpus DIR [--split valid] [--field DIR] [--only panned] [--results FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 import statistics
-import time
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from numpy.typing import NDArray
 
-from benchmarks.array_baselines import mvdr, places_alone, true_masks
-from benchmarks.array_rooms import RATE, Scene, Setting, scene, voices
-from unmingle import SeparationOptions, Separator
+from benchmarks.array_measures import METHODS, Figures, cost, figures, in_channels
+from benchmarks.array_rooms import Setting, scene, voices
+from benchmarks.measuring import Row, positive, report
+from unmingle import Separator
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.metrics import best_permutation, si_sdr_db
-from unmingle.model.signal import stft
+from unmingle.model.threads import usable_cores
+from unmingle.training.evaluation.errors import EvaluationError
+from unmingle.training.evaluation.recogniser import Recogniser
 
+MANY, FEW, TIMED = 6, 2, 2
 SETTINGS = (
-    Setting(2, "linear"),
-    Setting(2, "panned", 0.0, snr_db=60.0),
-    Setting(4, "circular", 0.2),
-    Setting(4, "circular"),
-    Setting(4, "linear"),
-    Setting(4, "ad hoc"),
-    Setting(4, "circular", 0.6),
-    Setting(4, "circular", snr_db=10.0),
-    Setting(4, "circular", speakers=3),
-    Setting(4, "circular", speakers=4),
-    Setting(4, "moving"),
-    Setting(8, "circular"),
-    Setting(8, "ad hoc", 0.6, speakers=3),
+    (Setting(4, "circular"), MANY),
+    (Setting(2, "linear"), MANY),
+    (Setting(2, "panned", 0.0, snr_db=60.0), MANY),
+    (Setting(4, "linear"), MANY),
+    (Setting(4, "ad hoc"), FEW),
+    (Setting(4, "moving"), FEW),
+    (Setting(4, "circular", 0.2), FEW),
+    (Setting(4, "circular", 0.6), FEW),
+    (Setting(4, "circular", snr_db=10.0), FEW),
+    (Setting(4, "circular", speakers=3), FEW),
+    (Setting(4, "circular", speakers=4), FEW),
+    (Setting(8, "circular"), FEW),
+    (Setting(8, "ad hoc", 0.6, speakers=3), FEW),
 )
-WINDOW, HOP = 2048, 512
+"""What is measured, and how many recordings of it; the first TIMED of them are timed."""
+TWO_CHANNELS = "two_channels.flac"
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Figures of one recording: dB of improvement, but for `times`."""
-
-    alone: float
-    masks: float
-    places: float
-    ours: float
-    enhanced: float
-    oracle: float
-    times: float
-
-
-def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, required=True, help="a folder with a metadata.csv")
-    parser.add_argument("--split", default="valid")
-    parser.add_argument("--mixtures", type=int, default=4, help="recordings of each kind")
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--only", default="", help="kinds whose name has this in it")
-    parser.add_argument("--field", type=Path, help="a stereo recording with one source in each channel")
-    options = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what is not measured yet and print the tables; returns the process's exit code."""
+    asked = _parse(argv)
     separator = Separator.load(device="cpu")
     assert isinstance(separator.embedder, OnnxEmbedder)
-    print(f"Model {separator.embedder.config.name} ({separator.embedder.model_hash}), {options.split} speakers.\n")
-    print(
-        "| microphones | best channel | same masks | places alone | both | enhanced | MVDR, true masks | gain | times |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    files = voices(options.corpus, options.split)
-    for setting in SETTINGS:
-        name = (
-            f"{setting.microphones} {setting.geometry}, RT60 {setting.rt60_s:g} s, {setting.speakers} speakers, "
-            f"noise {setting.snr_db:g} dB below"
-        )
-        if options.only not in name:
-            continue
-        rows = []
-        for number in range(options.mixtures):
+    about = {
+        "model": f"{separator.embedder.config.name} ({separator.embedder.model_hash})",
+        "split": asked.split,
+        "seconds": asked.seconds,
+    }
+    recogniser = None if asked.quick else _recogniser()
+    files = voices(asked.corpus, asked.split)
+    if len(files) < max(setting.speakers for setting, _ in SETTINGS):
+        print(f"error: {asked.corpus} has {len(files)} speakers of split {asked.split}; expected 4.", file=sys.stderr)
+        return 1
+    measured = _read(asked.results, about)
+    for setting, count in SETTINGS:
+        for number in range(asked.recordings or count) if asked.only in setting.name else ():
+            if (setting.name, number) in measured:
+                continue
             rng = np.random.default_rng([number, setting.microphones, setting.speakers])
-            rows.append(measure(separator, scene(setting, files, options.seconds, rng), rng))
-        mean = {
-            field.name: statistics.mean(getattr(row, field.name) for row in rows) for field in dataclasses.fields(Row)
-        }
-        print(
-            f"| {name} | "
-            + " | ".join(f"{mean[key]:.1f}" for key in ("alone", "masks", "places", "ours", "enhanced", "oracle"))
-            + f" | {mean['ours'] - mean['alone']:+.1f} | {statistics.median(row.times for row in rows):.1f} |",
-            flush=True,
-        )
-    if options.field:
-        print(f"\n{options.field.name}: {in_channels(separator, options.field)}")
+            case = scene(setting, files, asked.seconds, rng)
+            found = figures(separator, case, None if asked.quick else rng, recogniser)
+            if number < TIMED:
+                found |= cost(separator, case.mixture, setting.speakers)
+            measured[setting.name, number] = found
+            if asked.results:
+                with asked.results.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps({**about, "name": setting.name, "number": number, "figures": found}) + "\n")
+            print(f"{setting.name}, {number}: {found['ours'] - found['alone']:+.1f} dB", file=sys.stderr, flush=True)
+    report("Several microphones", about, tables(measured), None)
+    if asked.field and (asked.field / TWO_CHANNELS).exists():
+        rows = in_channels(separator, asked.field / TWO_CHANNELS, recogniser)
+        report(f"\n{TWO_CHANNELS}, one person in each channel", {}, {"Sum of the channels of each stem": rows}, None)
+    elif asked.field:
+        print(f"\nSkipped: {asked.field / TWO_CHANNELS} is not there.")
+    return 0
 
 
-def measure(separator: Separator, case: Scene, rng: np.random.Generator) -> Row:
-    """One recording by all methods, each in the channel that alone comes out best."""
-    sources, _, samples = case.images.shape
-    asked = SeparationOptions(num_sources=sources)
-    one = [separator.separate(channel[None], RATE, options=asked).stems for channel in case.mixture]
-    alone = [score(stems, case, c, channel=0) for c, stems in enumerate(one)]
-    best = int(np.argmax(alone))
-
-    def of(options: SeparationOptions) -> float:
-        return score(separator.separate(case.mixture, RATE, options=options).stems, case, best)
-
-    def heard(spectra: NDArray[np.complex64]) -> float:
-        return score(stft.synthesise(spectra, samples, WINDOW, HOP), case, best)
-
-    spectra, images = stft.analyse(case.mixture, WINDOW, HOP), stft.analyse(case.images, WINDOW, HOP)
-    return Row(
-        alone=alone[best],
-        masks=of(dataclasses.replace(asked, spatial="off")),
-        places=heard(places_alone(spectra, sources, rng)),
-        ours=of(asked),
-        enhanced=of(dataclasses.replace(asked, enhance=True)),
-        oracle=heard(mvdr(spectra, true_masks(images, spectra), sources)),
-        times=seconds(separator, case.mixture, asked) / seconds(separator, case.mixture[:1], asked),
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help="a folder with a metadata.csv")
+    parser.add_argument("--split", default="valid", help="whose speakers (default: valid)")
+    parser.add_argument(
+        "--recordings", type=positive, help=f"of each kind (default: {MANY} of the first four, {FEW} of the others)"
     )
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each recording (default: 6)")
+    parser.add_argument("--only", default="", help="kinds whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="without words and without pb_bss's model")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="what was measured so far, and will be")
+    parser.add_argument("--field", type=Path, help=f"a folder with {TWO_CHANNELS}: one source in each channel")
+    return parser.parse_args(argv)
 
 
-def score(stems: NDArray[np.float32], case: Scene, at: int, channel: int | None = None) -> float:
-    """Mean SI-SDR improvement in dB at a microphone; `channel` is that of the stems, if it is another."""
-    truth = case.images[:, at]
-    scores = si_sdr_db(stems[None, :, at if channel is None else channel], truth[:, None])
-    found = scores[np.arange(len(truth)), best_permutation(scores)]
-    return float((found - si_sdr_db(case.mixture[at], truth)).mean())
+def _recogniser() -> Recogniser | None:
+    try:
+        return Recogniser(usable_cores())
+    except EvaluationError as error:
+        print(f"Without words: {error}", file=sys.stderr)
+        return None
 
 
-def seconds(separator: Separator, mixture: NDArray[np.float32], options: SeparationOptions) -> float:
-    """The less of two times."""
-    taken = []
-    for _ in range(2):
-        start = time.perf_counter()
-        separator.separate(mixture, RATE, options=options)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+def _read(results: Path | None, about: Row) -> dict[tuple[str, int], Figures]:
+    """What was measured of the same model, split and length; of whatever else, nothing."""
+    if not results or not results.exists():
+        return {}
+    entries = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    return {
+        (entry["name"], entry["number"]): entry["figures"]
+        for entry in entries
+        if all(entry[key] == value for key, value in about.items())
+    }
 
 
-def in_channels(separator: Separator, path: Path) -> str:
-    """A recording whose channels are its sources, as far as anybody knows: how much of the other is in each stem."""
-    samples, rate = soundfile.read(path, dtype="float32")
-    found = []
-    for spatial in ("off", "auto"):
-        stems = separator.separate(samples.T, rate, options=SeparationOptions(2, spatial=spatial)).stems
-        scores = si_sdr_db(stems.sum(1)[None], samples.T[:, None])
-        found.append(scores[[0, 1], best_permutation(scores)].mean())
-    return f"SI-SDR of the sum of channels {found[0]:.1f} dB with the same masks, {found[1]:.1f} dB with places"
+def tables(measured: dict[tuple[str, int], Figures]) -> dict[str, list[Row]]:
+    """Means over the recordings of each kind, in the order of SETTINGS."""
+    kinds: dict[str, list[Figures]] = {setting.name: [] for setting, _ in SETTINGS}
+    for (name, _), found in measured.items():
+        kinds.setdefault(name, []).append(found)
+    kinds = {name: found for name, found in kinds.items() if found}
+    return {
+        "SI-SDR improvement, dB": [_quality(name, found) for name, found in kinds.items()],
+        "Word accuracy, %": [row for name, found in kinds.items() for row in _words(name, found)],
+        "Seconds of processor for a second of audio": [
+            _cost(name, found) for name, found in kinds.items() if any("cpu_one" in one for one in found)
+        ],
+    }
+
+
+def _quality(name: str, found: list[Figures]) -> Row:
+    means = {title: f"{_mean(found, method):.1f}" for method, title in METHODS.items() if method in found[0]}
+    gains = [one["ours"] - one["alone"] for one in found]
+    return {
+        "microphones": name,
+        **means,
+        "gain": f"{statistics.mean(gains):+.1f}",
+        "least": f"{min(gains):+.1f}",
+        "recordings": len(found),
+    }
+
+
+def _words(name: str, found: list[Figures]) -> Iterator[Row]:
+    if not any("ours_words" in one for one in found):
+        return
+    means = {
+        title: f"{100 * _mean(found, f'{method}_words'):.0f}"
+        for method, title in METHODS.items()
+        if any(f"{method}_words" in one for one in found)
+    }
+    yield {"microphones": name, **means, "words": round(sum(one.get("words", 0) for one in found))}
+
+
+def _cost(name: str, found: list[Figures]) -> Row:
+    found = [one for one in found if "cpu_one" in one]
+    ratio, clock = (
+        statistics.median(one[f"{kind}_all"] / one[f"{kind}_one"] for one in found) for kind in ("cpu", "wall")
+    )
+    return {
+        "microphones": name,
+        "one channel": f"{statistics.median(one['cpu_one'] for one in found):.3f}",
+        "all": f"{statistics.median(one['cpu_all'] for one in found):.3f}",
+        "times": f"{ratio:.2f}",
+        "times by the clock": f"{clock:.2f}",
+    }
+
+
+def _mean(found: list[Figures], key: str) -> float:
+    return statistics.mean(one[key] for one in found if key in one)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

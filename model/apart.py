@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from unmingle.model.recording import Recording, Samples
+from unmingle.model.recording import OneChannel, Recording, Samples
 from unmingle.model.results import Outcome
 
 Sink = Callable[[Samples], None]
@@ -28,22 +28,10 @@ class _StoppedError(Exception):
     """Nobody wants more of this channel."""
 
 
-class _Channel:
-    """One channel as a recording."""
-
-    def __init__(self, recording: Recording, number: int) -> None:
-        self._recording, self._number = recording, number
-        self.sample_rate, self.samples, self.channels = recording.sample_rate, recording.samples, 1
-
-    def blocks(self) -> Iterator[Samples]:
-        for block in self._recording.blocks():
-            yield np.ascontiguousarray(block[self._number, None])
-
-
 class _Work:
     """The separation of one channel on a thread; its stems wait in a short queue."""
 
-    def __init__(self, separate: Separate, channel: _Channel, progress: Progress, stopped: threading.Event) -> None:
+    def __init__(self, separate: Separate, channel: OneChannel, progress: Progress, stopped: threading.Event) -> None:
         self._separate, self._channel, self._progress, self._stopped = separate, channel, progress, stopped
         self._blocks: queue.Queue[Samples | None] = queue.Queue(_BLOCKS_AHEAD)
         self._failure: BaseException | None = None
@@ -111,7 +99,7 @@ def separate_channels(
 
         return tell
 
-    works = [_Work(separate, _Channel(recording, n), teller(n), stopped) for n in range(channels)]
+    works = [_Work(separate, OneChannel(recording, n), teller(n), stopped) for n in range(channels)]
     try:
         for work in works:
             work.thread.start()

@@ -30,6 +30,7 @@ from unmingle.model.results import Outcome
 from unmingle.model.separator import UNCOUNTED, Separator, locating_by, narrowed, reference_of
 from unmingle.model.signal import masks
 from unmingle.model.signal.arrangement import Arrangement, Box
+from unmingle.model.spatial.survey import what_the_network_hears
 from unmingle.model.stage_clock import StageClock
 
 Vectors = NDArray[np.float32]
@@ -120,7 +121,8 @@ class KeptRecording:
         kept = KeptOnDisk(self._directory, self._config, expected_bytes(self._recording, self._config))
         inspected = Inspected(self._recording)
         rng = np.random.default_rng(seed)
-        listening = self._listening(inspected, kept)
+        surveyed = self._separator.survey(inspected, SeparationOptions())
+        listening = self._listening(what_the_network_hears(inspected, surveyed), kept)
         listening.listen(rng, tell)
         kept.close()
         heard = listening.heard

@@ -136,3 +136,17 @@ class ArrayRecording:
         step = max(1, round(BLOCK_S * self.sample_rate))
         for start in range(0, self.samples, step):
             yield self._signal[:, start : start + step]
+
+
+class OneChannel:
+    """One channel of a recording, as a recording of its own."""
+
+    def __init__(self, recording: Recording, number: int) -> None:
+        """Args: number: which channel, from 0."""
+        self._recording, self._number = recording, number
+        self.sample_rate, self.samples, self.channels = recording.sample_rate, recording.samples, 1
+
+    def blocks(self) -> Iterator[Samples]:
+        """(1, samples) of the channel, in the blocks of the whole recording."""
+        for block in self._recording.blocks():
+            yield np.ascontiguousarray(block[self._number, None])

@@ -24,7 +24,7 @@ from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
 from unmingle.model.spatial.blocks import Locating
-from unmingle.model.spatial.survey import Survey, survey
+from unmingle.model.spatial.survey import Survey, survey, what_the_network_hears
 from unmingle.model.stage_clock import StageClock
 from unmingle.model.streaming import StemBlocks
 from unmingle.model.weights.bundled import bundled_model
@@ -123,7 +123,8 @@ class Separator:
         """The embeddings of a recording, given as in `separate`, for pictures and for one's own clustering."""
         recording = as_recording(mixture, sample_rate)
         _check_rate(recording.sample_rate)
-        return analyse(recording, self.embedder, self.layout)
+        heard = what_the_network_hears(recording, self.survey(recording, DEFAULT_OPTIONS))
+        return analyse(heard, self.embedder, self.layout)
 
     def separate_recording(
         self,
@@ -161,11 +162,10 @@ class Separator:
         return dataclasses.replace(outcome, warnings=warnings, reference=reference_of(surveyed, options))
 
     def survey(self, recording: Recording, options: SeparationOptions) -> Survey | None:
-        """What the channels are good for, where that matters."""
-        wanted = options.spatial == "auto" and options.mask_kind == "soft" and options.channels != "separate"
-        if recording.channels == 1 or not (wanted or options.channels == "reference"):
+        """What the channels are good for, where there are several that are not separated one by one."""
+        if recording.channels == 1 or options.channels == "separate":
             return None
-        return survey(recording, locate=wanted)
+        return survey(recording, locate=options.spatial == "auto" and options.mask_kind == "soft")
 
     def _separate(
         self, recording: Recording, sink: Sink, options: SeparationOptions, tell: Progress, surveyed: Survey | None
@@ -173,7 +173,7 @@ class Separator:
         counted = self._to_count(options)
         clock = StageClock()
         rng = np.random.default_rng(options.seed)
-        listening = Listening(recording, self.embedder, self.layout, clock)
+        listening = Listening(what_the_network_hears(recording, surveyed), self.embedder, self.layout, clock)
         listening.listen(rng, tell)
         chance = None
         num_sources = options.num_sources

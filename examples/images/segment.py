@@ -8,20 +8,15 @@ classes: the network is trained on two and three objects of some kinds and shown
 Axes: (batch, row, column, channel) for pictures, (batch, row, column, dim) for embeddings, (row, column) for labels.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import time
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,8 +24,12 @@ from unmingle.model.clustering import kmeans
 from unmingle.training.losses import affinity, whitened_kmeans
 
 SIDE, DIM, WIDTH = 40, 16, 20
-SHAPES = {"known": ("disc", "square", "bar"), "new": ("triangle", "ring", "star")}
-TEXTURES = {"known": ("clouds", "wood", "grass"), "new": ("marble", "pebbles", "checks")}
+KINDS = {  # of pictures: what objects may look like, and what they may be made of
+    "known": (("disc", "square", "bar"), ("clouds", "wood", "grass", "bricks", "meadow", "turf")),
+    "new, drawn": (("triangle", "ring", "star"), ("marble", "pebbles", "checks")),
+    "new, natural": (("triangle", "ring", "star"), ("fur", "gravel", "planks")),
+}
+PHOTOGRAPHS = {path.stem: imread(path) for path in (Path(__file__).parent / "textures").glob("*.png")}
 Picture = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -59,12 +58,18 @@ def smooth(rng: np.random.Generator, x: float, y: float) -> NDArray[np.float64]:
     return np.asarray((noise - noise.mean()) / noise.std())
 
 
+def cutting(photograph: Picture, rng: np.random.Generator) -> Picture:
+    """Some part of a photograph, turned or not."""
+    top, left = (rng.integers(side - SIDE + 1) for side in photograph.shape)
+    part = np.rot90(photograph[top : top + SIDE, left : left + SIDE], rng.integers(4))
+    return np.asarray((part - photograph.mean()) / photograph.std())
+
+
 def texture(kind: str, rng: np.random.Generator) -> Picture:
     """(rows, columns, 3): a pattern that changes from place to place, between two colours."""
-    y, x = np.mgrid[:SIDE, :SIDE] + rng.uniform(0, SIDE, (2, 1, 1))
-    if rng.random() < 0.5:
-        x, y = y, x
+    y, x = rng.permutation(np.mgrid[:SIDE, :SIDE] + rng.uniform(0, SIDE, (2, 1, 1)))
     pattern = {
+        **dict.fromkeys(PHOTOGRAPHS, lambda: cutting(PHOTOGRAPHS[kind], rng)),
         "clouds": lambda: smooth(rng, 4, 4),
         "wood": lambda: np.sin(0.9 * x + 1.5 * smooth(rng, 4, 12)),
         "grass": lambda: smooth(rng, 1, 6),
@@ -79,11 +84,12 @@ def texture(kind: str, rng: np.random.Generator) -> Picture:
 
 def draw(objects: int, kinds: str, rng: np.random.Generator) -> tuple[Picture, Labels]:
     """A picture of objects in front of each other, and which one is seen where; 0 is what is behind them."""
+    shapes, textures = KINDS[kinds]
     while True:
-        picture, labels = texture(rng.choice(TEXTURES[kinds]), rng), np.zeros((SIDE, SIDE), np.int64)
+        picture, labels = texture(rng.choice(textures), rng), np.zeros((SIDE, SIDE), np.int64)
         for number in range(1, objects + 1):
-            where = shape(rng.choice(SHAPES[kinds]), rng)
-            picture[where], labels[where] = texture(rng.choice(TEXTURES[kinds]), rng)[where], number
+            where = shape(rng.choice(shapes), rng)
+            picture[where], labels[where] = texture(rng.choice(textures), rng)[where], number
         if np.bincount(labels.ravel(), minlength=objects + 1).min() >= 30:  # everything is seen
             return picture + rng.normal(0, 0.02, picture.shape).astype(np.float32), labels
 
@@ -98,8 +104,7 @@ class PixelNet(nn.Module):
         self.down = nn.ModuleList(self._block(a, b) for a, b in itertools.pairwise(sizes))
         self.up = nn.ModuleList(self._block(a + b, a) for a, b in itertools.pairwise(sizes))
         self.last = nn.Conv2d(sizes[0], DIM, 1)
-        at = torch.linspace(-1, 1, SIDE)
-        self.register_buffer("places", torch.stack(torch.meshgrid(at, at, indexing="ij")))
+        self.register_buffer("places", torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, SIDE)] * 2, indexing="ij")))
 
     @staticmethod
     def _block(before: int, after: int) -> nn.Sequential:
@@ -108,8 +113,8 @@ class PixelNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(batch, row, column, 3) -> (batch, row, column, dim)."""
-        x = pictures.permute(0, 3, 1, 2) - 0.5
-        x = self.first(torch.cat((x, self.places.expand(len(x), -1, -1, -1)), 1))
+        places = self.places.expand(len(pictures), -1, -1, -1)
+        x = self.first(torch.cat((pictures.permute(0, 3, 1, 2) - 0.5, places), 1))
         passed = []
         for block in self.down:
             passed.append(x)
@@ -122,21 +127,19 @@ class PixelNet(nn.Module):
 def train(steps: int, rng: np.random.Generator) -> PixelNet:
     """Affinity first, then whitened k-means, as for voices; two and three objects of the known kinds."""
     net = PixelNet()
-    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(steps, 2))
-    start = time.process_time()
     for step in range(steps):
-        drawn = [draw(int(rng.integers(2, 4)), "known", rng) for _ in range(12)]
-        pictures, labels = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+        drawn = zip(*(draw(int(rng.integers(2, 4)), "known", rng) for _ in range(12)), strict=True)
+        pictures, labels = (torch.from_numpy(np.stack(part)) for part in drawn)
         members, weights = nn.functional.one_hot(labels, 4), torch.full(labels.shape, 1.0 / labels[0].numel())
-        objective = affinity if step < 0.6 * steps else whitened_kmeans
-        loss = objective(net(pictures), members, weights)
+        loss = (affinity if step < 0.6 * steps else whitened_kmeans)(net(pictures), members, weights)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"step {step + 1}, loss {loss.item():.3f}, {time.process_time() - start:.0f} s CPU", flush=True)
+            print(f"step {step + 1}, loss {loss.item():.3f}, {time.process_time():.0f} s CPU", flush=True)
     return net.eval()
 
 
@@ -149,8 +152,7 @@ def segment(vectors: NDArray[np.float32], parts: int) -> Labels:
 
 def adjusted_rand_index(found: Labels, true: Labels) -> float:
     """How well two partitions agree: 1 entirely, 0 as by chance (Hubert and Arabie, 1985)."""
-    table = np.zeros((found.max() + 1, true.max() + 1))
-    np.add.at(table, (found.ravel(), true.ravel()), 1)
+    table = np.histogram2d(found.ravel(), true.ravel(), (found.max() + 1, true.max() + 1))[0]
     pairs, rows, columns = ((n * (n - 1) / 2).sum() for n in (table, table.sum(1), table.sum(0)))
     chance = rows * columns / (true.size * (true.size - 1) / 2)
     return float((pairs - chance) / max((rows + columns) / 2 - chance, 1e-9))
@@ -158,8 +160,7 @@ def adjusted_rand_index(found: Labels, true: Labels) -> float:
 
 def colours(picture: Picture) -> NDArray[np.float32]:
     """What a pixel is without a network: its colour and its place, as a vector of length 1."""
-    places = np.mgrid[:SIDE, :SIDE].transpose(1, 2, 0) / SIDE
-    vectors = np.concatenate((picture, places, np.full((SIDE, SIDE, 1), 0.5)), -1)
+    vectors = np.dstack((picture, *(np.mgrid[:SIDE, :SIDE] / SIDE), np.full((SIDE, SIDE), 0.5)))
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
@@ -172,21 +173,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     net = train(options.steps, np.random.default_rng(0))
-    figure, axes = plt.subplots(4, 4, figsize=(8, 8.4), layout="tight")
-    print("| objects | known kinds | new kinds | new kinds, colour and place alone |\n|---|---|---|---|")
-    for objects, row in zip(range(2, 6), axes, strict=True):
+    figure = Figure((8, 8.4), layout="tight")
+    print("| objects | " + " | ".join(KINDS) + " | natural, colour and place alone |\n" + "|---" * 5 + "|")
+    for objects, row in zip(range(2, 6), figure.subplots(4, 4), strict=True):
         scores = []
-        for kinds in ("known", "new"):
+        for kinds in KINDS:
             shown = [draw(objects, kinds, np.random.default_rng((objects, n))) for n in range(options.pictures)]
             with torch.no_grad():
                 embedded = net(torch.from_numpy(np.stack([picture for picture, _ in shown]))).numpy()
             found = [segment(vectors, objects + 1) for vectors in embedded]
             scores.append(np.mean([adjusted_rand_index(f, true) for f, (_, true) in zip(found, shown, strict=True)]))
         plain = [adjusted_rand_index(segment(colours(p), objects + 1), true) for p, true in shown]
-        print(f"| {objects} | {scores[0]:.2f} | {scores[1]:.2f} | {np.mean(plain):.2f} |", flush=True)
+        print(f"| {objects} | " + " | ".join(f"{s:.2f}" for s in (*scores, np.mean(plain))) + " |", flush=True)
         flat = embedded[0].reshape(-1, DIM) - embedded[0].reshape(-1, DIM).mean(0)
-        axis = np.linalg.svd(flat, full_matrices=False)[2][:3]  # the three directions that tell most, as colours
-        seen = (flat @ axis.T).reshape(SIDE, SIDE, 3)
+        seen = (flat @ np.linalg.svd(flat, full_matrices=False)[2][:3].T).reshape(SIDE, SIDE, 3)
         panels = (shown[0][0].clip(0, 1), (seen / (2 * np.abs(seen).max()) + 0.5), found[0], shown[0][1])
         for place, panel, title in zip(row, panels, ("picture", "embeddings", "found", "true"), strict=True):
             place.imshow(panel, cmap="tab10" if panel.ndim == 2 else None, interpolation="nearest")

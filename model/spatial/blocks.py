@@ -24,6 +24,7 @@ Images = NDArray[np.complex64]
 Level = NDArray[np.float32]
 """(bins, channels, 1)."""
 Present = NDArray[np.intp]
+Missing = NDArray[np.bool_]
 
 _MOST_FRAMES, _FEWEST_FRAMES = 256, 64
 """Of a block: 8 to 2 s."""
@@ -33,8 +34,10 @@ _BINS_AT_ONCE = 64
 """Few enough for the processor's cache, and enough that NumPy's calls cost little."""
 _CUT_OFF = 1e-9
 """Power of a frame beside the mean of its channel; with less, nothing is connected."""
-_MOST_MISSING = 0.02
-"""Part of a block in which a channel may be cut off."""
+_SOON_BACK = 0.02
+"""Part of a block in which a channel may be cut off and still be like the others."""
+_HARDLY_THERE = 0.9
+"""Part of a block without a channel from which on it tells nothing."""
 _MOST_THREADS = 4
 _REMEMBERED = 0.5
 """How much of what earlier blocks found counts in the next one."""
@@ -157,7 +160,9 @@ class SpatialFilter:
         """Fill in (rows, channels, frames, bins)."""
         frames = spectrum.shape[1]
         sources = masks[: self._rows] if self._rows > 1 else masks
-        if frames >= _FEWEST_FRAMES and moving.moved(sources, spectrum[list(self._locating.channels)]):
+        cut_off = self._cut_off(spectrum)
+        connected = sources * ~np.any(cut_off, axis=0, keepdims=True).T if cut_off.any() else sources
+        if frames >= _FEWEST_FRAMES and moving.moved(connected, spectrum[list(self._locating.channels)]):
             # What is known of the places is of no use any more, and each half has its own.
             for part in (slice(None, frames // 2), slice(frames // 2, None)):
                 self._before.clear()
@@ -166,7 +171,7 @@ class SpatialFilter:
         # A class that the network finds nothing of, such as a background where there is none, takes no part.
         present = np.flatnonzero(masks.any((1, 2)))
         images[[row for row in range(self._rows) if row not in present]] = 0.0
-        located_by = self._working(spectrum)
+        located_by = self._working(cut_off)
         if located_by != self._channels:
             self._before.clear()
         self._channels = located_by
@@ -174,9 +179,11 @@ class SpatialFilter:
             np.multiply(masks[: self._rows, None], spectrum, out=images)
             return
 
+        missing = cut_off[[self._locating.channels.index(channel) for channel in located_by]]
+
         def work(first: int) -> tuple[float, float]:
             bins = slice(first, first + _BINS_AT_ONCE)
-            return self._filter(first, masks[..., bins], spectrum[..., bins], present, images[..., bins])
+            return self._filter(first, masks[..., bins], spectrum[..., bins], present, missing, images[..., bins])
 
         # Bins do not depend on each other, and NumPy lets other threads run while it computes.
         with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
@@ -184,37 +191,68 @@ class SpatialFilter:
                 self._doubt_before += before
                 self._doubt_after += after
 
-    def _working(self, spectrum: Spectrum) -> list[int]:
-        """The channels that say where sounds come from all through a block: none that is cut off on the way."""
+    def _cut_off(self, spectrum: Spectrum) -> Missing:
+        """(channels that locate, frames): where one is cut off, or mutes itself, while others are not."""
         power = hermitian.power(spectrum[list(self._locating.channels)]).sum(-1)
         heard = power > _CUT_OFF * power.mean(1, keepdims=True)
         # Where no channel has sound, the recording is silent, and nothing is broken.
-        missing = (heard.any(0) & ~heard).mean(1)
-        return [c for c, part in zip(self._locating.channels, missing, strict=True) if part <= _MOST_MISSING]
+        return np.asarray(heard.any(0) & ~heard)
+
+    def _working(self, cut_off: Missing) -> list[int]:
+        """The channels to locate by: those that are there all the time, if there are two.
+
+        Else those that are there for a while: somebody's microphone is muted while others speak. What was known of one
+        that is gone goes on, for who is not near the last one cannot be in it.
+        """
+        missing = cut_off.mean(1)
+
+        def there(most: float) -> list[int]:
+            return [c for c, part in zip(self._locating.channels, missing, strict=True) if part <= most]
+
+        for most in (_SOON_BACK, _HARDLY_THERE):
+            if len(there(most)) > 1:
+                return there(most)
+        return self._channels if self._before else there(_HARDLY_THERE)
 
     def _filter(
-        self, first: int, masks: Masks, spectrum: Spectrum, present: Present, images: Images
+        self, first: int, masks: Masks, spectrum: Spectrum, present: Present, missing: Missing, images: Images
     ) -> tuple[float, float]:
         """Fill in (rows, channels, frames, bins) of a few bins; gives the power in doubt before and after."""
         prior = np.ascontiguousarray(masks[present].transpose(0, 2, 1))
         heard = np.ascontiguousarray(spectrum[self._channels].transpose(2, 0, 1))
         power = hermitian.power(heard)
-        level = np.sqrt(power.mean(2, keepdims=True))
+        gaps = missing.any(0)
+        level = _level(power, missing)
         level += np.float32(1e-6) * level.max(1, keepdims=True) + np.float32(1e-18)
         heard /= level
         remembered = self._before.get(first)
         before = None if remembered is None else remembered.at(level, present)
-        located = mixture.locate(heard, prior, before)
+        # A direction without one of the channels is another one.
+        located = mixture.locate(heard * ~gaps if gaps.any() else heard, prior, before)
+        located.masks[..., gaps] = prior[..., gaps]
         self._before[first] = _Remembered.of(located.scatter, level, present, len(masks), remembered)
         wanted = [row for row in present if row < self._rows]
-        found = wiener.images(heard, located.masks, located.shapes, len(wanted))
+        gone = missing if gaps.any() else None
+        found = wiener.images(heard, located.masks, located.shapes, len(wanted), gone)
         others = [channel for channel in range(len(spectrum)) if channel not in self._channels]
         for row, image, mask in zip(wanted, found, located.masks, strict=False):
-            scale = level * np.sqrt(mask)[:, None] if self._locating.enhance else level
-            images[row, self._channels] = (image * scale).transpose(1, 2, 0)
-            images[row, others] = spectrum[others] * mask.transpose(1, 0)
+            np.multiply(image, level * np.sqrt(mask)[:, None] if self._locating.enhance else level, out=image)
+            for place, channel in enumerate(self._channels):
+                images[row, channel] = image[:, place].T
+            for channel in others:
+                images[row, channel] = spectrum[channel] * mask.T
         whole = power.sum(1)
         return _in_doubt(prior, whole), _in_doubt(located.masks, whole)
+
+
+def _level(power: NDArray[np.float32], missing: Missing) -> Level:
+    """Of each channel while it is there; one that never is counts as loud as the others, and says nothing."""
+    if not missing.any():
+        return np.asarray(np.sqrt(power.mean(2, keepdims=True)))
+    there = (~missing).sum(1)
+    mean = (power * ~missing).sum(2) / np.maximum(there, 1)
+    mean[:, there == 0] = mean[:, there > 0].mean(1, keepdims=True)
+    return np.asarray(np.sqrt(mean[..., None]), np.float32)
 
 
 def _in_doubt(masks: Masks, power: NDArray[np.float32]) -> float:

@@ -20,16 +20,16 @@ Masks = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 Shapes = NDArray[np.complex64]
 
-_ITERATIONS = 4
+_ITERATIONS = 3
 _EVERY = 2
 """So many frames, one is looked at, but for the masks themselves: neighbours overlap and say much the same."""
 _FLOOR = 1e-4
 """Of a mask: the network may be wrong about a bin that it is sure of."""
 _LOADING = 1e-3
 """Of a shape, beside its mean eigenvalue."""
-_MOST_INDEPENDENT = 4
-"""Microphones that a direction counts for. More of them, in a room, tell the same thing again, and would outvote the
-network."""
+_MOST_INDEPENDENT = 2
+"""Microphones that a direction counts for. More of them, in a room, tell much the same again, and would outvote the
+network: with 4, voices on one line with a row of microphones were mixed up."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,23 @@ Axes: (source, bin, frame) for masks and powers, (bin, channel, frame) for spect
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unmingle.model.spatial import hermitian
 from unmingle.model.spatial.mixture import Masks, Shapes, Spectra
 
+Missing = NDArray[np.bool_]
+
 _LEAST_MASK = np.float32(1e-5)
-_REFINED_UP_TO = 2
-"""Channels: with two, refining the powers gains up to 0.8 dB; with more, 0.1 dB for a third of the time."""
+_DROWNED = np.float32(1e4)
+"""Power of the noise that stands for a channel that is cut off, beside that of the sources."""
 _SENSOR = np.float32(1e-7)
 """Power of what every microphone makes itself, beside the mean power of the bin: keeps silence invertible."""
 
 
-def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[Spectra]:
+def images(
+    spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int, missing: Missing | None = None
+) -> list[Spectra]:
     """The first `wanted` sources at every microphone.
 
     Args:
@@ -30,6 +35,7 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
         masks: (sources, bins, frames), which sum to 1.
         shapes: (sources, bins, channels, channels), Hermitian.
         wanted: how many to make.
+        missing: (channels, frames) where a channel is cut off: what the others say goes, and nothing comes out of it.
 
     Returns:
         (bins, channels, frames) each.
@@ -39,19 +45,26 @@ def images(spectra: Spectra, masks: Masks, shapes: Shapes, wanted: int) -> list[
     floor = _SENSOR * mean.mean(-1, keepdims=True) + np.finfo(np.float32).tiny * 1e12
     powers = np.maximum(masks, _LEAST_MASK) * (mean + floor)
     right = np.ascontiguousarray(spectra.transpose(1, 0, 2))
-    whitened = _whitened(powers, shapes, right)
-    if channels <= _REFINED_UP_TO:
-        # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47).
-        total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
-        for source, shape in enumerate(shapes):
-            made = shape @ whitened
-            fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
-            powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
-        whitened = _whitened(powers, shapes, right)
-    return [(shape @ whitened) * power[:, None] for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True)]
+    whitened = _whitened(powers, shapes, right, missing)
+    # One step of the powers towards what the filter itself makes of them (Sawada et al., IEEE TASLP 2013, eq. 47). It
+    # gains 0.2 to 0.8 dB.
+    total = np.maximum(powers.sum(0), np.finfo(np.float32).tiny)
+    for source, shape in enumerate(shapes):
+        made = shape @ whitened
+        fit = (whitened.real * made.real + whitened.imag * made.imag).sum(1)
+        powers[source] *= np.sqrt(np.maximum(fit, np.float32(1e-12) / total) * total / np.float32(channels))
+    whitened = _whitened(powers, shapes, right, missing)
+    found = []
+    for shape, power in zip(shapes[:wanted], powers[:wanted], strict=True):
+        image = shape @ whitened
+        image *= power[:, None]
+        if missing is not None:
+            image[:, missing] = 0.0
+        found.append(image)
+    return found
 
 
-def _whitened(powers: Masks, shapes: Shapes, right: Spectra) -> Spectra:
+def _whitened(powers: Masks, shapes: Shapes, right: Spectra, missing: Missing | None) -> Spectra:
     """(bins, channels, frames) inverse covariance of the mixture times its spectrum, which is (channel, bin, frame)."""
     channels = len(right)
     # (bin, pair, frame), real and imaginary parts: a matrix product for all pairs together.
@@ -61,6 +74,10 @@ def _whitened(powers: Masks, shapes: Shapes, right: Spectra) -> Spectra:
     covariance = np.empty((len(rows), *powers.shape[1:]), np.complex64)
     covariance.real = (np.ascontiguousarray(chosen.real) @ across).transpose(1, 0, 2)
     covariance.imag = (np.ascontiguousarray(chosen.imag) @ across).transpose(1, 0, 2)
+    if missing is not None:
+        # As if it were drowned in noise there.
+        for channel, frames in enumerate(missing):
+            covariance[channel * (channel + 3) // 2, :, frames] += (_DROWNED * powers.sum(0)[:, frames]).T
     parts = iter(covariance)
     lower = [[next(parts) for _ in range(i + 1)] for i in range(channels)]
     return np.ascontiguousarray(hermitian.solve(lower, right).transpose(1, 0, 2))

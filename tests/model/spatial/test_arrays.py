@@ -102,6 +102,19 @@ def test_bad_channels_do_no_harm(separator, images, trouble):
     np.testing.assert_allclose(found.stems.sum(0) + found.background, mixture, atol=1e-5)
 
 
+@pytest.mark.parametrize("seconds", [5, 16])
+def test_a_microphone_that_mutes_itself_says_nothing_meanwhile(separator, example, seconds):
+    """Each speaker has a channel; one of them mutes his after two seconds, for good where the recording is long."""
+    voice, other = (np.resize(source, seconds * RATE) for source in example("two_speakers").sources)
+    other = other * (np.arange(seconds * RATE) < 2 * RATE)
+    truth = np.stack([[voice, 0 * voice], [0 * other, other]]).astype(np.float32)
+    found = separator.separate(truth.sum(0), RATE, options=TWO)
+    np.testing.assert_allclose(found.stems.sum(0) + found.background, truth.sum(0), atol=1e-5)
+    muted = found.stems[:, :, 3 * RATE :]
+    assert np.square(muted).mean((1, 2)).min() < 1e-3 * np.square(muted).mean((1, 2)).max()
+    assert quality(found.stems.sum(1)[:, None], truth.sum(1)[:, None]) > 15.0
+
+
 @pytest.mark.parametrize("other", [1.0, -1.0, 0.3, 0.0])
 def test_channels_that_are_the_same_are_masked_as_one(separator, example, other):
     mixture = example("two_speakers").mixture
@@ -109,6 +122,9 @@ def test_channels_that_are_the_same_are_masked_as_one(separator, example, other)
     found = separator.separate(both, RATE, options=TWO)
     assert found.spatial is None
     np.testing.assert_array_equal(found.stems, separator.separate(both, RATE, options=OFF).stems)
+    alone = separator.separate(mixture, RATE, options=TWO)
+    sources = example("two_speakers").sources[:, None]
+    assert abs(quality(found.stems, sources) - quality(alone.stems[:, None], sources)) < 0.1
 
 
 def test_one_channel_knows_nothing_of_places(separator, example):
@@ -154,6 +170,27 @@ def test_the_reference_is_the_driest_channel(example):
     surveyed = survey(ArrayRecording(channels, RATE), locate=True)
     assert surveyed.reference == 2
     assert surveyed.located_by == (0, 1, 2)
+
+
+def test_the_network_hears_one_of_several_microphones_that_are_alike(example):
+    dry = example("two_speakers").mixture
+    noise = np.random.default_rng(2).normal(0, 0.02 * dry.std(), (4, len(dry)))
+    noise[3] = 0.0
+    mixture = (np.stack([np.roll(dry, delay) for delay in range(4)]) + noise).astype(np.float32)
+    surveyed = survey(ArrayRecording(np.concatenate((mixture, 0 * mixture[:1])), RATE), locate=True)
+    assert surveyed.heard == surveyed.reference == 3
+    assert surveyed.located_by == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+def test_the_network_hears_all_channels_where_a_voice_is_in_one_of_them(separator, example, level):
+    voice, other = example("two_speakers").sources
+    mixture = np.stack([voice + level * other, voice])
+    surveyed = survey(ArrayRecording(mixture, RATE), locate=True)
+    assert surveyed.heard is None
+    stems = separator.separate(mixture, RATE, options=TWO).stems
+    truth = np.stack([[voice, voice], [level * other, 0 * other]])
+    assert quality(stems, truth) > si_sdr_db(mixture[:1], truth[:, 0]).mean() + 5.0
 
 
 def test_enhanced_stems_leave_more_of_the_other_out(separator, images):

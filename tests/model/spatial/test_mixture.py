@@ -89,12 +89,15 @@ def test_images_add_up_and_are_those_of_the_local_gaussian_model(channels):
     found = mixture.locate(spectra, vague(owner, 2, 0.7), None)
     images = wiener.images(spectra, found.masks, found.shapes, 2)
     np.testing.assert_allclose(sum(images), spectra, atol=1e-3 * np.abs(spectra).max())
-    if channels > 2:  # with two, the powers are refined first
-        powers = found.masks * np.square(np.abs(spectra)).mean(1)
-        covariance = np.einsum("kbt,kbcd->kbtcd", powers, found.shapes)
-        inverse = np.linalg.inv(covariance.sum(0).astype(np.complex128))
-        slow = np.einsum("btcd,btde,bet->bct", covariance[0], inverse, spectra)
-        np.testing.assert_allclose(images[0], slow, atol=1e-2 * np.abs(spectra).max())
+    powers = found.masks * np.square(np.abs(spectra)).mean(1)
+    covariance = np.einsum("kbt,kbcd->kbtcd", powers, found.shapes).astype(np.complex128)
+    whitened = np.einsum("btcd,bdt->bct", np.linalg.inv(covariance.sum(0)), spectra)
+    # The powers are refined once, and the filter is made of them.
+    fit = np.einsum("bct,kbcd,bdt->kbt", whitened.conj(), found.shapes, whitened).real
+    refined = powers * np.sqrt(np.maximum(fit, 0.0) * powers.sum(0) / channels)
+    covariance = np.einsum("kbt,kbcd->kbtcd", refined, found.shapes).astype(np.complex128)
+    slow = np.einsum("btcd,btde,bet->bct", covariance[0], np.linalg.inv(covariance.sum(0)), spectra)
+    np.testing.assert_allclose(images[0], slow, atol=1e-2 * np.abs(spectra).max())
 
 
 def test_where_places_say_nothing_the_masks_decide():
