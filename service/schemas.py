@@ -307,6 +307,13 @@ class SeparationRequest(Body):
     )
     masks: MaskKind = "soft"
     background: Background | None = None
+    channels: Literal["keep", "mono", "reference"] = Field(
+        "keep", description="Which channels stems have: all of the recording, their mean, or the best one."
+    )
+    spatial: Spatial = Field("auto", description="Whether to use where sounds come from, where channels differ.")
+    enhance: bool = Field(
+        False, description="Where channels are used together, clean the stems further; see POST /separate."
+    )
 
 
 class SeparationBody(Body):
