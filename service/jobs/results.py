@@ -75,8 +75,8 @@ class JobResults:
         except FileNotFoundError as error:
             raise _deleted() from error
 
-    async def peaks(self, job: Job, stem: int, parts: int) -> Peaks:
-        """The outline of a stem's waveform.
+    async def peaks(self, job: Job, stem: int, start_s: float, end_s: float, parts: int) -> Peaks:
+        """The outline of a part of a stem's waveform; of stem 0, that of all of them together.
 
         Raises:
             Problem: the job is not done, or is deleted meanwhile, or has no such stem.
@@ -87,7 +87,10 @@ class JobResults:
             stems = StemSet.open(self._directory / job.id / directories.STEMS)
             if stem > len(stems.files):
                 raise Problem("parameter_invalid", f"stem={stem}, but there are {len(stems.files)}.")
-            return peaks(stems.samples(stems.files[stem - 1]), 0, stems.manifest.samples, parts)
+            files = stems.files[stem - 1 : stem] if stem else stems.files
+            rate, seconds = stems.manifest.sample_rate, stems.manifest.seconds
+            start, end = round(start_s * rate), round(min(end_s, seconds) * rate)
+            return peaks([stems.samples(file) for file in files], start, end, parts)
 
         try:
             async with self._free:

@@ -5,11 +5,10 @@ import { Audition } from "./audition.js";
 import { fillLanes, fillTable, label, markHeard } from "./lanes.js";
 import { SoundMap } from "./map.js";
 import { at, button, input, select } from "./page.js";
-import { middle, unpacked } from "./plane.js";
 import { Player } from "./player.js";
-import { requestOf } from "./session.js";
 import { Stage } from "./stage.js";
-import { clock, counted, pitch } from "./words.js";
+import { channelsUsed, clock, counted, pitch } from "./words.js";
+import { inWorker } from "./workshop.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./types").Box} Box */
@@ -24,7 +23,7 @@ export class Studio {
     /** @type {HTMLCanvasElement} */ (at("spectrogram")),
     /** @type {HTMLCanvasElement} */ (at("overlay")),
   );
-  map = new SoundMap(/** @type {HTMLCanvasElement} */ (at("map")));
+  map;
   audition = new Audition();
   /** @type {Session | null} */
   session = null;
@@ -39,13 +38,16 @@ export class Studio {
    * @param {(event: Happening) => void} tell
    * @param {(error: unknown) => void} fail
    * @param {(index: number) => void} save
-   * @param {() => void} renamed
+   * @param {() => void} noted told when there is something to remember: a name, a number
+   * @param {(options: import("./types").ChannelOptions) => void} again separate the file again, as a job
    */
-  constructor(tell, fail, save, renamed) {
+  constructor(tell, fail, save, noted, again) {
     this.tell = tell;
     this.fail = (/** @type {unknown} */ error) => void (isAbort(error) || fail(error));
     this.save = save;
-    this.renamed = renamed;
+    this.noted = noted;
+    this.again = again;
+    this.map = new SoundMap(/** @type {HTMLCanvasElement} */ (at("map")), this.fail);
     this.stage.onview = () => this.#place();
     this.map.onselect = (points) => this.select(points.length ? { box: null, points } : null);
     this.audition.onend = () => (button("hear").textContent = "Hear selection");
@@ -55,6 +57,7 @@ export class Studio {
     at("numbers").addEventListener("change", (event) => {
       this.number(Number(/** @type {HTMLInputElement} */ (event.target).value));
     });
+    for (const id of ["channels", "spatial"]) at(id).addEventListener("change", () => this.#changeChannels());
   }
 
   /**
@@ -70,18 +73,23 @@ export class Studio {
     this.#present(second);
     at("title").textContent = `Sounds in ${session.title}`;
     at("number-card").hidden = !session.recording;
-    at("map-card").hidden = !session.recording;
+    at("map-card").hidden = !session.bandHz.length;
+    // A job's embeddings are gone, but for a sample: it can be looked at.
+    at("selection-actions").classList.toggle("to-look-at", !session.recording);
+    at("map-do").textContent = session.recording
+      ? "Draw round some here, or a box in the picture, to hear just those."
+      : "Draw round some here, or a box in the picture, to see where they are.";
     at("job-card").hidden = !session.job;
-    at("legend").textContent = session.recording
+    at("legend").textContent = session.bandHz.length
       ? "Colour: which sound. Brightness: how loud. Grey: the network cannot tell."
       : "Who is heard when.";
     at("spectrogram").setAttribute(
       "aria-label",
-      session.recording ? "Spectrogram, coloured by sound" : "Who is heard when; also as a table below",
+      session.bandHz.length ? "Spectrogram, coloured by sound" : "Who is heard when; also as a table below",
     );
     if (session.recording) this.#fillNumbers();
     this.stage.refresh().catch(this.fail);
-    if (session.recording) this.#fetchPoints(session).catch(this.fail);
+    if (session.bandHz.length) this.#showPoints(session).catch(this.fail);
   }
 
   /** Leave nothing behind. */
@@ -98,12 +106,15 @@ export class Studio {
   }
 
   /** @param {Session} session */
-  async #fetchPoints(session) {
-    const recording = /** @type {import("./types").Recording} */ (session.recording);
-    const body = await session.api.points(recording.id, session.signal);
+  async #showPoints(session) {
+    let points = session.map;
+    if (session.recording) {
+      const json = await session.api.view(session.address, "points", { most: 6000 }, session.signal);
+      points = await inWorker("points", { json, frame_s: session.recording.frame_s });
+    }
     if (session !== this.session) return;
-    this.map.show(unpacked(body, recording.frame_s));
-    this.map.arrange(session.wish.centroids, session.centroidColours);
+    this.map.show(points);
+    await this.map.arrange(session.wish.centroids, session.centroidColours);
   }
 
   /** Another number of sounds: colours and map follow at once. @param {number} number */
@@ -111,6 +122,21 @@ export class Studio {
     const session = this.session;
     if (!session?.recording) return;
     return this.#change(session.wishFor(number), { number });
+  }
+
+  #changeChannels() {
+    const session = /** @type {Session} */ (this.session);
+    const options = /** @type {import("./types").ChannelOptions} */ ({
+      channels: select("channels").value,
+      spatial: select("spatial").value,
+    });
+    // Channels one by one are other recordings to the network: that is a job. So is all that is asked of a job.
+    if (session.job || options.channels === "separate") {
+      this.#markChannels();
+      return this.again(options);
+    }
+    session.options = options;
+    return this.#change({ ...session.wish }, { number: session.wish.number });
   }
 
   /** @param {import("./types").Wish} wish @param {{number: number | null}} shown */
@@ -121,7 +147,7 @@ export class Studio {
     this.audition.stop();
     this.select(null);
     this.#markNumber();
-    this.map.arrange(wish.centroids, session.centroidColours);
+    this.map.arrange(wish.centroids, session.centroidColours).catch(this.fail);
     try {
       // What ails it is met below, by what is waited for; a recording that was forgotten is sent again there.
       const followed = this.stage.refresh().catch(() => {});
@@ -135,6 +161,7 @@ export class Studio {
       if (playing) await this.player?.play();
       const id = session.recording?.id ?? "";
       this.tell({ type: "changed", shown: { ...shown, id }, said: `${sounds} ${sounds === 1 ? "sound" : "sounds"}.` });
+      this.noted();
     } catch (error) {
       if (session === this.session && wish === session.wish) this.fail(error);
     }
@@ -158,6 +185,7 @@ export class Studio {
       ...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );
     this.#fillMerge();
+    this.#markChannels();
     input("position").max = String(session.seconds);
     player.addEventListener("move", () => this.#place());
     player.addEventListener("change", () => this.#heard());
@@ -206,7 +234,7 @@ export class Studio {
     label(this.#rows[index], names[index], session.lanes[index]);
     fillTable(/** @type {HTMLElement} */ (at("when").querySelector("tbody")), session);
     this.#fillMerge();
-    this.renamed();
+    this.noted();
   }
 
   #fillNumbers() {
@@ -238,6 +266,19 @@ export class Studio {
     for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (at("numbers").querySelectorAll("input"))) {
       radio.checked = Number(radio.value) === number;
     }
+  }
+
+  /** How several channels are used, and what came of it. */
+  #markChannels() {
+    const { channels, options, file, manifest, job } = /** @type {Session} */ (this.session);
+    at("channels-card").hidden = channels < 2 || !manifest;
+    if (!manifest) return;
+    at("channels-words").textContent = channelsUsed(manifest, channels);
+    select("channels").value = options.channels;
+    select("spatial").value = options.spatial;
+    select("spatial").disabled = options.channels === "separate" || Boolean(job && !file);
+    select("channels").disabled = Boolean(job && !file);
+    for (const option of select("channels").options) option.disabled = option.value === "separate" && !file;
   }
 
   #wireTransport() {
@@ -319,7 +360,7 @@ export class Studio {
       from = part(event);
     });
     const boxTo = (/** @type {PointerEvent} */ event) => {
-      if (!from || !this.session?.recording) return null;
+      if (!from || !this.session?.bandHz.length) return null;
       const to = part(event);
       const isDrag = Math.abs(to.x - from.x) * to.box.width > DRAG_PX || Math.abs(to.y - from.y) * to.box.height > DRAG_PX;
       if (!isDrag) return null;
@@ -356,7 +397,7 @@ export class Studio {
   /** @param {Box} box */
   #selectBox(box) {
     const { points } = this.map;
-    const bands = this.session?.recording?.band_hz ?? [];
+    const bands = this.session?.bandHz ?? [];
     const chosen = [];
     for (let p = 0; p < (points?.count ?? 0); p++) {
       const second = points?.seconds[p] ?? 0;
@@ -409,8 +450,8 @@ export class Studio {
 
   #wireSelection() {
     at("hear").addEventListener("click", () => this.hear().catch(this.fail));
-    at("make").addEventListener("click", () => this.#addSelection(null));
-    at("merge").addEventListener("click", () => this.#addSelection(Number(select("merge-into").value)));
+    at("make").addEventListener("click", () => this.#addSelection(null).catch(this.fail));
+    at("merge").addEventListener("click", () => this.#addSelection(Number(select("merge-into").value)).catch(this.fail));
     at("unselect").addEventListener("click", () => this.select(null));
     at("select-unsure").addEventListener("click", () => {
       const unsure = [...this.map.certainty.keys()].filter((p) => this.map.certainty[p] < UNSURE);
@@ -440,7 +481,7 @@ export class Studio {
     this.player?.pause();
     button("hear").textContent = "Stop";
     try {
-      const request = requestOf(session.wish);
+      const request = session.requestOf(session.wish);
       /** @type {[number, number]} */
       let span = [0, session.seconds];
       let buffer;
@@ -450,10 +491,10 @@ export class Studio {
         const part = { start_s, end_s, low_hz, high_hz };
         buffer = await session.excerpt({ ...request, num_sources: 1, centroids: null, groups: null, selection: part }, () => 1);
       } else {
-        const wish = this.#withSelection(null);
+        const wish = await this.#withSelection(null);
         if (!wish || !this.map.points) return this.audition.onend();
         const group = Math.max(...wish.groups);
-        buffer = await session.excerpt(requestOf(wish), ({ sources }) => 1 + sources.indexOf(group));
+        buffer = await session.excerpt(session.requestOf(wish), ({ sources }) => 1 + sources.indexOf(group));
         const seconds = selection.points.map((p) => this.map.points?.seconds[p] ?? 0);
         span = [Math.max(0, Math.min(...seconds) - 0.2), Math.min(session.seconds, Math.max(...seconds) + 0.2)];
       }
@@ -469,10 +510,10 @@ export class Studio {
    * The wish with the middle of the selection as one more centroid, of a sound of its own or of another one.
    * @param {number | null} into
    */
-  #withSelection(into) {
-    const { session, selection, map } = this;
-    const centroid = selection && map.points && middle(map.points, selection.points);
-    if (!session || !centroid) return null;
+  async #withSelection(into) {
+    const { session, selection } = this;
+    const centroid = selection && (await inWorker("middle", { chosen: selection.points }));
+    if (!session || !centroid || session !== this.session) return null;
     const { centroids, groups } = session.wish;
     const group = into ?? Math.max(...groups) + 1;
     if (group >= 8 || centroids.length >= 16) {
@@ -483,8 +524,8 @@ export class Studio {
   }
 
   /** @param {number | null} into */
-  #addSelection(into) {
-    const wish = this.#withSelection(into);
-    if (wish) this.#change(wish, { number: null });
+  async #addSelection(into) {
+    const wish = await this.#withSelection(into);
+    if (wish) await this.#change(wish, { number: null });
   }
 }

@@ -17,6 +17,9 @@ from unmingle.service.schemas import JobPointsBody, PeaksBody
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
+Start = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
+End = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
+
 _FOREVER_S = 1e9
 
 
@@ -29,11 +32,16 @@ async def job_peaks(
     job_id: JobId,
     service: Service,
     caller: Caller,
-    stem: Annotated[int, Query(ge=1, le=9, description="Which; the background comes after the stems.")] = 1,
+    stem: Annotated[
+        int, Query(ge=0, le=9, description="Which; the background comes after the stems. 0 is all of them together.")
+    ] = 1,
+    start_s: Start = 0.0,
+    end_s: End = _FOREVER_S,
     parts: Annotated[int, Query(ge=1, le=8192)] = 1024,
 ) -> PeaksBody:
-    """The outline of a stem's waveform."""
-    return outline(await service.jobs.results.peaks(await service.jobs.get(job_id, caller), stem, parts))
+    """The outline of a stem's waveform, or of the recording's."""
+    job = await service.jobs.get(job_id, caller)
+    return outline(await service.jobs.results.peaks(job, stem, start_s, end_s, parts))
 
 
 @router.get(
@@ -63,8 +71,8 @@ async def job_masks(
     job_id: JobId,
     service: Service,
     caller: Caller,
-    start_s: Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")] = 0.0,
-    end_s: Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")] = _FOREVER_S,
+    start_s: Start = 0.0,
+    end_s: End = _FOREVER_S,
     width: Annotated[int, Query(ge=1, le=4096, description="Columns.")] = 1024,
 ) -> Response:
     """A picture of who is heard where, as of a kept recording; it gets no finer than 8192 columns for the whole."""

@@ -123,12 +123,12 @@ async def recording_peaks(
         if separation is None:
             path, shape = entry.directory / DECODED, (entry.recording.samples, -1)
             found = await service.recordings.read(
-                lambda: peaks(np.memmap(path, np.dtype("<f4"), "r").reshape(shape), start, end, parts)
+                lambda: peaks([np.memmap(path, np.dtype("<f4"), "r").reshape(shape)], start, end, parts)
             )
         else:
             with entry.separation(separation) as made:
                 file = _file(made, stem)
-                found = await service.recordings.read(lambda: peaks(made.stems.samples(file), start, end, parts))
+                found = await service.recordings.read(lambda: peaks([made.stems.samples(file)], start, end, parts))
     return outline(found)
 
 

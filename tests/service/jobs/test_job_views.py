@@ -65,6 +65,16 @@ def test_the_background_comes_after_the_stems(server: RunningServer, job: str) -
     problem_of(server.http.get(f"{job}/result", params={"stem": 5}), 422, "parameter_invalid")
 
 
+def test_peaks_are_the_outline_of_a_stem_or_of_all_together(server: RunningServer, job: str) -> None:
+    whole = soundfile.read(io.BytesIO(MIXTURE), dtype="float32")[0]
+    stem = soundfile.read(io.BytesIO(server.http.get(f"{job}/result", params={"stem": 2}).content))[0]
+    for parameters, samples in (({"stem": 0}, whole), ({"stem": 2}, stem), ({"stem": 2, "start_s": 1}, stem[16_000:])):
+        body = server.http.get(f"{job}/peaks", params={**parameters, "parts": 100}).json()
+        parts = samples.reshape(100, -1)
+        assert np.array(body["high"]) * body["scale"] / 127 == pytest.approx(parts.max(1), abs=body["scale"] / 100)
+        assert np.array(body["low"]) * body["scale"] / 127 == pytest.approx(parts.min(1), abs=body["scale"] / 100)
+
+
 def test_there_is_no_map_before_the_end_nor_of_channels_one_by_one(server: RunningServer) -> None:
     running = submit(server, noise(60)).headers["location"]
     problem_of(server.http.get(f"{running}/points"), 409, "job_not_done")
