@@ -16,7 +16,8 @@ const MOST_FILE_BYTES = 64e6;
  * @property {number} when milliseconds since 1970
  * @property {number} seconds
  * @property {number | null} number of sounds
- * @property {Record<number, string>} names of sounds
+ * @property {Record<number, string>} names of sounds, by colour
+ * @property {number[]} colours of the sounds, in the order of their centroids
  * @property {File | null} file to send again
  */
 
@@ -56,7 +57,7 @@ async function within(mode, act) {
   }
 }
 
-/** @typedef {Pick<Remembered, "names" | "number">} Note */
+/** @typedef {Pick<Remembered, "names" | "number" | "colours">} Note */
 
 /** What the database may not have yet. @returns {Record<string, Note>} */
 function notes() {
@@ -90,15 +91,16 @@ export async function remembered() {
   }
 }
 
-/** @param {string} id @returns {Promise<Remembered | undefined>} */
+/** @param {string} id @returns {Promise<(Note & {file: File | null}) | undefined>} */
 export async function recalled(id) {
-  return (await remembered()).find((entry) => entry.id === id);
+  const note = notes()[id];
+  return (await remembered()).find((entry) => entry.id === id) ?? (note && { ...note, file: null });
 }
 
 /** @param {Remembered} entry */
 export async function remember(entry) {
   const kept = { ...entry, file: entry.file && entry.file.size <= MOST_FILE_BYTES ? entry.file : null };
-  const note = { names: entry.names, number: entry.number };
+  const note = { names: entry.names, number: entry.number, colours: entry.colours };
   changeNotes((all) => {
     all[entry.id] = note;
   });

@@ -179,6 +179,7 @@ function keepInHistory() {
     seconds: session.seconds,
     number: session.wish.number,
     names: session.names,
+    colours: session.colours,
     file: session.file,
   });
 }
@@ -254,7 +255,7 @@ function openAddress({ kind, id, name }) {
       recording = await opening.keep(earlier.file);
     }
     const session = sessionOf(name, recording, earlier?.file ?? null);
-    Object.assign(session.names, earlier?.names ?? {});
+    if (earlier) Object.assign(session, { names: earlier.names, earlierColours: earlier.colours });
     session.wish.number = earlier?.number ?? null;
     return session;
   });

@@ -31,6 +31,8 @@ export class Session {
   wish = { number: null, centroids: [], groups: [] };
   /** Colour of each sound. @type {number[]} */
   colours = [];
+  /** Those of an earlier visit, for the number of sounds that it ended with. @type {number[]} */
+  earlierColours = [];
   /** Names of the sounds by colour, where they were given any. @type {Record<number, string>} */
   names = {};
   /** @type {ChannelOptions} */
@@ -103,10 +105,13 @@ export class Session {
     // Sounds of several centroids are told by the first of them.
     const first = (/** @type {Wish} */ of) =>
       [...new Set(of.groups)].sort((a, b) => a - b).map((group) => of.centroids[of.groups.indexOf(group)]);
-    this.colours = before.centroids.length
-      ? keptColours(first(before), this.colours, first(wish))
-      : first(wish).map((_, index) => index);
     this.wish = wish;
+    if (before.centroids.length) this.colours = keptColours(first(before), this.colours, first(wish));
+    else this.colours = this.#hasEarlier ? [...this.earlierColours] : first(wish).map((_, index) => index);
+  }
+
+  get #hasEarlier() {
+    return this.wish.number !== null && this.earlierColours.length === this.wish.number;
   }
 
   /** Colour of each centroid. */
@@ -124,7 +129,7 @@ export class Session {
     const signal = AbortSignal.any([this.#abort.signal, this.#changing.signal]);
     const isFirst = this.separation === null;
     const separation = await this.#asked(this.requestOf(this.wish), signal);
-    if (isFirst && this.wish.number !== null) {
+    if (isFirst && this.wish.number !== null && !this.#hasEarlier) {
       // The loudest gets the first colour; from then on sounds keep theirs.
       separation.sources.forEach((source, index) => {
         this.colours[source] = index;

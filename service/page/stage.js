@@ -64,17 +64,14 @@ export class Stage {
 
   /** Bring the picture of who is heard where, of the part that is seen; and the outlines of the lanes. */
   async refresh() {
-    const session = this.#session;
-    if (!session) return;
-    const view = { ...this.view };
-    const wish = session.wish;
-    await Promise.all([this.#refreshPicture(session, view), this.#refreshOutlines(session, view)]);
-    if (session === this.#session && wish === session.wish) this.redraw();
+    await Promise.all([this.refreshPicture(), this.refreshOutlines()]);
   }
 
-  /** @param {Session} session @param {Range} view */
-  async #refreshPicture(session, view) {
-    if (!session.bandHz.length) return;
+  /** Bring the picture alone, which is there before the sounds are. */
+  async refreshPicture() {
+    const session = this.#session;
+    if (!session?.bandHz.length) return;
+    const view = { ...this.view };
     /** @type {Record<string, string | number>} */
     const query = { start_s: view.start, end_s: view.end, width: COLUMNS };
     const wish = session.wish;
@@ -102,8 +99,11 @@ export class Stage {
     this.redraw();
   }
 
-  /** @param {Session} session @param {Range} view */
-  async #refreshOutlines(session, view) {
+  /** Bring the outlines of the lanes alone. */
+  async refreshOutlines() {
+    const session = this.#session;
+    if (!session) return;
+    const view = { ...this.view };
     const { separation, lanes, recording, api, signal } = session;
     const part = { start_s: view.start, end_s: view.end, parts: OUTLINE_PARTS };
     const outline = async (/** @type {Record<string, string | number>} */ of) =>
@@ -113,12 +113,13 @@ export class Stage {
     );
     // Of a job, the recording is all of its stems together.
     const [original, ...others] = await Promise.all([outline(recording ? {} : { stem: 0 }), ...stems]);
-    if (lanes !== session.lanes) return;
+    if (session !== this.#session || lanes !== session.lanes) return;
     this.#original = original;
     this.#outlined = view;
     lanes.forEach((lane, index) => {
       lane.outline = others[index];
     });
+    this.redraw();
   }
   /** What the outlines show. @type {Range} */
   #outlined = { start: 0, end: 1 };

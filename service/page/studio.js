@@ -142,6 +142,7 @@ export class Studio {
   /** @param {import("./types").Wish} wish @param {{number: number | null}} shown */
   async #change(wish, shown) {
     const session = /** @type {Session} */ (this.session);
+    const { address } = session;
     session.choose(wish);
     this.tell({ type: "changing", shown });
     this.audition.stop();
@@ -150,15 +151,19 @@ export class Studio {
     this.map.arrange(wish.centroids, session.centroidColours).catch(this.fail);
     try {
       // What ails it is met below, by what is waited for; a recording that was forgotten is sent again there.
-      const followed = this.stage.refresh().catch(() => {});
-      await Promise.all([session.separate(), followed]);
+      const followed = this.stage.refreshPicture().catch(() => {});
+      await session.separate();
       if (session !== this.session || wish !== session.wish) return;
       const sounds = session.manifest?.stems.length ?? 0;
       const [second, playing] = [this.player?.time ?? 0, this.player?.playing ?? false];
       this.player?.close();
       this.#present(second);
-      await this.stage.refresh();
       if (playing) await this.player?.play();
+      this.stage.refreshOutlines().catch(this.fail);
+      // Sounds that somebody made have a picture once they are separated; a recording that was sent again, too.
+      if (wish.number === null || session.address !== address) this.stage.refreshPicture().catch(this.fail);
+      await followed;
+      if (session !== this.session || wish !== session.wish) return;
       const id = session.recording?.id ?? "";
       this.tell({ type: "changed", shown: { ...shown, id }, said: `${sounds} ${sounds === 1 ? "sound" : "sounds"}.` });
       this.noted();

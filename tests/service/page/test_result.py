@@ -14,10 +14,10 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.conftest import EXAMPLES
-from tests.service.harness import encoded, noise, post
+from tests.service.harness import RunningServer, encoded, noise, post
 from tests.service.page.visitor import Visitor
 
 pytestmark = pytest.mark.slow
@@ -32,8 +32,8 @@ def test_the_examples_are_those_of_the_project() -> None:
         assert (PAGE_EXAMPLES / f"{name}.flac").read_bytes() == (EXAMPLES / name / "mixture.flac").read_bytes()
 
 
-def test_it_opens_inside_an_example_paused_and_plays_what_the_api_gives(visitor: Visitor) -> None:
-    page = visitor.page
+def test_it_opens_inside_an_example_paused_and_plays_what_the_api_gives(page: Page, server: RunningServer) -> None:
+    visitor = Visitor(page, server)
     lanes = visitor.wait_for_result(3)
     expect(page.locator("#chip-name")).to_have_text("three_speakers.flac")
     expect(page.locator("#intro")).to_contain_text("This is an example")
@@ -57,11 +57,11 @@ def test_it_opens_inside_an_example_paused_and_plays_what_the_api_gives(visitor:
         name, saved = visitor.saved(lanes.nth(number - 1).get_by_role("button", name="Save"))
         assert name == f"three_speakers_Sound {number}.wav"
         assert saved == archive.read(f"stem_{number}.wav")
+    visitor.saw_no_faults()
 
 
 def test_another_number_takes_no_upload_and_gives_the_same_bytes(visitor: Visitor, two_speakers: Path) -> None:
     page = visitor.page
-    visitor.opened(two_speakers)
     expect(page.locator("#numbers input:checked")).to_have_value("2")
     expect(page.locator("#numbers label")).to_have_count(8)
     expect(page.locator("#number-words")).to_contain_text("Counted: 2")
@@ -79,8 +79,8 @@ def test_another_number_takes_no_upload_and_gives_the_same_bytes(visitor: Visito
     assert saved == zipfile.ZipFile(io.BytesIO(answer.content)).read("stem_2.wav")
 
 
-def test_each_sound_is_described_and_listed(visitor: Visitor, two_speakers: Path) -> None:
-    lanes = visitor.opened(two_speakers)
+def test_each_sound_is_described_and_listed(visitor: Visitor) -> None:
+    lanes = visitor.lanes
     for number in (0, 1):
         expect(lanes.nth(number).locator(".confidence")).to_have_text(re.compile("^(clear|fairly clear|mixed).*%$"))
         expect(lanes.nth(number).locator(".heard")).to_have_text(re.compile(r"heard for \d\.\d\ss of 5\.0\ss"))
@@ -90,7 +90,6 @@ def test_each_sound_is_described_and_listed(visitor: Visitor, two_speakers: Path
 
 def test_names_go_into_files_manifest_and_reports(visitor: Visitor, two_speakers: Path) -> None:
     page = visitor.page
-    visitor.opened(two_speakers)
     page.get_by_label("Name of sound 1").fill("Anna / Maria")
     page.get_by_label("Name of sound 1").press("Enter")
     visitor.number(3)
@@ -127,9 +126,8 @@ def test_names_go_into_files_manifest_and_reports(visitor: Visitor, two_speakers
         assert content in saved
 
 
-def test_they_play_together_alone_and_as_the_original(visitor: Visitor, two_speakers: Path) -> None:
-    page = visitor.page
-    lanes = visitor.opened(two_speakers)
+def test_they_play_together_alone_and_as_the_original(visitor: Visitor) -> None:
+    page, lanes = visitor.page, visitor.lanes
     page.locator("#position").press("Home")
     page.keyboard.press("Space")
     expect(page.locator("#play")).to_have_text("Pause")
@@ -206,15 +204,6 @@ def test_the_microphone_shows_its_level_pauses_and_is_separated(quick: Visitor) 
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-_REMEMBERED = """async (name) => {
-    const done = (request) => new Promise((found) => { request.onsuccess = () => found(request.result); });
-    const database = await done(indexedDB.open("unmingle", 1));
-    const entries = await done(database.transaction("recordings").objectStore("recordings").getAll());
-    database.close();
-    return entries.some((entry) => Object.values(entry.names).includes(name));
-}"""
-
-
 def test_what_was_done_is_found_again_and_cleared(quick: Visitor, two_speakers: Path) -> None:
     page = quick.page
     quick.opened(two_speakers)
@@ -222,9 +211,7 @@ def test_what_was_done_is_found_again_and_cleared(quick: Visitor, two_speakers: 
     page.get_by_label("Name of sound 1").press("Enter")
     address = page.url
     assert re.search(r"#recording=[\w-]+&name=mixture\.flac$", address)
-    # The browser writes its database behind our back, and drops what is not written when the page is left at once.
-    page.wait_for_function(_REMEMBERED, arg="Anna", timeout=30_000)
-    page.reload()
+    page.reload()  # at once: a name that can be seen is not lost
     quick.wait_for_result()
     expect(page.locator("#chip-name")).to_have_text("mixture.flac")
     expect(page.get_by_label("Name of sound 1")).to_have_value("Anna")
@@ -260,7 +247,7 @@ def test_what_the_server_cannot_read_is_decoded_by_the_browser(
         times=1,
     )
     quick.opened(two_speakers)
-    assert len([url for url in quick.posts("recordings") if url.endswith("/recordings")]) == 3  # with the example's
+    assert len([url for url in quick.posts("recordings") if url.endswith("/recordings")]) == 2
     quick.forgive()
 
 
@@ -281,14 +268,16 @@ def test_a_stereo_recording_at_another_rate_plays_exactly(quick: Visitor, tmp_pa
     assert np.abs(heard - samples[:, 1]).max() < 3e-4  # rounded to 16 bits each
 
 
-def test_the_page_is_found_by_browsers_that_ask_for_nothing_else(browser: Browser, visitor: Visitor) -> None:
-    response = httpx.get(visitor.server.url + "/", trust_env=False)
+def test_the_policy_lets_nothing_in_from_elsewhere(small_server: RunningServer) -> None:
+    response = httpx.get(small_server.url + "/", trust_env=False)
     assert "script-src 'self'" in response.headers["content-security-policy"]
     assert "worker-src 'self'" in response.headers["content-security-policy"]
 
 
-def test_the_picture_of_the_page_can_be_taken_again(page: Page, tmp_path: Path) -> None:
+def test_the_picture_of_the_page_can_be_taken_again(page: Page, server: RunningServer, tmp_path: Path) -> None:
+    """The fixture `page` skips this where there is no Chromium."""
     picture = tmp_path / "page.png"
-    command = [sys.executable, str(ROOT / "docs" / "make_screenshot.py"), "--output", str(picture)]
+    script = str(ROOT / "docs" / "make_screenshot.py")
+    command = [sys.executable, script, "--output", str(picture), "--url", server.url + "/"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=240, capture_output=True)
     assert picture.read_bytes().startswith(b"\x89PNG")

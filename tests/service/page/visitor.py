@@ -11,6 +11,19 @@ from tests.service.harness import RunningServer
 
 WAIT_S = 240.0  # the machine may be busy with others
 
+_kept: dict[tuple[str, Path], str] = {}
+
+
+def kept_on(server: RunningServer, file: Path) -> str:
+    """Address of a recording that the server has listened to already, within the page: quicker than sending it."""
+    found = _kept.get((server.url, file))
+    if found is None or server.http.get(f"/recordings/{found}").status_code != 200:
+        answer = server.http.post("/recordings", files={"file": file.read_bytes()}, timeout=WAIT_S)
+        assert answer.status_code == 201, answer.text
+        found = _kept[server.url, file] = answer.json()["id"]
+    return f"#recording={found}&name={file.name}"
+
+
 # Everything that goes to the loudspeakers goes through a meter, too; what is played is kept; and violations of the
 # policy are noted.
 _METER = """
@@ -99,6 +112,16 @@ class Visitor:
         while not self.page.evaluate(expression):
             assert time.monotonic() < give_up, f"never: {expression}"
             self.page.wait_for_timeout(20)
+
+    def wait_for_map(self) -> None:
+        """Until points are drawn on the map."""
+        self.wait_until(
+            """(() => {
+                const map = document.getElementById("map");
+                const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+                return data.some((value, i) => i % 4 < 3 && value > 60);
+            })()"""
+        )
 
     def posts(self, path: str) -> list[str]:
         """Addresses of the POST requests to a path."""
