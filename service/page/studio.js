@@ -6,17 +6,15 @@ import { fillLanes, fillTable, label, markHeard } from "./lanes.js";
 import { SoundMap } from "./map.js";
 import { at, button, input, select } from "./page.js";
 import { Player } from "./player.js";
+import { Selecting } from "./selecting.js";
 import { Stage } from "./stage.js";
-import { channelsUsed, clock, counted, pitch } from "./words.js";
+import { channelsUsed, clock, counted } from "./words.js";
 import { inWorker } from "./workshop.js";
 
 /** @typedef {import("./session.js").Session} Session */
-/** @typedef {import("./types").Box} Box */
 /** @typedef {import("./types").Event_} Happening */
 
 const TELEPHONE = "as on a telephone";
-const DRAG_PX = 5; // less is a click
-const UNSURE = 0.3;
 
 export class Studio {
   stage = new Stage(
@@ -31,8 +29,6 @@ export class Studio {
   player = null;
   /** @type {HTMLElement[]} */
   #rows = [];
-  /** @type {{box: Box | null, points: number[]} | null} */
-  selection = null;
 
   /**
    * @param {(event: Happening) => void} tell
@@ -49,11 +45,8 @@ export class Studio {
     this.again = again;
     this.map = new SoundMap(/** @type {HTMLCanvasElement} */ (at("map")), this.fail);
     this.stage.onview = () => this.#place();
-    this.map.onselect = (points) => this.select(points.length ? { box: null, points } : null);
-    this.audition.onend = () => (button("hear").textContent = "Hear selection");
+    this.selecting = new Selecting(this);
     this.#wireTransport();
-    this.#wirePicture();
-    this.#wireSelection();
     at("numbers").addEventListener("change", (event) => {
       this.number(Number(/** @type {HTMLInputElement} */ (event.target).value));
     });
@@ -101,7 +94,7 @@ export class Studio {
     this.session = null;
     this.#rows = [];
     at("lanes").replaceChildren();
-    this.select(null);
+    this.selecting.select(null);
     this.stage.show(null);
   }
 
@@ -121,7 +114,7 @@ export class Studio {
   number(number) {
     const session = this.session;
     if (!session?.recording) return;
-    return this.#change(session.wishFor(number), { number });
+    return this.change(session.wishFor(number), { number });
   }
 
   #changeChannels() {
@@ -136,17 +129,17 @@ export class Studio {
       return this.again(options);
     }
     session.options = options;
-    return this.#change({ ...session.wish }, { number: session.wish.number });
+    return this.change({ ...session.wish }, { number: session.wish.number });
   }
 
   /** @param {import("./types").Wish} wish @param {{number: number | null}} shown */
-  async #change(wish, shown) {
+  async change(wish, shown) {
     const session = /** @type {Session} */ (this.session);
     const { address } = session;
     session.choose(wish);
     this.tell({ type: "changing", shown });
     this.audition.stop();
-    this.select(null);
+    this.selecting.select(null);
     this.#markNumber();
     this.map.arrange(wish.centroids, session.centroidColours).catch(this.fail);
     try {
@@ -189,7 +182,7 @@ export class Studio {
     at("warnings").replaceChildren(
       ...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );
-    this.#fillMerge();
+    this.selecting.fillMerge();
     this.#markChannels();
     input("position").max = String(session.seconds);
     player.addEventListener("move", () => this.#place());
@@ -238,7 +231,7 @@ export class Studio {
     field.value = names[index];
     label(this.#rows[index], names[index], session.lanes[index]);
     fillTable(/** @type {HTMLElement} */ (at("when").querySelector("tbody")), session);
-    this.#fillMerge();
+    this.selecting.fillMerge();
     this.noted();
   }
 
@@ -348,189 +341,5 @@ export class Studio {
     go(event);
     element.onpointermove = go;
     element.onpointerup = element.onpointercancel = () => (element.onpointermove = null);
-  }
-
-  /** In the picture a click moves the position, a drag selects a box in time and pitch. */
-  #wirePicture() {
-    const picture = at("picture");
-    /** @type {{x: number, y: number} | null} */
-    let from = null;
-    const part = (/** @type {PointerEvent} */ { clientX, clientY }) => {
-      const box = picture.getBoundingClientRect();
-      const within = (/** @type {number} */ value) => Math.min(1, Math.max(0, value));
-      return { x: within((clientX - box.left) / box.width), y: within((clientY - box.top) / box.height), box };
-    };
-    picture.addEventListener("pointerdown", (event) => {
-      picture.setPointerCapture(event.pointerId);
-      from = part(event);
-    });
-    const boxTo = (/** @type {PointerEvent} */ event) => {
-      if (!from || !this.session?.bandHz.length) return null;
-      const to = part(event);
-      const isDrag = Math.abs(to.x - from.x) * to.box.width > DRAG_PX || Math.abs(to.y - from.y) * to.box.height > DRAG_PX;
-      if (!isDrag) return null;
-      const [left, right] = [from.x, to.x].sort((a, b) => a - b);
-      const [top, bottom] = [from.y, to.y].sort((a, b) => a - b);
-      const { stage } = this;
-      return {
-        start_s: stage.secondAt(left),
-        end_s: Math.max(stage.secondAt(right), stage.secondAt(left) + 0.02),
-        low_hz: stage.hzAt(bottom),
-        high_hz: Math.max(stage.hzAt(top), stage.hzAt(bottom) + 50),
-      };
-    };
-    picture.addEventListener("pointermove", (event) => {
-      const box = boxTo(event);
-      if (!box) return;
-      this.stage.box = box;
-      this.stage.dots = [];
-      this.stage.redraw();
-    });
-    picture.addEventListener("pointerup", (event) => {
-      const box = boxTo(event);
-      const x = part(event).x;
-      if (box) this.#selectBox(box);
-      else if (from) {
-        this.select(null);
-        this.player?.seek(this.stage.secondAt(x));
-      }
-      from = null;
-    });
-    picture.addEventListener("pointercancel", () => (from = null));
-  }
-
-  /** @param {Box} box */
-  #selectBox(box) {
-    const { points } = this.map;
-    const bands = this.session?.bandHz ?? [];
-    const chosen = [];
-    for (let p = 0; p < (points?.count ?? 0); p++) {
-      const second = points?.seconds[p] ?? 0;
-      const hz = bands[points?.bands[p] ?? 0];
-      if (second >= box.start_s && second <= box.end_s && hz >= box.low_hz && hz <= box.high_hz) chosen.push(p);
-    }
-    this.select({ box, points: chosen });
-  }
-
-  /** @param {{box: Box | null, points: number[]} | null} selection */
-  select(selection) {
-    this.audition.stop();
-    this.selection = selection;
-    const { points } = this.map;
-    this.map.selected = selection ? new Set(selection.points) : null;
-    this.map.draw();
-    this.stage.box = selection?.box ?? null;
-    this.stage.dots =
-      selection && !selection.box && points
-        ? selection.points.map((p) => /** @type {[number, number]} */ ([points.seconds[p], points.bands[p]]))
-        : [];
-    this.stage.redraw();
-    at("selected").textContent = this.#selectedWords();
-    const some = Boolean(selection?.points.length);
-    button("hear").disabled = !selection || !(selection.box || some);
-    button("unselect").disabled = !selection;
-    for (const id of ["make", "merge"]) button(id).disabled = !some;
-    select("merge-into").disabled = !some;
-  }
-
-  #selectedWords() {
-    const { selection, map } = this;
-    if (!selection) return "Nothing is selected.";
-    const count = `${selection.points.length} of ${map.points?.count ?? 0} points`;
-    if (selection.box) {
-      const { start_s, end_s, low_hz, high_hz } = selection.box;
-      return `Selected: ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s, ${pitch(low_hz)} to ${pitch(high_hz)}; ${count}.`;
-    }
-    const mean = selection.points.reduce((sum, p) => sum + map.certainty[p], 0) / Math.max(1, selection.points.length);
-    return `Selected: ${count}${mean < UNSURE ? ", where the network is unsure" : ""}.`;
-  }
-
-  #fillMerge() {
-    const { session } = this;
-    const options = (session?.lanes ?? []).flatMap((lane, index) =>
-      lane.source === null ? [] : [new Option(session?.laneNames[index], String(lane.source))],
-    );
-    select("merge-into").replaceChildren(...options);
-  }
-
-  #wireSelection() {
-    at("hear").addEventListener("click", () => this.hear().catch(this.fail));
-    at("make").addEventListener("click", () => this.#addSelection(null).catch(this.fail));
-    at("merge").addEventListener("click", () => this.#addSelection(Number(select("merge-into").value)).catch(this.fail));
-    at("unselect").addEventListener("click", () => this.select(null));
-    at("select-unsure").addEventListener("click", () => {
-      const unsure = [...this.map.certainty.keys()].filter((p) => this.map.certainty[p] < UNSURE);
-      this.select({ box: null, points: unsure });
-    });
-    at("by-numbers").addEventListener("submit", (event) => {
-      event.preventDefault();
-      const given = new FormData(/** @type {HTMLFormElement} */ (at("by-numbers")));
-      const value = (/** @type {string} */ name, /** @type {number} */ otherwise) =>
-        given.get(name) === "" ? otherwise : Number(given.get(name));
-      const box = {
-        start_s: value("start_s", 0),
-        end_s: value("end_s", this.session?.seconds ?? 0),
-        low_hz: value("low_hz", 0),
-        high_hz: value("high_hz", 8000),
-      };
-      if (box.start_s < box.end_s && box.low_hz < box.high_hz) this.#selectBox(box);
-      else this.tell({ type: "notice", text: "That part is empty: From must be before To, and Lowest below Highest." });
-    });
-  }
-
-  /** Hear the selection once; again, stop it. */
-  async hear() {
-    const { session, selection } = this;
-    if (this.audition.playing) return this.audition.stop();
-    if (!session || !selection) return;
-    this.player?.pause();
-    button("hear").textContent = "Stop";
-    try {
-      const request = session.requestOf(session.wish);
-      /** @type {[number, number]} */
-      let span = [0, session.seconds];
-      let buffer;
-      if (selection.box) {
-        const { start_s, end_s, low_hz, high_hz } = selection.box;
-        span = [start_s, end_s];
-        const part = { start_s, end_s, low_hz, high_hz };
-        buffer = await session.excerpt({ ...request, num_sources: 1, centroids: null, groups: null, selection: part }, () => 1);
-      } else {
-        const wish = await this.#withSelection(null);
-        if (!wish || !this.map.points) return this.audition.onend();
-        const group = Math.max(...wish.groups);
-        buffer = await session.excerpt(session.requestOf(wish), ({ sources }) => 1 + sources.indexOf(group));
-        const seconds = selection.points.map((p) => this.map.points?.seconds[p] ?? 0);
-        span = [Math.max(0, Math.min(...seconds) - 0.2), Math.min(session.seconds, Math.max(...seconds) + 0.2)];
-      }
-      if (buffer && session === this.session && selection === this.selection) await this.audition.play(buffer, ...span);
-      else this.audition.onend();
-    } catch (error) {
-      this.audition.onend();
-      throw error;
-    }
-  }
-
-  /**
-   * The wish with the middle of the selection as one more centroid, of a sound of its own or of another one.
-   * @param {number | null} into
-   */
-  async #withSelection(into) {
-    const { session, selection } = this;
-    const centroid = selection && (await inWorker("middle", { chosen: selection.points }));
-    if (!session || !centroid || session !== this.session) return null;
-    const { centroids, groups } = session.wish;
-    const group = into ?? Math.max(...groups) + 1;
-    if (group >= 8 || centroids.length >= 16) {
-      this.tell({ type: "notice", text: "There are as many sounds as there can be. Choose a smaller number first." });
-      return null;
-    }
-    return { number: null, centroids: [...centroids, centroid], groups: [...groups, group] };
-  }
-
-  /** @param {number | null} into */
-  async #addSelection(into) {
-    const wish = await this.#withSelection(into);
-    if (wish) await this.#change(wish, { number: null });
   }
 }

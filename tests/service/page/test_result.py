@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES
 from tests.service.harness import RunningServer, encoded, noise, post
@@ -266,6 +267,52 @@ def test_a_stereo_recording_at_another_rate_plays_exactly(quick: Visitor, tmp_pa
         for n in range(1, count + 1)
     )
     assert np.abs(heard - samples[:, 1]).max() < 3e-4  # rounded to 16 bits each
+
+
+def test_several_channels_are_used_as_is_chosen(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    expect(page.locator("#channels-card")).to_be_hidden()  # it has one
+    first, second = (
+        soundfile.read(EXAMPLES / "two_speakers" / f"source_{n}.flac", dtype="float32")[0][:32_000] for n in (1, 2)
+    )
+    path = tmp_path / "stereo.wav"
+    path.write_bytes(encoded(np.stack([0.9 * first + 0.3 * second, 0.3 * first + 0.9 * second], axis=-1), 16_000))
+    visitor.opened(path)
+    words = page.locator("#channels-words")
+    expect(words).to_contain_text("Channels 1 and 2 told where sounds come from")
+    page.get_by_label("Where they come from").select_option("is not used")
+    expect(words).to_contain_text("All channels were masked alike")
+    page.get_by_label("Sounds have").select_option("one: the best")
+    expect(words).to_have_text(re.compile(r"The sounds are those of channel [12]\.$"))
+    visitor.wait_for_result()
+    page.locator("#play").click()
+    visitor.wait_until("played.length > 0 && played.at(-1).numberOfChannels === 1")
+    page.get_by_label("Sounds have").select_option("a channel each")
+    expect(words).to_have_text("Each channel was separated on its own.")
+    visitor.wait_for_result()
+    expect(page).to_have_url(re.compile("#job="))
+    expect(visitor.lanes.first.locator(".heard")).to_contain_text(re.compile("^channel [12]"))
+    expect(page.locator("#map-card")).to_be_hidden()
+
+
+def processor_s(server: RunningServer, browser: Browser) -> float:
+    """What the server and the pages have taken of the processor so far."""
+    found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(process["cpuTime"] for process in found if process["type"] == "renderer")
+
+
+def test_another_number_is_heard_within_a_second(browser: Browser, visitor: Visitor) -> None:
+    """In time of the processor, which no other program takes part in; it is shared by several cores."""
+    page = visitor.page
+    visitor.number(3)  # once, so that all that is made on first use is there
+    before = processor_s(visitor.server, browser)
+    visitor.number(2)
+    taken = processor_s(visitor.server, browser) - before
+    page.locator("#play").click()
+    visitor.wait_until("loudness() > 0.0005")
+    assert taken < 1.0
 
 
 def test_the_policy_lets_nothing_in_from_elsewhere(small_server: RunningServer) -> None:
