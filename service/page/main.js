@@ -213,12 +213,12 @@ function open(file, isExample = false) {
 
 /** The file that is open, as a job with other options. @param {import("./types").ChannelOptions} options */
 function separateAgain(options) {
-  const { file } = shownSession();
+  const { file, channels } = shownSession();
   if (!file) return;
   return undertake(file.name, async (opening) => {
     const { job, manifest } = await opening.asJob(file, { ...options });
     const session = await jobSession(job, file, manifest);
-    session.options = options;
+    Object.assign(session, { options, channelsBefore: channels });
     return session;
   });
 }

@@ -37,6 +37,8 @@ export class Session {
   names = {};
   /** @type {ChannelOptions} */
   options = { channels: "keep", spatial: "auto" };
+  /** Channels of the file, where that was known before it was separated as a job. */
+  channelsBefore = 1;
   /** What there is of a job's map. @type {import("./types").JobMap | null} */
   map = null;
 
@@ -80,7 +82,8 @@ export class Session {
 
   /** Channels of the recording, as far as that is known. */
   get channels() {
-    return this.recording?.channels ?? this.manifest?.channels ?? 1;
+    const { channels = 1, spatial, reference } = this.manifest ?? {};
+    return this.recording?.channels ?? Math.max(this.channelsBefore, channels, ...(spatial?.channels ?? []), reference ?? 1);
   }
 
   /** The recording on the server, kept again where it was forgotten. @type {(() => Promise<Recording>) | null} */
@@ -199,6 +202,8 @@ export class Session {
    */
   async showJob(manifest) {
     this.manifest = manifest;
+    if (manifest.reference !== null) this.options.channels = "reference";
+    if (manifest.stems.some((stem) => stem.channel !== null)) this.options.channels = "separate";
     this.map = await this.#jobMap();
     const sources = this.map?.sources ?? manifest.stems.map((_, index) => index);
     sources.forEach((source, index) => {

@@ -128,6 +128,30 @@ def test_cancel_while_a_finished_job_is_fetched_does_not_delete_it(
         route.abort()
 
 
+def test_whoever_looks_elsewhere_is_told_when_it_is_done(page: Page, hurried: RunningServer) -> None:
+    manifests: list[Route] = []
+    page.route("**/manifest", manifests.append, times=1)
+    page.context.grant_permissions(["notifications"])
+    # A browser without a window hides no tab, and shows no notification that could be looked at.
+    page.add_init_script(
+        """
+        Object.defineProperty(document, "hidden", { get: () => true });
+        window.told = [];
+        const Plain = Notification;
+        window.Notification = class extends Plain {
+            constructor(title, more) { super(title, more); window.told.push(more.body); }
+        };
+        """
+    )
+    visitor = Visitor(page, hurried, wait=False)
+    expect(page.locator("#stage")).to_have_text("Fetching the sounds")
+    page.get_by_role("button", name="Tell me when it is done").click()
+    expect(page.locator("#notify")).to_have_attribute("aria-pressed", "true")
+    visitor.held(manifests).continue_()
+    visitor.wait_for_result(3)
+    assert page.evaluate("told") == ["3 sounds in three_speakers."]
+
+
 def test_back_during_a_job_leads_back_and_forward_to_the_job(
     page: Page, hurried: RunningServer, long_recording: Path
 ) -> None:

@@ -115,6 +115,24 @@ def test_names_go_into_files_manifest_and_reports(visitor: Visitor, two_speakers
     parts = [soundfile.read(io.BytesIO(archive.read(name)))[0] for name in archive.namelist()[:3]]
     assert np.abs(sum(parts) - soundfile.read(two_speakers)[0]).max() < 1e-5
     assert re.match(r"SPEAKER mixture 1 \d\.\d{3} \d\.\d{3} <NA>", archive.read("activity.rttm").decode())
+    page.get_by_role("button", name="Close").click()
+    for format, ending, content in (
+        ("WAV, 16 bits", "wav", b"RIFF"),
+        ("WAV, 24 bits", "wav", b"RIFF"),
+        ("Ogg Vorbis", "ogg", b"OggS"),
+        ("MP3", "mp3", b""),
+    ):
+        page.locator("#format").evaluate(
+            "(select, name) => { select.value = [...select.options].find((option) => option.text === name).value; }",
+            format,
+        )
+        name, saved = visitor.saved(visitor.lanes.first.get_by_role("button", name="Save"))
+        assert name == f"mixture_Anna  Maria.{ending}"
+        assert saved.startswith(content)
+        info = soundfile.info(io.BytesIO(saved))
+        assert (info.samplerate, info.channels) == (16_000, 1)
+        assert info.duration == pytest.approx(5.0, abs=0.1)
+    page.get_by_role("button", name="Export").click()
     for button, file, content in (
         ("Who is heard when", "mixture.rttm", b"Anna_/_Maria"),
         ("Audacity", "mixture.labels.txt", b"Anna / Maria"),
@@ -171,6 +189,35 @@ def test_zoom_loop_and_seek_are_in_step(visitor: Visitor) -> None:
     page.keyboard.press("-")
     page.keyboard.press("-")
     expect(page.locator("#axis-to")).to_have_text("5.00 s")
+
+
+def drag(page: Page, over: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With the mouse; places are parts of the element's width and height."""
+    page.locator(over).first.scroll_into_view_if_needed()
+    box = page.locator(over).first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + end[0] * box["width"], box["y"] + end[1] * box["height"], steps=5)
+    page.mouse.up()
+
+
+def test_dragging_scrubs_a_lane_and_selects_a_box_that_can_be_looped(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.wait_for_map()
+    drag(page, ".lane .wave", (0.1, 0.5), (0.5, 0.5))
+    assert float(page.locator("#position").input_value()) == pytest.approx(2.5, abs=0.1)
+    drag(page, "#picture", (0.2, 0.9), (0.4, 0.3))
+    expect(page.locator("#selected")).to_contain_text(
+        re.compile(r"Selected: (0\.9|1\.0) to 2\.0 s, .* Hz to .*Hz; [1-9]")
+    )
+    page.keyboard.press("l")
+    page.keyboard.press("Space")
+    visitor.wait_until("loudness() > 0.0005")
+    assert 0.9 <= float(page.locator("#position").input_value()) <= 2.2
+    page.keyboard.press("Space")
+    page.keyboard.press("Escape")
+    expect(page.locator("#selected")).to_have_text("Nothing is selected.")
 
 
 def test_several_files_are_worked_through(quick: Visitor, two_speakers: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.service.harness import RunningServer
 from tests.service.page.visitor import Visitor
@@ -36,13 +36,12 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
                 page.screenshot(path=taken[-1], full_page=whole)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
-    held = []
+    held: list[Route] = []
     page.route("**/recordings", held.append, times=1)
     visitor = Visitor(page, server, wait=False)
     expect(page.locator("#work")).to_be_visible()
     take("opening")
-    visitor.wait_until("true")
-    held[0].continue_()
+    visitor.held(held).continue_()
     visitor.wait_for_result(3)
     visitor.wait_for_map()
     take("example", whole=True)

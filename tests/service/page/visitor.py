@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
 from tests.service.harness import RunningServer
 
@@ -122,6 +122,14 @@ class Visitor:
                 return data.some((value, i) => i % 4 < 3 && value > 60);
             })()"""
         )
+
+    def held(self, routes: list[Route]) -> Route:
+        """The first request that a handler of routes has kept, once it is there."""
+        give_up = time.monotonic() + WAIT_S
+        while not routes:
+            assert time.monotonic() < give_up, "nothing was asked for"
+            self.page.wait_for_timeout(20)
+        return routes[0]
 
     def posts(self, path: str) -> list[str]:
         """Addresses of the POST requests to a path."""
