@@ -172,6 +172,8 @@ def test_they_play_together_alone_and_as_the_original(visitor: Visitor) -> None:
 
 def test_zoom_loop_and_seek_are_in_step(visitor: Visitor) -> None:
     page = visitor.page
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
     page.keyboard.press("+")
     page.keyboard.press("+")
     expect(page.locator("#axis-from")).to_have_text(re.compile(r"^[1-9]"))
