@@ -130,7 +130,11 @@ def test_cancel_while_a_finished_job_is_fetched_does_not_delete_it(
 
 def test_whoever_looks_elsewhere_is_told_when_it_is_done(page: Page, hurried: RunningServer) -> None:
     manifests: list[Route] = []
-    page.route("**/manifest", manifests.append, times=1)
+
+    def hold(route: Route) -> None:
+        manifests.append(route)
+
+    page.route("**/manifest", hold, times=1)
     page.context.grant_permissions(["notifications"])
     # A browser without a window hides no tab, and shows no notification that could be looked at.
     page.add_init_script(

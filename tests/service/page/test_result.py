@@ -211,7 +211,7 @@ def test_dragging_scrubs_a_lane_and_selects_a_box_that_can_be_looped(visitor: Vi
     assert float(page.locator("#position").input_value()) == pytest.approx(2.5, abs=0.1)
     drag(page, "#picture", (0.2, 0.9), (0.4, 0.3))
     expect(page.locator("#selected")).to_contain_text(
-        re.compile(r"Selected: (0\.9|1\.0) to 2\.0 s, .* Hz to .*Hz; [1-9]")
+        re.compile(r"Selected: (0\.9|1\.0) to 2\.0 s, .*Hz to .*Hz; [1-9]")
     )
     page.keyboard.press("l")
     page.keyboard.press("Space")

@@ -37,7 +37,11 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
     held: list[Route] = []
-    page.route("**/recordings", held.append, times=1)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/recordings", hold, times=1)
     visitor = Visitor(page, server, wait=False)
     expect(page.locator("#work")).to_be_visible()
     take("opening")

@@ -111,14 +111,17 @@ class Visitor:
         give_up = time.monotonic() + WAIT_S
         while not self.page.evaluate(expression):
             assert time.monotonic() < give_up, f"never: {expression}"
-            self.page.wait_for_timeout(20)
+            self.page.wait_for_timeout(50)
 
     def wait_for_map(self) -> None:
         """Until points are drawn on the map."""
         self.wait_until(
             """(() => {
                 const map = document.getElementById("map");
-                const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+                const copy = new OffscreenCanvas(map.width, map.height);
+                const context = copy.getContext("2d", { willReadFrequently: true });
+                context.drawImage(map, 0, 0);
+                const { data } = context.getImageData(0, 0, copy.width, copy.height);
                 return data.some((value, i) => i % 4 < 3 && value > 60);
             })()"""
         )
