@@ -10,6 +10,9 @@ PORT ?= 8000
 # More for pip, for instance PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
 PIP_ARGS ?=
 
+# Many tests wait for processes and clocks, so several files run side by side; WORKERS= runs one after the other.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := $(VENV)/release
@@ -31,13 +34,13 @@ serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
 	@$(BIN)/unmingle serve --port $(PORT)
 
 test: $(ALL) ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-fast: $(ALL) ## run the tests that are not marked slow (about 3 minutes on 2 idle cores)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS) $(ARGS)
 
 coverage: $(ALL) ## run the same tests and say which lines of the project they execute; ARGS="-m ''" for all tests
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS) --cov --cov-report=term $(ARGS)
 
 check: $(ALL) ## format, lint, types, layers; the page's scripts, too, where there is Node.js
 	$(BIN)/ruff format --check

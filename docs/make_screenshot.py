@@ -1,11 +1,13 @@
 """Take the picture of the page for the README: a real server, a real browser, one of the examples.
 
-Run as: python docs/make_screenshot.py [--output PNG]     (needs Chromium: CHROMIUM=/path, or one that is installed)
+Run as: python docs/make_screenshot.py [--output PNG] [--url http://127.0.0.1:8000/]
+It needs Chromium: one that is installed, or CHROMIUM=/path. Without --url it starts a server of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -15,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -23,16 +26,32 @@ HERE = Path(__file__).parent
 WIDTH = 1280
 START_S = 120.0
 LOOK_MS = 120_000
-SETTLE_MS = 3_000
 POSITION = 0.55
 """Of the recording, where the playhead stands."""
+DRAWN = """["spectrogram", "map"].every((id) => {
+    const canvas = document.getElementById(id);
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.some((value, at) => at % 4 < 3 && value > 60);
+})"""
+"""Whether there is something on the picture and on the map."""
 
 
 def main() -> None:
     """Start a server, separate an example on its page, and keep what is to be seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "images/page.png")
-    output = parser.parse_args().output
+    parser.add_argument("--url", help="of a server that runs")
+    given = parser.parse_args()
+    if given.url:
+        take(given.url, given.output)
+    else:
+        with running() as url:
+            take(url, given.output)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Address of a server with default settings."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -42,7 +61,7 @@ def main() -> None:
         server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
             wait_until_ready(server, f"http://127.0.0.1:{port}/readyz")
-            take(f"http://127.0.0.1:{port}/", output)
+            yield f"http://127.0.0.1:{port}/"
         finally:
             server.terminate()
             server.wait(60)
@@ -76,7 +95,11 @@ def take(url: str, output: Path) -> None:
         page.locator("#position").evaluate(
             "(slider, at) => { slider.value = at * slider.max; slider.dispatchEvent(new Event('input')); }", POSITION
         )
-        page.wait_for_timeout(SETTLE_MS)  # picture and map come after the sounds
+        give_up = time.monotonic() + LOOK_MS / 1000
+        while not page.evaluate(DRAWN):  # they come after the sounds
+            if time.monotonic() > give_up:
+                sys.exit("The page shows no picture.")
+            page.wait_for_timeout(100)
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")
         height = page.evaluate("document.querySelector('main').getBoundingClientRect().bottom + scrollY + 16")

@@ -24,6 +24,7 @@ from unmingle.model.embedding.on_disk import KeptOnDisk
 from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import MAX_SOURCES, SeparationOptions
+from unmingle.model.overview import Pixels, Points, chosen_points, loudness_of, point_frames
 from unmingle.model.passes import Heard, Listening, Masking, Progress, Sink, expected_bytes
 from unmingle.model.recording import Recording
 from unmingle.model.results import Outcome
@@ -71,21 +72,6 @@ class Wish:
     centroids: Vectors | None = None
     groups: Sequence[int] | None = None
     box: Box | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels:
-    """A picture of a part of a recording, low frequencies first. Axes: (band, column).
-
-    Attributes:
-        source: the centroid that each pixel belongs to.
-        certainty: how clearly, 0 to 1; 0 is background, or a tie.
-        loudness: 0 to 1, over 60 dB.
-    """
-
-    source: NDArray[np.uint8]
-    certainty: NDArray[np.float32]
-    loudness: NDArray[np.float32]
 
 
 class KeptRecording:
@@ -197,27 +183,17 @@ class KeptRecording:
                 f"The centroids have shape {centroids.shape}; expected (sources, {self._config.embedding_dim})."
             )
 
-    def points(self, most: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Vectors, Vectors]:
-        """A sample of the bins that are heard, in proportion to how loud they are.
-
-        Returns:
-            (points, 2) frame and band, in order of time; (points, dim) embeddings; (points,) weights.
-        """
-        disk = self._disk()
-        frames, bands = disk.frames, self._config.bands
-        columns = np.unique(np.linspace(0, max(0, frames - 1), min(frames, 4 * int(np.sqrt(most)) + 64)).astype(int))
-        if not frames:
-            return np.zeros((0, 2), np.int64), np.zeros((0, self._config.embedding_dim), np.float32), np.zeros(0, "f4")
-        embeddings, magnitudes = disk.at(columns)
-        audible = np.where(magnitudes >= magnitudes.max(initial=0.0) * 10.0 ** (-40.0 / 20.0), magnitudes, 0.0).ravel()
+    def points(self, most: int, rng: np.random.Generator) -> Points:
+        """A sample of the bins that are heard, in proportion to how loud they are."""
+        disk, dim = self._disk(), self._config.embedding_dim
+        if not disk.frames:
+            return Points(np.zeros((0, 2), np.int64), np.zeros((0, dim), np.float32), np.zeros(0, np.float32))
+        frames = point_frames(disk.frames, most)
+        embeddings, weights = disk.at(frames)
         if (behind := background.chance(OnHost(embeddings), self._config)) is not None:
-            audible = audible * (behind.ravel() < 0.5)
-        there = np.flatnonzero(audible > 0)
-        if len(there) > most:
-            chances = np.sqrt(audible[there].astype(np.float64))
-            there = np.sort(rng.choice(there, most, replace=False, p=chances / chances.sum()))
-        places = np.stack([columns[there // bands], there % bands], axis=1)
-        return places, embeddings.reshape(-1, embeddings.shape[-1])[there], audible[there].astype(np.float32)
+            weights = weights * (behind < 0.5)
+        places = np.stack(np.meshgrid(frames, np.arange(self._config.bands), indexing="ij"), axis=-1)
+        return chosen_points(places.reshape(-1, 2), embeddings.reshape(-1, dim), weights.ravel(), most, rng)
 
     def picture(self, centroids: Vectors, start_s: float, end_s: float, columns: int) -> Pixels:
         """What the masks of some centroids look like from `start_s` to `end_s`."""
@@ -238,12 +214,10 @@ class KeptRecording:
         listening, _ = self._expecting(len(centroids), self._heard())
         if behind is not None and listening.has_background:
             certainty = certainty * (1.0 - behind)
-        peak = max(disk.loudest(), 1e-12)
-        decibels = 20.0 * np.log10(np.maximum(loudest, 1e-12) / peak)
         return Pixels(
             shares.argmax(0).T.astype(np.uint8),
             np.asarray(certainty.T, np.float32),
-            np.asarray(np.clip(1.0 + decibels / 60.0, 0.0, 1.0), np.float32),
+            loudness_of(loudest, disk.loudest()),
         )
 
     @property

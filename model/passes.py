@@ -17,6 +17,7 @@ from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping, Keeps
 from unmingle.model.options import Background, MaskKind
+from unmingle.model.overview import Gathering
 from unmingle.model.recording import Recording, Samples
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
@@ -272,11 +273,14 @@ class Masking:
         background: Background,
         locating: Locating | None = None,
         arrangement: Arrangement | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
         """Args:
         locating: how to use where sounds come from; None uses the masks alone.
         arrangement: which centroids make which sources, and where; by default, each makes one everywhere.
+        gathering: is shown every segment, for an overview; only without an arrangement.
         """
+        self._gathering = gathering
         self._locating = locating
         self._recording = recording
         self._listening = listening
@@ -346,7 +350,14 @@ class Masking:
         progress(1.0)
         order, reports = _reports(track, clarity)
         return Outcome(
-            order, self._background, reports, count_chance, written, self._clock.seconds, spatial=shaping.report
+            order,
+            self._background,
+            reports,
+            count_chance,
+            written,
+            self._clock.seconds,
+            spatial=shaping.report,
+            overview=self._gathering.finish(centroids, order) if self._gathering else None,
         )
 
     def _masked(
@@ -366,6 +377,8 @@ class Masking:
             with self._clock.stage("mask"):
                 soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
                 clarity.push(soft, heard)
+                if self._gathering:
+                    self._gathering.add(segment, embedded, soft, behind)
                 shares = soft if self._mask_kind == "soft" else self._arranged(embedded.hard_masks(own))
                 if self._apart:
                     shares = masks.with_background(shares, self._behind(soft, behind))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unmingle.model.options import Background
+from unmingle.model.overview import Overview
 from unmingle.model.recording import Samples
 from unmingle.model.signal.activity import Stretch
 from unmingle.model.spatial.blocks import SpatialReport
@@ -45,6 +46,7 @@ class Outcome:
         warnings: what spoils the result, in words.
         spatial: how several channels were used together; None where each was masked alike.
         reference: the channel, from 0, that the stems are of, where only one was wanted.
+        overview: what the separation looks like, where that was asked for.
     """
 
     order: tuple[int, ...]
@@ -56,6 +58,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     spatial: SpatialReport | None = None
     reference: int | None = None
+    overview: Overview | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import Background, NumSources, SeparationOptions
+from unmingle.model.overview import Gathering
 from unmingle.model.passes import Listening, Masking, Progress, Sink
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
@@ -133,11 +135,13 @@ class Separator:
         options: SeparationOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
+        overview: bool = False,
     ) -> Outcome:
         """Separate a recording of any length; the stems go to `sink` piece by piece. Memory does not grow with length.
 
         The recording is read twice: first to listen (embed its segments and cluster a sample of all of them, so that
-        a source is the same stem from beginning to end), then to mask.
+        a source is the same stem from beginning to end), then to mask. With `overview`, the outcome has one, unless
+        channels were separated one by one.
 
         Raises:
             ParameterError: the sample rate is out of range, or the model cannot count as far as `min_sources`.
@@ -151,9 +155,10 @@ class Separator:
         sink = narrowed(sink, options, surveyed)
 
         def separate(part: Recording, part_sink: Sink, part_tell: Progress) -> Outcome:
-            return self._separate(part, part_sink, options, part_tell, surveyed)
+            return self._separate(part, part_sink, options, part_tell, surveyed, overview and not apart)
 
-        if options.channels == "separate" and recording.channels > 1:
+        apart = options.channels == "separate" and recording.channels > 1
+        if apart:
             has_background = self.background_of(options) == "stem"
             outcome = separate_channels(inspected, separate, sink, tell, has_background)
         else:
@@ -168,7 +173,13 @@ class Separator:
         return survey(recording, locate=options.spatial == "auto" and options.mask_kind == "soft")
 
     def _separate(
-        self, recording: Recording, sink: Sink, options: SeparationOptions, tell: Progress, surveyed: Survey | None
+        self,
+        recording: Recording,
+        sink: Sink,
+        options: SeparationOptions,
+        tell: Progress,
+        surveyed: Survey | None,
+        overview: bool,
     ) -> Outcome:
         counted = self._to_count(options)
         clock = StageClock()
@@ -185,7 +196,21 @@ class Separator:
         centroids = listening.centroids(num_sources, rng)
         background = self.background_of(options)
         locating = locating_by(surveyed, options)
-        masking = Masking(recording, listening, self.embedder, clock, options.mask_kind, background, locating)
+        gathering = None
+        if overview:
+            config = self.embedder.config
+            heard_s = recording.samples / recording.sample_rate
+            gathering = Gathering(config, math.ceil(heard_s * config.sample_rate / config.hop))
+        masking = Masking(
+            recording,
+            listening,
+            self.embedder,
+            clock,
+            options.mask_kind,
+            background,
+            locating,
+            gathering=gathering,
+        )
         return masking.run(centroids, chance, sink, tell)
 
     def check(self, options: SeparationOptions) -> None:

@@ -29,7 +29,7 @@ from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.http import documentation
 from unmingle.service.http.auth import ApiKeys
 from unmingle.service.http.metrics import Metrics
-from unmingle.service.http.routes import health, kept_views, separate
+from unmingle.service.http.routes import health, job_views, kept_views, separate
 from unmingle.service.http.routes import jobs as jobs_routes
 from unmingle.service.http.routes import recordings as recordings_routes
 from unmingle.service.http.site import Site
@@ -54,7 +54,15 @@ from unmingle.service.version import version
 
 log = logging.getLogger(__name__)
 
-ROUTERS = (separate.router, recordings_routes.router, kept_views.router, jobs_routes.router, health.router, page.router)
+ROUTERS = (
+    separate.router,
+    recordings_routes.router,
+    kept_views.router,
+    jobs_routes.router,
+    job_views.router,
+    health.router,
+    page.router,
+)
 
 
 class DataDirError(UnmingleError):
@@ -115,7 +123,9 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     ledger.seconds_per_audio_second = lambda: engine.real_time_factor
     try:
         jobs = _open_jobs(
-            settings, Pipeline(decoder.beside(settings.job_workers), engine, "jobs", model, metrics.separated), ledger
+            settings,
+            Pipeline(decoder.beside(settings.job_workers), engine, "jobs", model, metrics.separated, overview=True),
+            ledger,
         )
     except DataDirError:
         lock.close()

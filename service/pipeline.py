@@ -48,6 +48,7 @@ class Pipeline:
         lane: whose workers do it.
         model: in use.
         on_separated: told the manifest of every separation.
+        overview: whether stems come with one.
     """
 
     decoder: Decoder
@@ -55,6 +56,7 @@ class Pipeline:
     lane: Lane
     model: ModelEntry
     on_separated: Callable[[Manifest], None]
+    overview: bool = False
 
     async def separate(
         self,
@@ -112,7 +114,9 @@ class Pipeline:
             control(0.0)
             target = directory / "stems"
             target.mkdir()
-            separated = stems.separate(separator, recording, target, self.model, parameters, progress=control)
+            separated = stems.separate(
+                separator, recording, target, self.model, parameters, progress=control, overview=self.overview
+            )
             (directory / "decoded").unlink()
             self.on_separated(separated.manifest)
             return finish(separated)

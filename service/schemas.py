@@ -34,7 +34,11 @@ class ResultParameters(Body):
         "the manifest counts it.",
     )
     stem: int | None = Field(
-        None, ge=1, le=MAX_SOURCES, description="As audio/wav, the only stem to send; else all side by side."
+        None,
+        ge=1,
+        le=MAX_SOURCES + 1,
+        description="As audio/wav, the only stem to send, where the background comes after the others; else all side "
+        "by side.",
     )
 
 
@@ -308,6 +312,13 @@ class SeparationRequest(Body):
     )
     masks: MaskKind = "soft"
     background: Background | None = None
+    channels: Literal["keep", "mono", "reference"] = Field(
+        "keep", description="Which channels stems have: all of the recording, their mean, or the best one."
+    )
+    spatial: Spatial = Field("auto", description="Whether to use where sounds come from, where channels differ.")
+    enhance: bool = Field(
+        False, description="Where channels are used together, clean the stems further; see POST /separate."
+    )
 
 
 class SeparationBody(Body):
@@ -328,6 +339,15 @@ class PointsBody(Body):
     bands: str = Field(description="uint16: band of each point.")
     weights: str = Field(description="float32: how loud each is; the loudest is 1.")
     embeddings: str = Field(description="int8, dim for each point, 127 is 1.")
+
+
+class JobPointsBody(PointsBody):
+    """A sample of the bins that are heard in a job's recording, and what it takes to draw a map of them."""
+
+    centroids: list[list[float]] = Field(description="Of each sound, its embedding; length 1.")
+    sources: list[int] = Field(description="Of each stem, the number of its sound among centroids, from 0.")
+    frame_s: float = Field(description="Seconds from one frame to the next.")
+    band_hz: list[float] = Field(description="Centre of each band.")
 
 
 class PeaksBody(Body):

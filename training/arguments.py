@@ -18,7 +18,7 @@ Part = TrainConfig | MixtureConfig | Conditions | ModelConfig
 
 MAY_CHANGE = ("data", "device", "threads", "cache")
 """What a resumed run may be given anew, because machines differ in it."""
-_NO_FIELDS = ("runs", "resume", "extend", "profile", "config", "set")
+_NO_FIELDS = ("runs", "resume", "extend", "profile", "wandb", "config", "set")
 """Options that are no fields of a configuration."""
 
 
@@ -30,6 +30,7 @@ class Arguments:
         runs: folder of all runs.
         resume: the run to go on with; empty for a new one.
         profile: whether to say where the time of steps went.
+        wandb: project of Weights & Biases that the run is shown in; empty for none.
         extend: with `resume`, so many more steps or minutes than the run was to have.
         given: value of every option that was given, by its name.
     """
@@ -38,6 +39,7 @@ class Arguments:
     resume: str
     extend: float
     profile: bool
+    wandb: str
     given: dict[str, Any]
 
 
@@ -61,6 +63,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         help="with --resume: go on for so many more steps (of a run with --steps) or minutes than it was to have",
     )
     parser.add_argument("--profile", action="store_true", help="say in the end where the time of the steps went")
+    parser.add_argument("--wandb", default="", metavar="PROJECT", help="show the run in Weights & Biases, too")
     parser.add_argument(
         "--config",
         type=Path,
@@ -81,7 +84,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     given = {**{k: v for k, v in assigned.items() if k not in _NO_FIELDS}, **given}
     if own["config"]:
         given = _over(_options_of(own["config"]), given)
-    return Arguments(own["runs"], own["resume"], own["extend"], own["profile"], given)
+    return Arguments(own["runs"], own["resume"], own["extend"], own["profile"], own["wandb"], given)
 
 
 def _as_option(parser: argparse.ArgumentParser, assignment: str) -> str:

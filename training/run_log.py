@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from unmingle.training.wandb_board import WandbBoard
+
 HISTORY, CURVES, TENSORBOARD = "history.jsonl", "curves.png", "tensorboard"
 
 Record = dict[str, Any]
@@ -23,9 +25,12 @@ class RunLog:
         records: all there are, in order.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        """Open the log; what is in it beyond `step`, after which the run goes on, is forgotten."""
-        self._folder = folder
+    def __init__(self, folder: Path, step: int = 0, wandb: WandbBoard | None = None) -> None:
+        """Open the log; what is in it beyond `step`, after which the run goes on, is forgotten.
+
+        `wandb` is shown the same, and closed with the log.
+        """
+        self._folder, self._wandb = folder, wandb
         path = folder / HISTORY
         lines = path.read_text().splitlines() if step and path.is_file() else []
         # A machine that lost power may have left half a line.
@@ -34,7 +39,7 @@ class RunLog:
 
     def rewind(self, step: int) -> None:
         """Forget what is beyond `step`, after which the run goes on."""
-        self.close()
+        self._close_files()
         self._open(step)
 
     def _open(self, step: int) -> None:
@@ -54,16 +59,23 @@ class RunLog:
         for name, value in record.items():
             if name != "step" and isinstance(value, int | float):
                 self._board.add_scalar(name, value, record["step"])
+        if self._wandb:
+            self._wandb.add(record)
 
     def add_audio(self, name: str, samples: np.ndarray, sample_rate: int, step: int) -> None:
-        """Append (samples,) to listen to, in TensorBoard."""
-        self._board.add_audio(name, samples[None] / max(float(np.abs(samples).max()), 1e-6), step, sample_rate)
+        """Append (samples,) to listen to."""
+        samples = samples / max(float(np.abs(samples).max()), 1e-6)
+        self._board.add_audio(name, samples[None], step, sample_rate)
+        if self._wandb:
+            self._wandb.add_audio(name, samples, sample_rate, step)
 
     def add_picture(self, name: str, path: Path, step: int) -> None:
-        """Append a picture file to look at, in TensorBoard."""
+        """Append a picture file to look at."""
         from PIL import Image
 
         self._board.add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+        if self._wandb:
+            self._wandb.add_picture(name, path, step)
 
     def flush(self) -> None:
         """Make sure that all records so far are on disk."""
@@ -77,6 +89,11 @@ class RunLog:
 
     def close(self) -> None:
         """Flush and close."""
+        self._close_files()
+        if self._wandb:
+            self._wandb.close()
+
+    def _close_files(self) -> None:
         self._history.close()
         self._board.close()
 

@@ -40,6 +40,7 @@ from unmingle.training.run_log import RunLog
 from unmingle.training.step_profile import Profile
 from unmingle.training.stepping import Stepper
 from unmingle.training.train_config import SMALL_NETWORK, TrainConfig
+from unmingle.training.wandb_board import WandbBoard
 
 DECODED = ".decoded"
 """Beside the runs: what was decoded of corpora. No run can have this name."""
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             asked = arguments.parse(argv)
             stack.enter_context(processes.joined())
             folder, config, resume = processes.from_first(find_run(asked, processes))
-            return train(folder, config, resume, processes, asked.profile)
+            return train(folder, config, resume, processes, asked.profile, asked.wandb)
         except UnmingleError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -124,7 +125,9 @@ def resumed_run(asked: arguments.Arguments) -> tuple[Path, TrainConfig]:
     return folder, config
 
 
-def train(folder: Path, config: TrainConfig, resume: bool, processes: Processes, profiled: bool = False) -> int:
+def train(
+    folder: Path, config: TrainConfig, resume: bool, processes: Processes, profiled: bool = False, wandb: str = ""
+) -> int:
     """One sitting: until the budget is used up or somebody asks to stop. Returns the process's exit code."""
     machine.set_threads(config.threads, processes.on_this_machine)
     # Before the corpus is decoded: that takes long.
@@ -172,7 +175,10 @@ def train(folder: Path, config: TrainConfig, resume: bool, processes: Processes,
                 "torch.", ""
             )
         )
-        log = stack.enter_context(closing(RunLog(folder, state.step))) if processes.is_first else None
+        log = None
+        if processes.is_first:
+            board = WandbBoard(wandb, folder, dataclasses.asdict(config)) if wandb else None
+            log = stack.enter_context(closing(RunLog(folder, state.step, board)))
         milestones = Milestones(folder, config, state, material.choosing, material.judging, log, processes)
         profile = Profile(device, profiled)
         stepper = Stepper(config, state, sampler, surroundings, precision, processes, profile)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedder import Embedder
-from unmingle.model.metrics import best_permutation, si_sdr_improvement_db
+from unmingle.model.metrics import best_permutation, si_sdr_db, si_sdr_improvement_db
 from unmingle.model.signal import features, stft
 from unmingle.model.signal.masks import Masks, labels_to_masks
+from unmingle.training.evaluation.measures import sdr_db
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources
 
 Masker = Callable[[slice], Masks]
@@ -33,6 +34,7 @@ class Heard:
     """One mixture.
 
     Attributes:
+        listed: what it is made of.
         config: of the networks that hear it.
         sources: (source, sample) at the networks' rate; the mixture is their sum.
         spectra: (source, frame, bin) of the sources.
@@ -40,6 +42,7 @@ class Heard:
         active: (frame, band), what is within 40 dB of the loudest.
     """
 
+    listed: ListedMixture
     config: ModelConfig
     sources: NDArray[np.float32]
     spectra: stft.Spectrum
@@ -72,14 +75,26 @@ class Heard:
 
     def improvement_db(self, masks: Masks) -> float:
         """SI-SDRi of the masks' stems, best permutation, mean over the sources."""
-        c = self.config
-        stems = stft.synthesise(self._to_bins(masks) * self.spectra.sum(0), self.sources.shape[-1], c.window, c.hop)
-        return float(np.nanmean(si_sdr_improvement_db(stems, self.sources, self.sources.sum(0))))
+        return float(np.nanmean(si_sdr_improvement_db(self._stems(masks), self.sources, self.sources.sum(0))))
+
+    def sdr_improvement_db(self, masks: Masks) -> float:
+        """The same by the paper's measure, the SDR of BSS Eval, in the order that is best by SI-SDR."""
+        stems, mixture = self._stems(masks), self.sources.sum(0)
+        order = best_permutation(si_sdr_db(stems[None], self.sources[:, None]))
+        gains = [
+            sdr_db(stem, source) - sdr_db(mixture, source)
+            for stem, source in zip(stems[order], self.sources, strict=True)
+        ]
+        return float(np.nanmean(gains))
 
     def ideal(self) -> Masks:
         """The ideal binary mask."""
         power = np.square(np.abs(self.spectra))
         return labels_to_masks(features.band_magnitude(power, self.config).argmax(0), len(self.sources))
+
+    def _stems(self, masks: Masks) -> NDArray[np.float32]:
+        c = self.config
+        return stft.synthesise(self._to_bins(masks) * self.spectra.sum(0), self.sources.shape[-1], c.window, c.hop)
 
     def _to_bins(self, masks: Masks) -> Masks:
         """What holds for a band holds for each of its bins."""
@@ -99,7 +114,7 @@ def hear(listed: ListedMixture, config: ModelConfig) -> Heard:
     spectra = stft.analyse(sources, config.window, config.hop)
     magnitude = features.band_magnitude(np.square(np.abs(spectra.sum(0))), config)
     active = (magnitude > 0) & (magnitude >= magnitude.max(initial=0.0) * 10.0 ** (ACTIVE_DB / 20.0))
-    return Heard(config, sources, spectra, magnitude, active)
+    return Heard(listed, config, sources, spectra, magnitude, active)
 
 
 def outputs(embedder: Embedder, heard: Heard) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ import torch
 from benchmarks.paper import experiment, learning, methods, table
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.methods import Method
+from benchmarks.paper.oracle_nmf import OracleNmf
 from benchmarks.paper.rows import FRAMES, MAIN, ROWS, SAMPLE_RATE, Row
 from benchmarks.paper.scoring import Figures, score, score_ideal
 from unmingle.model.embedding.embedder import OnnxEmbedder
@@ -30,6 +31,7 @@ from unmingle.training.corpus import Corpus, read_corpus
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
 from unmingle.training.interruption import heed_interruptions
+from unmingle.training.surveying import find_recordings
 from unmingle.training.validation import TorchEmbedder
 
 Lists = Mapping[str, list[ListedMixture]]
@@ -37,6 +39,7 @@ Lists = Mapping[str, list[ListedMixture]]
 UNTRAINED = {
     "cuts-features": "normalised cuts, local features",
     "cuts-embeddings": "normalised cuts, embeddings of D = 20",
+    "oracle-nmf": "oracle NMF",
     "bundled-kmeans": "the bundled model, k-means",
     "bundled-cuts": "the bundled model, normalised cuts",
     "bundled-ideal": "ideal binary mask on its bands",
@@ -44,6 +47,8 @@ UNTRAINED = {
 }
 """Rows that train nothing."""
 NAMES = [row.name for row in ROWS] + list(UNTRAINED)
+UNASKED = [name for name in NAMES if name != "oracle-nmf"]
+"""Rows that every corpus has what it takes for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +76,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folder with valid_closed_2mix.csv, test_2mix.csv and test_3mix.csv (default: the corpus); what is not "
         "there is left out",
     )
-    parser.add_argument("--rows", default=",".join(NAMES), help=f"(default: {','.join(NAMES)})")
+    parser.add_argument(
+        "--rows", default=",".join(UNASKED), help=f"of {', '.join(NAMES)} (default: all but oracle-nmf)"
+    )
     parser.add_argument("--hours", type=float, default=6.0, help="of mixtures that every network hears (default: 6)")
     parser.add_argument("--limit", type=int, help="only the first N mixtures of each list")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder (default: runs/paper)")
@@ -171,6 +178,8 @@ def test_untrained(name: str, about: Experiment, lists: Lists, out: Path) -> Non
     method: Method = methods.cuts_of_local_features
     if name == "cuts-embeddings":
         method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(train_config, out / MAIN.name)))
+    elif name == "oracle-nmf":
+        method = OracleNmf(find_recordings(about.data))
     elif name.startswith("bundled"):
         embedder = OnnxEmbedder(bundled_model(), device="cpu", threads=1)
         config = embedder.config

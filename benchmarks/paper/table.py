@@ -12,7 +12,10 @@ from benchmarks.paper import experiment
 Result = Mapping[str, Any]
 """Of one row: its title and, by list, the figures of scoring.score; of one that was trained also how."""
 
-HEADING = ("row", "mixtures of", "SI-SDRi dB, global", "same gender", "different", "local", "same", "different", "s")
+HEADING = (
+    *("row", "mixtures of", "SI-SDRi dB, global", "same gender", "different", "local", "same", "different"),
+    *("SDRi dB, global", "s"),
+)
 
 
 def write(out: Path, about: Mapping[str, Any], results: Mapping[str, Result]) -> str:
@@ -58,6 +61,7 @@ def _list_table(name: str, results: Mapping[str, Result]) -> str:
         ways = [figures.get(way, {}) for way in ("global", "local")]
         cells = [_number(way, group) for way in ways for group in ("all", "same", "different")]
         seconds = ways[0].get("seconds")
+        cells.append(_number(ways[0], "sdr"))
         lines.append((result["title"], result.get("trained_on", ""), *cells, f"{seconds:.2f}" if seconds else ""))
     return f"### {name}, {mixtures} mixtures\n\n" + _table(HEADING, lines)
 

@@ -57,9 +57,9 @@ def cluster(
     if len(points) == 0:
         return Clusters(np.zeros((num_sources, embeddings.shape[-1]), np.float32), 0.0)
     few, few_mass = _sample(points, mass, sample // 4, rng)
-    runs = [_lloyd(few, few_mass, _spread_start(few, few_mass, num_sources, rng), iterations) for _ in range(starts)]
-    best = max(runs, key=lambda run: run.objective)
-    return _lloyd(points, mass, best.centroids, iterations)
+    spread = np.stack([_spread_start(few, few_mass, num_sources, rng) for _ in range(starts)])
+    best = _lloyd(few, few_mass, spread, iterations)
+    return _lloyd(points, mass, best.centroids[None], iterations)
 
 
 def local_centroids(
@@ -225,27 +225,36 @@ def _draw(chances: NDArray[np.float64], rng: np.random.Generator) -> int:
     return int(np.searchsorted(reached / reached[-1], rng.random(), side="right"))
 
 
-def _lloyd(points: Vectors, mass: Vectors, centroids: Vectors, iterations: int) -> Clusters:
-    objective = -np.inf
+def _lloyd(points: Vectors, mass: Vectors, starts: Vectors, iterations: int) -> Clusters:
+    """The best that is reached from (starts, sources, dim) centroids; all of them move at the same time.
+
+    One start's products are so small that calling NumPy takes longer than computing them.
+    """
     # Points side by side: NumPy is several times faster at a few long rows than at many short ones.
     across = np.ascontiguousarray(points.T)
     weighted, total = points * mass[:, None], float(mass.sum(dtype=np.float64))
-    members = np.empty((len(points), len(centroids)), np.float32)
+    centroids, objectives = starts.copy(), np.full(len(starts), -np.inf)
+    moving = np.arange(len(starts))
     for _ in range(iterations):
-        similarity = centroids @ across
-        largest = similarity.max(0)
-        reached = float(np.dot(largest, mass)) / total
-        if reached - objective < 1e-6:
-            break
-        objective = reached
-        nearest = similarity == largest
-        if np.count_nonzero(nearest) > len(points):  # of centroids equally near, the first
-            nearest &= nearest.cumsum(0) == 1
-        members[:] = nearest.T
-        sums = members.T @ weighted
+        count, sources, dim = len(moving), starts.shape[1], starts.shape[2]
+        current = centroids[moving]
+        similarity = (current.reshape(-1, dim) @ across).reshape(count, sources, -1)
+        largest = similarity.max(1)
+        reached = (largest @ mass).astype(np.float64) / total
+        gained = reached - objectives[moving] >= 1e-6
+        if not gained.all():
+            moving, current, similarity = moving[gained], current[gained], similarity[gained]
+            largest, reached, count = largest[gained], reached[gained], len(moving)
+            if not count:
+                break
+        objectives[moving] = reached
+        nearest = similarity == largest[:, None]
+        if np.count_nonzero(nearest) > largest.size:  # of centroids equally near, the first
+            nearest &= nearest.cumsum(1) == 1
+        members = np.ascontiguousarray(nearest.reshape(count * sources, -1).T, np.float32)
+        sums = (members.T @ weighted).reshape(count, sources, dim)
         norms = np.sqrt(np.square(sums).sum(-1, keepdims=True))
-        if norms.min() > 1e-8:
-            centroids = sums / norms
-        else:  # a centroid that lost all its members stays where it is
-            centroids = np.where(norms > 1e-8, sums / np.maximum(norms, np.float32(1e-8)), centroids)
-    return Clusters(centroids, objective)
+        # A centroid that lost all its members stays where it is.
+        centroids[moving] = np.where(norms > 1e-8, sums / np.maximum(norms, np.float32(1e-8)), current)
+    best = int(objectives.argmax())
+    return Clusters(centroids[best], float(objectives[best]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unmingle.service.schemas import (
     Health,
+    JobPointsBody,
     JobStatus,
     KeptRecordingBody,
     Manifest,
@@ -123,5 +124,9 @@ KEPT = KeptRecordingBody(
 SEPARATION = SeparationBody(id="x2b9A0cQd4U", manifest=MANIFEST_ALONE, centroids=[_ONE], sources=[0])
 
 POINTS = PointsBody(count=1, dim=3, frames="AAAAAA==", bands="AQA=", weights="AACAPw==", embeddings="fwAA")
+
+JOB_POINTS = JobPointsBody(
+    **POINTS.model_dump(), centroids=[_ONE], sources=[0], frame_s=0.008, band_hz=[0.0, 31.25, 62.5]
+)
 
 PEAKS = PeaksBody(scale=0.71, low=[-90, -127], high=[88, 120])

@@ -9,12 +9,13 @@ import secrets
 import shutil
 from pathlib import Path
 
+from unmingle.model.overview import Overview
 from unmingle.service.jobs import directories
 from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.jobs.store import Job
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.peaks import Peaks, peaks
-from unmingle.service.output.stems import StemSet
+from unmingle.service.output.stems import OVERVIEW, StemSet
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.work import Control, StoppedError
 from unmingle.service.schemas import Manifest
@@ -74,8 +75,8 @@ class JobResults:
         except FileNotFoundError as error:
             raise _deleted() from error
 
-    async def peaks(self, job: Job, stem: int, parts: int) -> Peaks:
-        """The outline of a stem's waveform.
+    async def peaks(self, job: Job, stem: int, start_s: float, end_s: float, parts: int) -> Peaks:
+        """The outline of a part of a stem's waveform; of stem 0, that of all of them together.
 
         Raises:
             Problem: the job is not done, or is deleted meanwhile, or has no such stem.
@@ -86,13 +87,35 @@ class JobResults:
             stems = StemSet.open(self._directory / job.id / directories.STEMS)
             if stem > len(stems.files):
                 raise Problem("parameter_invalid", f"stem={stem}, but there are {len(stems.files)}.")
-            return peaks(stems.samples(stems.files[stem - 1]), 0, stems.manifest.samples, parts)
+            files = stems.files[stem - 1 : stem] if stem else stems.files
+            rate, seconds = stems.manifest.sample_rate, stems.manifest.seconds
+            start, end = round(start_s * rate), round(min(end_s, seconds) * rate)
+            return peaks([stems.samples(file) for file in files], start, end, parts)
 
         try:
             async with self._free:
                 return await asyncio.to_thread(look)
         except FileNotFoundError as error:
             raise _deleted() from error
+
+    async def overview(self, job: Job) -> Overview:
+        """What the separation looks like.
+
+        Raises:
+            Problem: the job is not done, or is deleted meanwhile, or has no overview.
+        """
+        _must_be_done(job)
+        path = self._directory / job.id / directories.STEMS / OVERVIEW
+        try:
+            async with self._free:
+                return await asyncio.to_thread(Overview.load, path)
+        except FileNotFoundError as error:
+            if not path.parent.exists():
+                raise _deleted() from error
+            raise Problem(
+                "not_found",
+                "This job has no map: its channels were separated one by one, or an earlier version did it.",
+            ) from error
 
     def forget(self, job_id: str) -> None:
         """The job is deleted with all its files; packing it is stopped."""

@@ -138,8 +138,8 @@ def pack(
     """
     manifest = stems.manifest
     subtype = encoding.check(delivery.format, delivery.subtype, manifest.sample_rate, manifest.channels)
-    if delivery.stem is not None and delivery.stem > manifest.num_sources:
-        raise ParameterError(f"stem={delivery.stem}, but there are {manifest.num_sources}.")
+    if delivery.stem is not None and delivery.stem > len(stems.files):
+        raise ParameterError(f"stem={delivery.stem}, but there are {len(stems.files)}.")
     if delivery.kind == "audio/wav":
         return _one_wav(stems, delivery.stem, subtype, directory, still_wanted)
     converted = convert(stems, delivery.format, subtype, directory, still_wanted)

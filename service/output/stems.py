@@ -23,6 +23,7 @@ from unmingle.service.version import version
 
 MANIFEST = "manifest.json"
 ACTIVITY = "activity.rttm"
+OVERVIEW = "overview.npz"
 BACKGROUND = "background"
 
 
@@ -74,8 +75,10 @@ def separate(
     model: ModelEntry,
     parameters: SeparateParameters,
     progress: Progress | None = None,
+    *,
+    overview: bool = False,
 ) -> StemSet:
-    """Separate `recording` into the existing empty `directory`.
+    """Separate `recording` into the existing empty `directory`, with an overview if that is wanted and there is one.
 
     Raises:
         AudioError: the recording turned out to be damaged.
@@ -83,7 +86,9 @@ def separate(
         OSError: the disk is full, for instance.
     """
     return write(
-        lambda sink: separator.separate_recording(recording, sink, parameters.options, progress=progress),
+        lambda sink: separator.separate_recording(
+            recording, sink, parameters.options, progress=progress, overview=overview
+        ),
         recording,
         directory,
         model,
@@ -143,6 +148,8 @@ def write(
         warnings=[*recording.warnings, *outcome.warnings],
     )
     write_reports(directory, manifest)
+    if outcome.overview:
+        outcome.overview.save(directory / OVERVIEW)
     return StemSet(directory, manifest)
 
 

@@ -115,44 +115,26 @@ export class Api {
   }
 
   /**
-   * @param {string} id
-   * @param {AbortSignal} signal
-   * @returns {Promise<import("./types").PointsBody>}
-   */
-  points(id, signal) {
-    return this.#json(`recordings/${id}/points?most=6000`, signal);
-  }
-
-  /**
-   * A picture of masks.
-   * @param {string} id
-   * @param {Record<string, string | number>} query
-   * @param {AbortSignal} signal
-   */
-  masks(id, query, signal) {
-    return this.blob(`recordings/${id}/masks?${parameters(query)}`, signal);
-  }
-
-  /**
+   * Something to look at: a picture of masks, points of the map, the outline of a waveform.
    * @param {string} address of a recording or a job
+   * @param {"masks" | "points" | "peaks"} what
    * @param {Record<string, string | number>} query
    * @param {AbortSignal} signal
-   * @returns {Promise<import("./types").Peaks>}
    */
-  peaks(address, query, signal) {
-    return this.#json(`${address}/peaks?${parameters(query)}`, signal);
+  view(address, what, query, signal) {
+    return this.blob(`${address}/${what}?${parameters(query)}`, signal);
   }
 
   /**
    * A long recording -> the job that it becomes.
    * @param {File} file
-   * @param {string} numSources
+   * @param {Record<string, string>} fields how to separate it
    * @param {(share: number) => void} onSent
    * @param {AbortSignal} signal
    * @returns {Promise<import("./types").JobStatus>}
    */
-  createJob(file, numSources, onSent, signal) {
-    return this.#send("jobs", file, { num_sources: numSources }, onSent, signal);
+  createJob(file, fields, onSent, signal) {
+    return this.#send("jobs", file, fields, onSent, signal);
   }
 
   /**

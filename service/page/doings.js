@@ -155,7 +155,7 @@ export function wireKeys(studio) {
       "+": () => studio.zoom(0.5),
       "=": () => studio.zoom(0.5),
       "-": () => studio.zoom(2),
-      Escape: () => studio.select(null),
+      Escape: () => studio.selecting.select(null),
     };
     const known = doings[event.key];
     if (known) known();

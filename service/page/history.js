@@ -1,6 +1,10 @@
 // What was done in this browser, in its own database (IndexedDB): found again, and cleared.
+//
+// Writing there takes a moment, and what is not written when the page is left is lost. What matters and is small, the
+// names and the number, is therefore noted in localStorage at once, until the database has it.
 
 const [NAME, STORE] = ["unmingle", "recordings"];
+const NOTES = "unmingle.notes";
 const MOST = 12;
 const MOST_FILE_BYTES = 64e6;
 
@@ -12,7 +16,8 @@ const MOST_FILE_BYTES = 64e6;
  * @property {number} when milliseconds since 1970
  * @property {number} seconds
  * @property {number | null} number of sounds
- * @property {Record<number, string>} names of sounds
+ * @property {Record<number, string>} names of sounds, by colour
+ * @property {number[]} colours of the sounds, in the order of their centroids
  * @property {File | null} file to send again
  */
 
@@ -30,13 +35,47 @@ function database() {
   return done(request);
 }
 
-/** @template T @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest<T>} act @returns {Promise<T>} */
+/**
+ * Do one thing with the database; it is done once the transaction is on disk.
+ * @template T
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest<T>} act
+ * @returns {Promise<T>}
+ */
 async function within(mode, act) {
   const open = await database();
   try {
-    return await done(act(open.transaction(STORE, mode).objectStore(STORE)));
+    const transaction = open.transaction(STORE, mode, { durability: "strict" });
+    const ended = new Promise((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error);
+    });
+    const [result] = await Promise.all([done(act(transaction.objectStore(STORE))), ended]);
+    return result;
   } finally {
     open.close();
+  }
+}
+
+/** @typedef {Pick<Remembered, "names" | "number" | "colours">} Note */
+
+/** What the database may not have yet. @returns {Record<string, Note>} */
+function notes() {
+  try {
+    return JSON.parse(localStorage.getItem(NOTES) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** @param {(notes: Record<string, Note>) => void} change */
+function changeNotes(change) {
+  try {
+    const all = notes();
+    change(all);
+    localStorage.setItem(NOTES, JSON.stringify(all));
+  } catch {
+    // no room, or not allowed: there is the database
   }
 }
 
@@ -45,22 +84,31 @@ export async function remembered() {
   try {
     /** @type {Remembered[]} */
     const all = await within("readonly", (store) => store.getAll());
-    return all.sort((a, b) => b.when - a.when);
+    const noted = notes();
+    return all.map((entry) => ({ ...entry, ...noted[entry.id] })).sort((a, b) => b.when - a.when);
   } catch {
     return []; // a browser that keeps nothing, in private windows for instance
   }
 }
 
-/** @param {string} id @returns {Promise<Remembered | undefined>} */
+/** @param {string} id @returns {Promise<(Note & {file: File | null}) | undefined>} */
 export async function recalled(id) {
-  return (await remembered()).find((entry) => entry.id === id);
+  const note = notes()[id];
+  return (await remembered()).find((entry) => entry.id === id) ?? (note && { ...note, file: null });
 }
 
 /** @param {Remembered} entry */
 export async function remember(entry) {
   const kept = { ...entry, file: entry.file && entry.file.size <= MOST_FILE_BYTES ? entry.file : null };
+  const note = { names: entry.names, number: entry.number, colours: entry.colours };
+  changeNotes((all) => {
+    all[entry.id] = note;
+  });
   try {
     await within("readwrite", (store) => store.put(kept));
+    changeNotes((all) => {
+      if (JSON.stringify(all[entry.id]) === JSON.stringify(note)) delete all[entry.id];
+    });
     for (const old of (await remembered()).slice(MOST)) await forget(old.id);
   } catch {
     // The page does without.
@@ -69,9 +117,15 @@ export async function remember(entry) {
 
 /** @param {string} id */
 export async function forget(id) {
+  changeNotes((all) => {
+    delete all[id];
+  });
   await within("readwrite", (store) => store.delete(id)).catch(() => {});
 }
 
 export async function forgetAll() {
+  changeNotes((all) => {
+    for (const id of Object.keys(all)) delete all[id];
+  });
   await within("readwrite", (store) => store.clear()).catch(() => {});
 }

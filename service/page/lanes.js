@@ -48,9 +48,9 @@ export function fillLanes(list, template, session, player, wiring) {
     label(row, names[index], lane);
     return row;
   });
-  const original = session.recording ? [originalRow(template, player, wiring)] : [];
-  list.replaceChildren(...original, ...rows);
-  return [...rows, ...original];
+  const original = originalRow(template, player, wiring);
+  list.replaceChildren(original, ...rows);
+  return [...rows, original];
 }
 
 /**
@@ -95,8 +95,10 @@ function describe(row, lane, session) {
   at(".confidence .words").textContent = separated(lane.entry, stems);
   at(".meter").hidden = stems === 1 || lane.entry.energy_share === 0;
   row.style.setProperty("--confidence", String(lane.entry.confidence));
+  const { channel } = lane.entry;
   const heard = lane.entry.active.reduce((sum, { start_s, end_s }) => sum + end_s - start_s, 0);
-  at(".heard").textContent = heard ? `heard for ${lasting(heard)} of ${lasting(session.seconds)}` : "nothing to hear";
+  const words = heard ? `heard for ${lasting(heard)} of ${lasting(session.seconds)}` : "nothing to hear";
+  at(".heard").textContent = channel === null ? words : `channel ${channel}, ${words}`;
 }
 
 /**

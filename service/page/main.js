@@ -55,6 +55,7 @@ const studio = new Studio(
   (error) => complain(error),
   (index) => saveLane(shownSession(), index, /** @type {HTMLSelectElement} */ (at("format")).value).catch(complain),
   () => keepInHistory(),
+  (options) => separateAgain(options),
 );
 
 /** @returns {Session} */
@@ -178,6 +179,7 @@ function keepInHistory() {
     seconds: session.seconds,
     number: session.wish.number,
     names: session.names,
+    colours: session.colours,
     file: session.file,
   });
 }
@@ -203,15 +205,31 @@ function open(file, isExample = false) {
     async (opening) => {
       const found = await opening.open(file);
       if ("recording" in found) return sessionOf(file.name, found.recording, file);
-      return jobSession(found.job, file.name, found.manifest);
+      return jobSession(found.job, file, found.manifest);
     },
     isExample,
   );
 }
 
-/** @param {string} id @param {string} name @param {import("./types").Manifest} manifest */
-async function jobSession(id, name, manifest) {
-  const session = new Session(api, name, null, id, null);
+/** The file that is open, as a job with other options. @param {import("./types").ChannelOptions} options */
+function separateAgain(options) {
+  const { file, channels } = shownSession();
+  if (!file) return;
+  return undertake(file.name, async (opening) => {
+    const { job, manifest } = await opening.asJob(file, { ...options });
+    const session = await jobSession(job, file, manifest);
+    Object.assign(session, { options, channelsBefore: channels });
+    return session;
+  });
+}
+
+/**
+ * @param {string} id
+ * @param {File | {name: string}} file or only its name, where it is not there any more
+ * @param {import("./types").Manifest} manifest
+ */
+async function jobSession(id, file, manifest) {
+  const session = new Session(api, file.name, null, id, file instanceof File ? file : null);
   await session.showJob(manifest);
   return session;
 }
@@ -222,7 +240,9 @@ function openAddress({ kind, id, name }) {
     const earlier = await recalled(id);
     if (kind === "job") {
       tell({ type: "accepted", run: state.run, jobId: id });
-      return jobSession(id, name, await opening.follow(encodeURIComponent(id)));
+      const session = await jobSession(id, earlier?.file ?? { name }, await opening.follow(encodeURIComponent(id)));
+      Object.assign(session.names, earlier?.names ?? {});
+      return session;
     }
     /** @type {Recording} */
     let recording;
@@ -235,7 +255,7 @@ function openAddress({ kind, id, name }) {
       recording = await opening.keep(earlier.file);
     }
     const session = sessionOf(name, recording, earlier?.file ?? null);
-    Object.assign(session.names, earlier?.names ?? {});
+    if (earlier) Object.assign(session, { names: earlier.names, earlierColours: earlier.colours });
     session.wish.number = earlier?.number ?? null;
     return session;
   });

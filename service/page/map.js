@@ -1,20 +1,24 @@
 // The map: points by their embeddings, coloured by sound; a line drawn round some selects them.
 
 import { css } from "./colours.js";
-import { inside, nearest, placed } from "./plane.js";
 import { fitted } from "./stage.js";
+import { inWorker } from "./workshop.js";
 
-/** @typedef {import("./types").Points} Points */
+/** @typedef {import("./types").Spots} Spots */
 
 export class SoundMap {
-  /** @type {Points | null} */
+  /** @type {Spots | null} */
   points = null;
+  #arrangements = 0;
   /** @type {number[][]} */
   #centroids = [];
   /** @type {number[]} */
   #colours = [];
+  /** @type {Float32Array} */
   #place = new Float32Array();
+  /** @type {Uint8Array} */
   #labels = new Uint8Array();
+  /** @type {Float32Array} */
   certainty = new Float32Array();
   /** @type {Set<number> | null} */
   selected = null;
@@ -23,33 +27,37 @@ export class SoundMap {
   /** @type {(chosen: number[]) => void} */
   onselect = () => {};
 
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /** @param {HTMLCanvasElement} canvas @param {(error: unknown) => void} fail */
+  constructor(canvas, fail) {
     this.canvas = canvas;
+    this.fail = fail;
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#go(event));
-    canvas.addEventListener("pointerup", () => this.#end());
+    canvas.addEventListener("pointerup", () => this.#end().catch(fail));
     canvas.addEventListener("pointercancel", () => (this.#line = []));
   }
 
-  /** @param {Points | null} points */
+  /** @param {Spots | null} points those that the worker has; null for none */
   show(points) {
     this.points = points;
     this.selected = null;
-    this.arrange(this.#centroids, this.#colours);
+    this.#arrangements++;
+    this.#place = new Float32Array();
+    this.draw();
   }
 
-  /** @param {number[][]} centroids @param {number[]} colours of each */
-  arrange(centroids, colours) {
+  /** Sounds are where these centroids are. @param {number[][]} centroids @param {number[]} colours of each */
+  async arrange(centroids, colours) {
+    const mine = ++this.#arrangements;
+    if (!this.points) return;
+    const { place, labels, certainty } = await inWorker("arrange", { centroids, groups: colours });
+    if (mine !== this.#arrangements) return; // there was another choice meanwhile
     this.#centroids = centroids;
     this.#colours = colours;
-    if (this.points?.count && centroids.length) {
-      this.#place = placed(this.points, centroids);
-      ({ labels: this.#labels, certainty: this.certainty } = nearest(this.points, centroids, colours));
-    } else {
-      this.#place = new Float32Array();
-    }
+    this.#place = place;
+    this.#labels = labels;
+    this.certainty = certainty;
     this.draw();
   }
 
@@ -101,11 +109,14 @@ export class SoundMap {
     this.draw();
   }
 
-  #end() {
+  async #end() {
     const line = this.#line;
     this.#line = [];
     if (!line.length) return;
-    this.onselect(line.length > 4 ? inside(this.#place, line) : []);
+    const points = this.points;
+    const chosen = line.length > 4 ? await inWorker("inside", { line }) : [];
+    if (points !== this.points) return;
+    this.onselect(chosen);
     this.draw();
   }
 

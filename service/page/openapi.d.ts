@@ -276,26 +276,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/jobs/{job_id}/peaks": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Job Peaks
-         * @description The outline of a stem's waveform.
-         */
-        get: operations["job_peaks"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/jobs/{job_id}/result": {
         parameters: {
             query?: never;
@@ -308,6 +288,66 @@ export interface paths {
          * @description The stems, in the type that Accept asks for; Range requests work.
          */
         get: operations["job_result"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{job_id}/peaks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Job Peaks
+         * @description The outline of a stem's waveform, or of the recording's.
+         */
+        get: operations["job_peaks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{job_id}/points": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Job Points
+         * @description A bounded sample of the bins that are heard, with their embeddings, and the centroids of the sounds.
+         */
+        get: operations["job_points"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{job_id}/masks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Job Masks
+         * @description A picture of who is heard where, as of a kept recording; it gets no finer than 8192 columns for the whole.
+         */
+        get: operations["job_masks"];
         put?: never;
         post?: never;
         delete?: never;
@@ -451,6 +491,56 @@ export interface components {
              * @description Why jobs are neither taken nor known just now; null where they are.
              */
             jobs?: string | null;
+        };
+        /**
+         * JobPointsBody
+         * @description A sample of the bins that are heard in a job's recording, and what it takes to draw a map of them.
+         */
+        JobPointsBody: {
+            /** Count */
+            count: number;
+            /** Dim */
+            dim: number;
+            /**
+             * Frames
+             * @description uint32: frame of each point.
+             */
+            frames: string;
+            /**
+             * Bands
+             * @description uint16: band of each point.
+             */
+            bands: string;
+            /**
+             * Weights
+             * @description float32: how loud each is; the loudest is 1.
+             */
+            weights: string;
+            /**
+             * Embeddings
+             * @description int8, dim for each point, 127 is 1.
+             */
+            embeddings: string;
+            /**
+             * Centroids
+             * @description Of each sound, its embedding; length 1.
+             */
+            centroids: number[][];
+            /**
+             * Sources
+             * @description Of each stem, the number of its sound among centroids, from 0.
+             */
+            sources: number[];
+            /**
+             * Frame S
+             * @description Seconds from one frame to the next.
+             */
+            frame_s: number;
+            /**
+             * Band Hz
+             * @description Centre of each band.
+             */
+            band_hz: number[];
         };
         /**
          * JobStatus
@@ -1043,7 +1133,7 @@ export interface operations {
                 format?: "wav" | "flac" | "ogg" | "mp3" | "m4a";
                 /** @description Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; VORBIS (default) or OPUS for ogg; MP3 for mp3; AAC for m4a. PCM saturates beyond full scale; the manifest counts it. */
                 subtype?: ("FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC") | null;
-                /** @description As audio/wav, the only stem to send; else all side by side. */
+                /** @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side. */
                 stem?: number | null;
                 /** @description Sounds to separate the recording into; auto has them counted. By default they are counted if the model was taught to, else there are 2. */
                 num_sources?: number | "auto" | null;
@@ -1106,7 +1196,7 @@ export interface operations {
                     subtype?: "FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC";
                     /**
                      * Stem
-                     * @description As audio/wav, the only stem to send; else all side by side.
+                     * @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side.
                      */
                     stem?: number;
                     /**
@@ -1802,6 +1892,26 @@ export interface operations {
                     masks?: "soft" | "hard";
                     /** Background */
                     background?: ("stem" | "share" | "drop") | null;
+                    /**
+                     * Channels
+                     * @description Which channels stems have: all of the recording, their mean, or the best one.
+                     * @default keep
+                     * @enum {string}
+                     */
+                    channels?: "keep" | "mono" | "reference";
+                    /**
+                     * Spatial
+                     * @description Whether to use where sounds come from, where channels differ.
+                     * @default auto
+                     * @enum {string}
+                     */
+                    spatial?: "auto" | "off";
+                    /**
+                     * Enhance
+                     * @description Where channels are used together, clean the stems further; see POST /separate.
+                     * @default false
+                     */
+                    enhance?: boolean;
                 };
             };
         };
@@ -2250,7 +2360,7 @@ export interface operations {
                 format?: "wav" | "flac" | "ogg" | "mp3" | "m4a";
                 /** @description Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; VORBIS (default) or OPUS for ogg; MP3 for mp3; AAC for m4a. PCM saturates beyond full scale; the manifest counts it. */
                 subtype?: ("FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC") | null;
-                /** @description As audio/wav, the only stem to send; else all side by side. */
+                /** @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side. */
                 stem?: number | null;
             };
             header?: never;
@@ -2603,7 +2713,7 @@ export interface operations {
                 format?: "wav" | "flac" | "ogg" | "mp3" | "m4a";
                 /** @description Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; VORBIS (default) or OPUS for ogg; MP3 for mp3; AAC for m4a. PCM saturates beyond full scale; the manifest counts it. */
                 subtype?: ("FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC") | null;
-                /** @description As audio/wav, the only stem to send; else all side by side. */
+                /** @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side. */
                 stem?: number | null;
                 /** @description Sounds to separate the recording into; auto has them counted. By default they are counted if the model was taught to, else there are 2. */
                 num_sources?: number | "auto" | null;
@@ -2664,7 +2774,7 @@ export interface operations {
                     subtype?: "FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC";
                     /**
                      * Stem
-                     * @description As audio/wav, the only stem to send; else all side by side.
+                     * @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side.
                      */
                     stem?: number;
                     /**
@@ -3224,91 +3334,6 @@ export interface operations {
             };
         };
     };
-    job_peaks: {
-        parameters: {
-            query?: {
-                /** @description Which; the background comes after the stems. */
-                stem?: number;
-                parts?: number;
-            };
-            header?: never;
-            path: {
-                /** @description As POST /jobs gave it. */
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description The outline. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "scale": 0.71,
-                     *       "low": [
-                     *         -90,
-                     *         -127
-                     *       ],
-                     *       "high": [
-                     *         88,
-                     *         120
-                     *       ]
-                     *     }
-                     */
-                    "application/json": components["schemas"]["PeaksBody"];
-                };
-            };
-            /** @description An API key is needed. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-            /** @description There is nothing at this address. There is no such job. There is no such recording. There is no such separation. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-            /** @description The job is not done yet. The job failed. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-            /** @description The form has no field 'file'. The uploaded file is empty. The file cannot be decoded. The recording cannot be separated. The recording has more channels than the limit. The recording's sample rate is outside the range that this server takes. A parameter is not valid. The Idempotency-Key was used for another request. This server does not have that model. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-            /** @description This API key has as much work in the queue as it may have. This API key sends requests faster than it may. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-        };
-    };
     job_result: {
         parameters: {
             query?: {
@@ -3316,7 +3341,7 @@ export interface operations {
                 format?: "wav" | "flac" | "ogg" | "mp3" | "m4a";
                 /** @description Sample type: FLOAT (default), PCM_16 or PCM_24 for wav; PCM_24 (default) or PCM_16 for flac; VORBIS (default) or OPUS for ogg; MP3 for mp3; AAC for m4a. PCM saturates beyond full scale; the manifest counts it. */
                 subtype?: ("FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC") | null;
-                /** @description As audio/wav, the only stem to send; else all side by side. */
+                /** @description As audio/wav, the only stem to send, where the background comes after the others; else all side by side. */
                 stem?: number | null;
             };
             header?: never;
@@ -3522,6 +3547,265 @@ export interface operations {
             };
             /** @description The server has no disk space left for this request. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    job_peaks: {
+        parameters: {
+            query?: {
+                /** @description Which; the background comes after the stems. 0 is all of them together. */
+                stem?: number;
+                /** @description Of the part that is wanted, in seconds. */
+                start_s?: number;
+                /** @description Of the part that is wanted, in seconds. */
+                end_s?: number;
+                parts?: number;
+            };
+            header?: never;
+            path: {
+                /** @description As POST /jobs gave it. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The outline. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "scale": 0.71,
+                     *       "low": [
+                     *         -90,
+                     *         -127
+                     *       ],
+                     *       "high": [
+                     *         88,
+                     *         120
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PeaksBody"];
+                };
+            };
+            /** @description An API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is nothing at this address. There is no such job. There is no such recording. There is no such separation. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The job is not done yet. The job failed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The form has no field 'file'. The uploaded file is empty. The file cannot be decoded. The recording cannot be separated. The recording has more channels than the limit. The recording's sample rate is outside the range that this server takes. A parameter is not valid. The Idempotency-Key was used for another request. This server does not have that model. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description This API key has as much work in the queue as it may have. This API key sends requests faster than it may. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    job_points: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As POST /jobs gave it. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sample. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "dim": 3,
+                     *       "frames": "AAAAAA==",
+                     *       "bands": "AQA=",
+                     *       "weights": "AACAPw==",
+                     *       "embeddings": "fwAA",
+                     *       "centroids": [
+                     *         [
+                     *           1,
+                     *           0,
+                     *           0
+                     *         ]
+                     *       ],
+                     *       "sources": [
+                     *         0
+                     *       ],
+                     *       "frame_s": 0.008,
+                     *       "band_hz": [
+                     *         0,
+                     *         31.25,
+                     *         62.5
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["JobPointsBody"];
+                };
+            };
+            /** @description An API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is nothing at this address. There is no such job. There is no such recording. There is no such separation. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The job is not done yet. The job failed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The form has no field 'file'. The uploaded file is empty. The file cannot be decoded. The recording cannot be separated. The recording has more channels than the limit. The recording's sample rate is outside the range that this server takes. A parameter is not valid. The Idempotency-Key was used for another request. This server does not have that model. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description This API key has as much work in the queue as it may have. This API key sends requests faster than it may. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    job_masks: {
+        parameters: {
+            query?: {
+                /** @description Of the part that is wanted, in seconds. */
+                start_s?: number;
+                /** @description Of the part that is wanted, in seconds. */
+                end_s?: number;
+                /** @description Columns. */
+                width?: number;
+            };
+            header?: never;
+            path: {
+                /** @description As POST /jobs gave it. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The picture. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example PNG... */
+                    "image/png": string;
+                };
+            };
+            /** @description An API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is nothing at this address. There is no such job. There is no such recording. There is no such separation. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The job is not done yet. The job failed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The form has no field 'file'. The uploaded file is empty. The file cannot be decoded. The recording cannot be separated. The recording has more channels than the limit. The recording's sample rate is outside the range that this server takes. A parameter is not valid. The Idempotency-Key was used for another request. This server does not have that model. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description This API key has as much work in the queue as it may have. This API key sends requests faster than it may. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

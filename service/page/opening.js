@@ -48,8 +48,18 @@ export class Opening {
         if (!(error instanceof Failure) || !AS_JOB.includes(error.code ?? "")) throw error;
       }
     }
+    return this.asJob(file, {});
+  }
+
+  /**
+   * Have it separated as a job, whatever its length.
+   * @param {File} file
+   * @param {Record<string, string>} fields how, where not by default
+   */
+  async asJob(file, fields) {
+    const wanted = { num_sources: "auto", ...fields };
     const job = await this.#patiently(() =>
-      this.api.createJob(file, "auto", this.#sending("Waiting"), this.signal),
+      this.api.createJob(file, wanted, this.#sending("Waiting"), this.signal),
     );
     // Whoever cancels in this very moment does not leave a job behind.
     if (this.signal.aborted) await this.api.removeJob(job.id).catch(() => {});

@@ -2,12 +2,14 @@
 
 import { Failure } from "./api.js";
 import { keptColours } from "./plane.js";
+import { inWorker } from "./workshop.js";
 
 /** @typedef {import("./types").Wish} Wish */
 /** @typedef {import("./types").Lane} Lane */
 /** @typedef {import("./types").Recording} Recording */
 /** @typedef {import("./types").Manifest} Manifest */
 /** @typedef {import("./types").SeparationRequest} SeparationRequest */
+/** @typedef {import("./types").ChannelOptions} ChannelOptions */
 
 // Up to here stems are decoded into memory, so that they play in exact synchrony.
 const IN_MEMORY_BYTES = 256 * 2 ** 20;
@@ -29,8 +31,16 @@ export class Session {
   wish = { number: null, centroids: [], groups: [] };
   /** Colour of each sound. @type {number[]} */
   colours = [];
+  /** Those of an earlier visit, for the number of sounds that it ended with. @type {number[]} */
+  earlierColours = [];
   /** Names of the sounds by colour, where they were given any. @type {Record<number, string>} */
   names = {};
+  /** @type {ChannelOptions} */
+  options = { channels: "keep", spatial: "auto" };
+  /** Channels of the file, where that was known before it was separated as a job. */
+  channelsBefore = 1;
+  /** What there is of a job's map. @type {import("./types").JobMap | null} */
+  map = null;
 
   /**
    * @param {import("./api.js").Api} api
@@ -60,6 +70,22 @@ export class Session {
     return this.recording?.seconds ?? this.manifest?.seconds ?? 0;
   }
 
+  /** Where the server has it. */
+  get address() {
+    return this.recording ? `recordings/${this.recording.id}` : `jobs/${this.job}`;
+  }
+
+  /** Centre of each band of the picture; none where there is no picture. */
+  get bandHz() {
+    return this.recording?.band_hz ?? this.map?.band_hz ?? [];
+  }
+
+  /** Channels of the recording, as far as that is known. */
+  get channels() {
+    const { channels = 1, spatial, reference } = this.manifest ?? {};
+    return this.recording?.channels ?? Math.max(this.channelsBefore, channels, ...(spatial?.channels ?? []), reference ?? 1);
+  }
+
   /** The recording on the server, kept again where it was forgotten. @type {(() => Promise<Recording>) | null} */
   renew = null;
 
@@ -82,10 +108,13 @@ export class Session {
     // Sounds of several centroids are told by the first of them.
     const first = (/** @type {Wish} */ of) =>
       [...new Set(of.groups)].sort((a, b) => a - b).map((group) => of.centroids[of.groups.indexOf(group)]);
-    this.colours = before.centroids.length
-      ? keptColours(first(before), this.colours, first(wish))
-      : first(wish).map((_, index) => index);
     this.wish = wish;
+    if (before.centroids.length) this.colours = keptColours(first(before), this.colours, first(wish));
+    else this.colours = this.#hasEarlier ? [...this.earlierColours] : first(wish).map((_, index) => index);
+  }
+
+  get #hasEarlier() {
+    return this.wish.number !== null && this.earlierColours.length === this.wish.number;
   }
 
   /** Colour of each centroid. */
@@ -102,8 +131,8 @@ export class Session {
     this.#changing = new AbortController();
     const signal = AbortSignal.any([this.#abort.signal, this.#changing.signal]);
     const isFirst = this.separation === null;
-    const separation = await this.#asked(requestOf(this.wish), signal);
-    if (isFirst && this.wish.number !== null) {
+    const separation = await this.#asked(this.requestOf(this.wish), signal);
+    if (isFirst && this.wish.number !== null && !this.#hasEarlier) {
       // The loudest gets the first colour; from then on sounds keep theirs.
       separation.sources.forEach((source, index) => {
         this.colours[source] = index;
@@ -139,7 +168,7 @@ export class Session {
     const recording = /** @type {Recording} */ (this.recording);
     const { manifest } = separation;
     const names = [...manifest.stems.map((stem) => stem.file), ...(manifest.background ? [manifest.background] : [])];
-    const bytes = 4 * recording.samples * recording.channels * names.length;
+    const bytes = 4 * recording.samples * manifest.channels * names.length;
     const rate = Math.min(96_000, Math.max(8_000, recording.sample_rate));
     const decoder = bytes <= IN_MEMORY_BYTES ? new OfflineAudioContext(1, 1, rate) : null;
     return Promise.all(
@@ -153,7 +182,7 @@ export class Session {
           entry: manifest.stems[index] ?? null,
           buffer: null,
           address,
-          peaks: null,
+          outline: null,
         };
         if (decoder) {
           const blob = await this.api.blob(address, signal);
@@ -173,15 +202,50 @@ export class Session {
    */
   async showJob(manifest) {
     this.manifest = manifest;
-    this.colours = manifest.stems.map((_, index) => index);
+    if (manifest.reference !== null) this.options.channels = "reference";
+    if (manifest.stems.some((stem) => stem.channel !== null)) this.options.channels = "separate";
+    this.map = await this.#jobMap();
+    const sources = this.map?.sources ?? manifest.stems.map((_, index) => index);
+    sources.forEach((source, index) => {
+      this.colours[source] = index;
+    });
+    this.wish = { number: sources.length, centroids: this.map?.centroids ?? [], groups: [...sources.keys()] };
     const count = manifest.stems.length + (manifest.background ? 1 : 0);
     for (let number = 1; number <= count; number++) {
       const entry = manifest.stems[number - 1] ?? null;
       let address = `jobs/${this.job}/result?stem=${number}`;
-      if (!entry) continue; // of a job's background there is no address of its own; it is in the ZIP
       if (this.api.key) address = this.#addressOf(await this.api.blob(address, this.signal));
-      this.lanes.push({ number, source: number - 1, colour: number - 1, entry, buffer: null, address, peaks: null });
+      const [source, colour] = entry ? [sources[number - 1], number - 1] : [null, -1];
+      this.lanes.push({ number, source, colour, entry, buffer: null, address, outline: null });
     }
+  }
+
+  /** Jobs whose channels were separated one by one have no map. */
+  async #jobMap() {
+    try {
+      const json = await this.api.view(this.address, "points", {}, this.signal);
+      return await inWorker("points", { json, frame_s: null });
+    } catch (error) {
+      if (error instanceof Failure && error.code === "not_found") return null;
+      throw error;
+    }
+  }
+
+  /** @param {Wish} wish @returns {SeparationRequest} */
+  requestOf({ number, centroids, groups }) {
+    const isPlain = number !== null;
+    const { channels, spatial } = this.options;
+    return {
+      num_sources: isPlain ? number : null,
+      centroids: isPlain ? null : centroids,
+      groups: isPlain ? null : groups,
+      selection: null,
+      masks: "soft",
+      background: null,
+      channels: channels === "separate" ? "keep" : channels,
+      spatial,
+      enhance: false,
+    };
   }
 
   /**
@@ -215,7 +279,7 @@ export class Session {
       return await fetched();
     } catch (error) {
       if (!(error instanceof Failure) || !["recording_unknown", "separation_unknown"].includes(error.code ?? "")) throw error;
-      this.separation = await this.#asked(requestOf(this.wish), this.signal); // it made room for later ones
+      this.separation = await this.#asked(this.requestOf(this.wish), this.signal); // it made room for later ones
       return fetched();
     }
   }
@@ -252,19 +316,6 @@ export class Session {
     for (const address of this.#addresses) URL.revokeObjectURL(address);
     this.#addresses = [];
   }
-}
-
-/** @param {Wish} wish @returns {SeparationRequest} */
-export function requestOf({ number, centroids, groups }) {
-  const is_plain = number !== null;
-  return {
-    num_sources: is_plain ? number : null,
-    centroids: is_plain ? null : centroids,
-    groups: is_plain ? null : groups,
-    selection: null,
-    masks: "soft",
-    background: null,
-  };
 }
 
 /** @param {OfflineAudioContext} decoder @param {Blob} blob */

@@ -1,6 +1,6 @@
 // Files as the browser sees them: how long they last, whether they may be recordings at all, and as WAV.
 
-import { wavOf } from "./wav.js";
+import { inWorker } from "./workshop.js";
 
 const LOOK_MS = 3000;
 
@@ -43,8 +43,10 @@ export async function asWav(file) {
   const context = new OfflineAudioContext(1, 1, 48_000);
   try {
     const buffer = await context.decodeAudioData(await file.arrayBuffer());
-    const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c));
-    return new File([wavOf(channels, buffer.sampleRate)], file.name.replace(/(\.[^.]*)?$/, ".wav"), { type: "audio/wav" });
+    const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c).slice());
+    const transfer = channels.map((channel) => channel.buffer);
+    const wav = await inWorker("wav", { channels, rate: buffer.sampleRate }, transfer);
+    return new File([wav], file.name.replace(/(\.[^.]*)?$/, ".wav"), { type: "audio/wav" });
   } catch {
     return null;
   }

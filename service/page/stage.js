@@ -1,19 +1,18 @@
 // The large picture and the lanes' pictures: drawn, zoomed, and in step.
 
 import { css, SOUNDS } from "./colours.js";
+import { inWorker } from "./workshop.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./types").Box} Box */
 /** @typedef {{start: number, end: number}} Range */
 
 const COLUMNS = 1400;
+const OUTLINE_PARTS = 1000;
 const FINE_MS = 220; // after a zoom, until the finer picture is asked for
 
 export class Stage {
-  #worker = new Worker(new URL("./painter.js", import.meta.url), { type: "module" });
   #orders = 0;
-  /** @type {Map<number, {resolve: (bitmaps: ImageBitmap[]) => void, reject: (error: Error) => void}>} */
-  #waiting = new Map();
   /** @type {Session | null} */
   #session = null;
   /** @type {ImageBitmap[]} of the whole, then of each colour */
@@ -40,12 +39,6 @@ export class Stage {
   constructor(spectrogram, overlay) {
     this.spectrogram = spectrogram;
     this.overlay = overlay;
-    this.#worker.addEventListener("message", ({ data }) => {
-      const waiting = this.#waiting.get(data.id);
-      this.#waiting.delete(data.id);
-      if (data.failed) waiting?.reject(new Error(data.failed));
-      else if (waiting) waiting.resolve(data.bitmaps);
-    });
     // One observer for the page's life: results come and go without leaving any behind.
     new ResizeObserver(() => this.redraw()).observe(spectrogram);
   }
@@ -59,7 +52,7 @@ export class Stage {
     this.box = null;
     this.dots = [];
     this.#lanes = [];
-    this.#originalPeaks = null;
+    this.#original = null;
     this.redraw();
   }
 
@@ -71,41 +64,30 @@ export class Stage {
 
   /** Bring the picture of who is heard where, of the part that is seen; and the outlines of the lanes. */
   async refresh() {
-    const session = this.#session;
-    if (!session) return;
-    const view = { ...this.view };
-    const wish = session.wish;
-    await Promise.all([this.#refreshPicture(session, view), this.#refreshPeaks(session, view)]);
-    if (session === this.#session && wish === session.wish) this.redraw();
+    await Promise.all([this.refreshPicture(), this.refreshOutlines()]);
   }
 
-  /** @param {Session} session @param {Range} view */
-  async #refreshPicture(session, view) {
-    if (!session.recording) return;
+  /** Bring the picture alone, which is there before the sounds are. */
+  async refreshPicture() {
+    const session = this.#session;
+    if (!session?.bandHz.length) return;
+    const view = { ...this.view };
     /** @type {Record<string, string | number>} */
     const query = { start_s: view.start, end_s: view.end, width: COLUMNS };
     const wish = session.wish;
-    if (wish.number !== null) query.num_sources = wish.number;
+    if (session.recording && wish.number !== null) query.num_sources = wish.number;
     else if (session.separation) query.separation = session.separation.id;
-    else return;
-    const png = await session.api.masks(session.recording.id, query, session.signal);
+    else if (session.recording) return;
+    const png = await session.api.view(session.address, "masks", query, session.signal);
     if (session !== this.#session || wish !== session.wish) return;
     await this.#paint(session, view, png);
   }
 
-  /** Colour the picture that is there anew. */
-  async recolour() {
-    if (this.#session && this.#bitmaps.length) await this.#paint(this.#session, this.#shown);
-  }
-
-  /** @param {Session} session @param {Range} shown @param {Blob} [png] */
+  /** @param {Session} session @param {Range} shown @param {Blob} png */
   async #paint(session, shown, png) {
     const only = [null, ...session.colours];
     const id = ++this.#orders;
-    /** @type {Promise<ImageBitmap[]>} */
-    const painted = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
-    this.#worker.postMessage({ id, png, colours: session.centroidColours, only });
-    const bitmaps = await painted;
+    const bitmaps = await inWorker("paint", { png, colours: session.centroidColours, only });
     if (session !== this.#session || id !== this.#orders) {
       for (const bitmap of bitmaps) bitmap.close();
       return;
@@ -117,28 +99,32 @@ export class Stage {
     this.redraw();
   }
 
-  /** @param {Session} session @param {Range} view */
-  async #refreshPeaks(session, view) {
-    const { separation, lanes, recording, job, api, signal } = session;
-    const address = recording ? `recordings/${recording.id}` : `jobs/${job}`;
-    const part = { start_s: view.start, end_s: view.end, parts: 1000 };
-    const fetched = lanes.map(async (lane) => {
-      /** @type {Record<string, string | number>} */
-      const query = { stem: lane.number, parts: 1000 };
-      if (recording && separation) {
-        Object.assign(query, { separation: separation.id, start_s: view.start, end_s: view.end });
-      }
-      lane.peaks = await api.peaks(address, query, signal);
+  /** Bring the outlines of the lanes alone. */
+  async refreshOutlines() {
+    const session = this.#session;
+    if (!session) return;
+    const view = { ...this.view };
+    const { separation, lanes, recording, api, signal } = session;
+    const part = { start_s: view.start, end_s: view.end, parts: OUTLINE_PARTS };
+    const outline = async (/** @type {Record<string, string | number>} */ of) =>
+      inWorker("outline", { json: await api.view(session.address, "peaks", { ...part, ...of }, signal) });
+    const stems = lanes.map((lane) =>
+      outline(separation ? { separation: separation.id, stem: lane.number } : { stem: lane.number }),
+    );
+    // Of a job, the recording is all of its stems together.
+    const [original, ...others] = await Promise.all([outline(recording ? {} : { stem: 0 }), ...stems]);
+    if (session !== this.#session || lanes !== session.lanes) return;
+    this.#original = original;
+    this.#outlined = view;
+    lanes.forEach((lane, index) => {
+      lane.outline = others[index];
     });
-    const [original] = await Promise.all([recording ? api.peaks(address, part, signal) : null, ...fetched]);
-    this.#originalPeaks = original;
-    if (recording) this.#peaksRange = view;
-    else this.#peaksRange = { start: 0, end: session.seconds };
+    this.redraw();
   }
-  /** @type {Range} */
-  #peaksRange = { start: 0, end: 1 };
-  /** @type {import("./types").Peaks | null} */
-  #originalPeaks = null;
+  /** What the outlines show. @type {Range} */
+  #outlined = { start: 0, end: 1 };
+  /** Outline of the recording. @type {import("./types").Outline | null} */
+  #original = null;
 
   /**
    * See another part; what is there is stretched until there is a finer picture.
@@ -174,10 +160,10 @@ export class Stage {
     context.fillStyle = "#05070a";
     context.fillRect(0, 0, width, height);
     if (this.#bitmaps.length) this.#stretch(context, this.#bitmaps[0], width, height);
-    else if (this.#session && !this.#session.recording) this.#drawStretches(context, width, height);
+    else if (this.#session && !this.#session.bandHz.length) this.#drawStretches(context, width, height);
   }
 
-  /** Of a job there is no picture: who is heard when, instead. @param {CanvasRenderingContext2D} context @param {number} width @param {number} height */
+  /** Where there is no picture: who is heard when, instead. @param {CanvasRenderingContext2D} context @param {number} width @param {number} height */
   #drawStretches(context, width, height) {
     const session = /** @type {Session} */ (this.#session);
     const rows = session.lanes.length;
@@ -198,7 +184,7 @@ export class Stage {
     if (!this.box && !this.dots.length) return;
     context.fillStyle = "rgb(0 0 0 / 0.68)";
     context.fillRect(0, 0, width, height);
-    const bands = this.#session?.recording?.band_hz.length ?? 1;
+    const bands = this.#session?.bandHz.length || 1;
     if (this.box) {
       const [left, right] = [this.#across(this.box.start_s) * width, this.#across(this.box.end_s) * width];
       const [top, bottom] = [this.heightOf(this.box.high_hz) * height, this.heightOf(this.box.low_hz) * height];
@@ -219,7 +205,7 @@ export class Stage {
   #drawLane(element, index) {
     const session = this.#session;
     const lane = session?.lanes[index];
-    const peaks = lane ? lane.peaks : this.#originalPeaks;
+    const outline = lane ? lane.outline : this.#original;
     const [wave, active] = /** @type {HTMLCanvasElement[]} */ ([...element.querySelectorAll("canvas")]);
     const context = wave && fitted(wave);
     if (!session || !context) return;
@@ -232,7 +218,7 @@ export class Stage {
     context.globalAlpha = 0.5;
     if (bitmap) this.#stretch(context, bitmap, width, height);
     context.globalAlpha = 1;
-    if (peaks) this.#drawWave(context, peaks, colour, width, height);
+    if (outline) this.#drawWave(context, outline, colour, width, height);
     const bar = active && fitted(active);
     if (!bar) return;
     bar.clearRect(0, 0, active.width, active.height);
@@ -243,14 +229,14 @@ export class Stage {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {import("./types").Peaks} peaks @param {number} colour @param {number} width @param {number} height */
+  /** @param {CanvasRenderingContext2D} context @param {import("./types").Outline} outline @param {number} colour @param {number} width @param {number} height */
   #drawWave(context, { scale, low, high }, colour, width, height) {
-    const scales = (this.#session?.lanes ?? []).map((lane) => lane.peaks?.scale ?? 0);
-    const largest = Math.max(1e-4, this.#originalPeaks?.scale ?? 0, ...scales);
+    const scales = (this.#session?.lanes ?? []).map((lane) => lane.outline?.scale ?? 0);
+    const largest = Math.max(1e-4, this.#original?.scale ?? 0, ...scales);
     const factor = (scale / largest / 127) * 0.94;
     const [r, g, b] = colour < 0 ? [190, 196, 204] : SOUNDS[colour % SOUNDS.length].map((v) => Math.round(v + 0.55 * (255 - v)));
     context.fillStyle = `rgb(${r} ${g} ${b})`;
-    const { start, end } = this.#peaksRange;
+    const { start, end } = this.#outlined;
     context.beginPath();
     high.forEach((value, i) => {
       const x = this.#across(start + ((end - start) * (i + 0.5)) / high.length) * width;
@@ -283,14 +269,15 @@ export class Stage {
 
   /** Where a frequency lies in the picture, 0 on top to 1. @param {number} hz */
   heightOf(hz) {
-    const bands = this.#session?.recording?.band_hz ?? [0, 1];
+    const bands = this.#session?.bandHz ?? [];
     const above = bands.findIndex((centre) => centre >= hz);
     return above < 0 ? 0 : 1 - above / bands.length;
   }
 
   /** @param {number} height 0 on top to 1 */
   hzAt(height) {
-    const bands = this.#session?.recording?.band_hz ?? [0, 1];
+    const bands = this.#session?.bandHz ?? [];
+    if (!bands.length) return 0;
     const band = Math.floor((1 - height) * bands.length);
     return band >= bands.length ? 2 * bands[bands.length - 1] : bands[Math.max(0, band)];
   }

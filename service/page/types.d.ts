@@ -9,6 +9,7 @@ export type Manifest = Schemas["Manifest"];
 export type StemEntry = Schemas["StemEntry"];
 export type Peaks = Schemas["PeaksBody"];
 export type PointsBody = Schemas["PointsBody"];
+export type JobPointsBody = Schemas["JobPointsBody"];
 export type JobStatus = Schemas["JobStatus"];
 export type Problem = Schemas["ProblemBody"];
 export type SeparationRequest =
@@ -109,7 +110,53 @@ export interface Lane {
   entry: StemEntry | null;
   buffer: AudioBuffer | null;
   address: string;
-  peaks: Peaks | null;
+  outline: Outline | null;
+}
+
+/** How several channels are used. */
+export interface ChannelOptions {
+  channels: "keep" | "mono" | "reference" | "separate";
+  spatial: "auto" | "off";
+}
+
+/** Of a waveform: the smallest and the largest sample of each part, -127 to 127; 127 is `scale`. */
+export interface Outline {
+  scale: number;
+  low: Float32Array;
+  high: Float32Array;
+}
+
+/** Points as the page has them; their embeddings stay in the worker. */
+export interface Spots {
+  count: number;
+  seconds: Float32Array;
+  bands: Uint16Array;
+}
+
+/** What it takes to draw the map of a job. */
+export interface JobMap extends Spots {
+  centroids: number[][];
+  sources: number[];
+  band_hz: number[];
+}
+
+/** What the worker is asked to do, and what comes of it. */
+export interface Orders {
+  /** A picture of masks -> coloured, once for each of `only`; null is all colours. */
+  paint: { order: { png: Blob; colours: number[]; only: (number | null)[] }; done: ImageBitmap[] };
+  outline: { order: { json: Blob }; done: Outline };
+  /** The points that the next orders are about. */
+  points: { order: { json: Blob; frame_s: number | null }; done: JobMap };
+  /** Where points lie on the map, which centroid each belongs to, and how clearly. */
+  arrange: {
+    order: { centroids: number[][]; groups: number[] };
+    done: { place: Float32Array; labels: Uint8Array; certainty: Float32Array };
+  };
+  /** Points within a line on the map. */
+  inside: { order: { line: [number, number][] }; done: number[] };
+  /** The middle of some points. */
+  middle: { order: { chosen: number[] }; done: number[] | null };
+  wav: { order: { channels: Float32Array[]; rate: number }; done: Blob };
 }
 
 /** A part of a recording, in time and pitch. */

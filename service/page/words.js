@@ -71,6 +71,22 @@ export function counted(counted, chance, isTelephone) {
 }
 
 /**
+ * What was made of several channels.
+ * @param {import("./types").Manifest} manifest
+ * @param {number} channels of the recording
+ */
+export function channelsUsed({ spatial, reference, stems, channels: left }, channels) {
+  if (stems.some((stem) => stem.channel !== null)) return "Each channel was separated on its own.";
+  const kept = reference !== null ? ` The sounds are those of channel ${reference}.` : left < channels ? " The sounds are mono." : "";
+  if (!spatial) return `All channels were masked alike: nothing was made of where sounds come from.${kept}`;
+  const gain = spatial.expected_gain_db >= 0.05 ? `, about ${spatial.expected_gain_db.toFixed(1)}\u00a0dB clearer` : "";
+  return `Channels ${list(spatial.channels)} told where sounds come from${gain}.${kept}`;
+}
+
+/** @param {number[]} numbers */
+const list = (numbers) => `${numbers.slice(0, -1).join(", ")}${numbers.length > 1 ? " and " : ""}${numbers.at(-1)}`;
+
+/**
  * An error, for people.
  * @param {unknown} error
  * @returns {import("./types").Told}

@@ -86,7 +86,7 @@ def test_it_is_what_its_labels_and_its_own_word_say(stack: Stack) -> None:
     assert version_inside == version().removesuffix("+checkout")
 
 
-def test_it_adds_at_most_500_mb_to_its_base(stack: Stack) -> None:
+def test_it_adds_at_most_250_mb_to_its_base(stack: Stack) -> None:
     base = os.environ.get("BASE_IMAGE", "python:3.12-slim-bookworm")
     if subprocess.run(["docker", "image", "inspect", base], capture_output=True, check=False).returncode:
         docker("pull", base)  # BuildKit keeps what it builds on to itself

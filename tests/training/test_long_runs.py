@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -180,3 +181,26 @@ def test_an_average_of_the_weights_is_kept_resumed_exactly_and_exported_if_bette
     assert code == 0, err
     again = torch.load(runs / "whole-average" / "checkpoint.pt", weights_only=True)
     assert all(torch.equal(value, again["average"][key]) for key, value in whole["average"].items())
+
+
+def test_a_run_is_shown_in_weights_and_biases(finish, speech_folder, runs, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install 'wandb>=0.19,<1'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = [*TINY.split(), "--steps", "3", "--wandb", "separation"]
+    code, _, err = finish("--data", str(speech_folder), "--name", "shown", *options)
+    assert code == 0, err
+    (shown,) = (runs / "shown" / "wandb").glob("offline-run-*")
+    (written,) = shown.glob("*.wandb")
+    content = written.read_bytes()
+    for name in (b"gradient_norm", b"si_sdr_improvement_db", b"learning_rate", b"separation"):
+        assert name in content
+    assert list(shown.rglob("*.wav"))
+    assert list(shown.rglob("*.png"))
+
+
+def test_without_its_package_weights_and_biases_is_refused(finish, speech_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    options = [*TINY.split(), "--steps", "3", "--wandb", "separation"]
+    code, _, err = finish("--data", str(speech_folder), "--name", "refused", *options)
+    assert code == 1
+    assert "pip install 'wandb" in err

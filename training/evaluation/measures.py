@@ -75,7 +75,7 @@ def measure(stems: Samples, sources: Samples, sample_rate: int, is_speech: Seque
     pairs = list(zip(stems, sources, strict=True))
     return Figures(
         si_sdr(stems, sources),
-        np.array([_bounded(_sdr_db(stem, source), stem, source) for stem, source in pairs]),
+        np.array([_bounded(sdr_db(stem, source), stem, source) for stem, source in pairs]),
         np.array(
             [_stoi(*pair, sample_rate) if speech else np.nan for pair, speech in zip(pairs, is_speech, strict=True)]
         ),
@@ -98,7 +98,7 @@ def _is_silent(signal: Samples) -> bool:
     return not np.ptp(signal)
 
 
-def _sdr_db(stem: Samples, source: Samples) -> float:
+def sdr_db(stem: Samples, source: Samples) -> float:
     """SDR of BSS Eval, version 3 (Vincent, Gribonval, Fevotte, 2006): up to a filter of 512 taps on the source.
 
     The filter is fitted to the stem's own source alone, so other sources do not change the SDR (only SIR and SAR, which

@@ -25,7 +25,6 @@ from unmingle.service.http.documentation import (
     body,
     problem_responses,
 )
-from unmingle.service.http.outline import outline
 from unmingle.service.http.receiving import receive
 from unmingle.service.http.state import Service, ServiceState
 from unmingle.service.jobs.store import UNFINISHED, Job
@@ -33,7 +32,7 @@ from unmingle.service.output import encoding
 from unmingle.service.output.package import Delivery, negotiate
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.limits import Resource
-from unmingle.service.schemas import JobStatus, Manifest, PeaksBody, ResultParameters, SeparateParameters
+from unmingle.service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -188,22 +187,6 @@ async def _events(service: ServiceState, job: Job) -> AsyncIterator[str]:
 async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
     """What was done and who is heard when, without the stems."""
     return await service.jobs.results.manifest(await service.jobs.get(job_id, caller))
-
-
-@router.get(
-    "/{job_id}/peaks",
-    operation_id="job_peaks",
-    responses={200: body(examples.PEAKS, "The outline."), **problem_responses(401, 404, 409, 422, 429)},
-)
-async def job_peaks(
-    job_id: JobId,
-    service: Service,
-    caller: Caller,
-    stem: Annotated[int, Query(ge=1, le=9, description="Which; the background comes after the stems.")] = 1,
-    parts: Annotated[int, Query(ge=1, le=8192)] = 1024,
-) -> PeaksBody:
-    """The outline of a stem's waveform."""
-    return outline(await service.jobs.results.peaks(await service.jobs.get(job_id, caller), stem, parts))
 
 
 @router.get(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
-from numpy.typing import NDArray
 from starlette.responses import FileResponse
 
 from unmingle.model.kept import Vectors
@@ -19,10 +17,10 @@ from unmingle.service.http.answers import PackageResponse, accepted_types
 from unmingle.service.http.auth import Caller
 from unmingle.service.http.disconnect import unless_disconnected
 from unmingle.service.http.documentation import ANSWERS, PART_OF_ANSWER, PNG, SOUND, body, problem_responses
-from unmingle.service.http.outline import outline
 from unmingle.service.http.routes.recordings import RecordingId
 from unmingle.service.http.state import Service
-from unmingle.service.output import encoding, png
+from unmingle.service.http.views import outline, picture_png, points_body
+from unmingle.service.output import encoding
 from unmingle.service.output.content import Content, FilePart
 from unmingle.service.output.package import Delivery, Package, negotiate, pack
 from unmingle.service.output.peaks import peaks
@@ -58,21 +56,8 @@ async def points(
     with entry.in_use():
         await service.recordings.heard(entry)
         kept = entry.kept(service.engine.separator)
-        places, embeddings, weights = await service.recordings.read(
-            lambda: kept.points(most, np.random.default_rng(entry.seed))
-        )
-    return PointsBody(
-        count=len(weights),
-        dim=service.embedder.config.embedding_dim,
-        frames=_base64(places[:, 0].astype("<u4")),
-        bands=_base64(places[:, 1].astype("<u2")),
-        weights=_base64((weights / max(1e-12, float(weights.max(initial=0.0)))).astype("<f4")),
-        embeddings=_base64(np.rint(127.0 * embeddings).clip(-127, 127).astype(np.int8)),
-    )
-
-
-def _base64(array: NDArray[np.generic]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+        found = await service.recordings.read(lambda: kept.points(most, np.random.default_rng(entry.seed)))
+    return points_body(found)
 
 
 @router.get(
@@ -105,10 +90,7 @@ async def masks(
         picture = await service.recordings.read(
             lambda: kept.picture(centroids, start_s, min(end_s, entry.seconds), width)
         )
-    pixels = np.stack(
-        [picture.source, np.rint(255 * picture.certainty), np.rint(255 * picture.loudness)], axis=-1
-    ).astype(np.uint8)
-    return Response(await asyncio.to_thread(png.encode, pixels[::-1]), media_type="image/png")
+    return Response(await asyncio.to_thread(picture_png, picture), media_type="image/png")
 
 
 def _centroids(entry: Entry, num_sources: int | None, separation: str | None) -> Vectors:
@@ -141,12 +123,12 @@ async def recording_peaks(
         if separation is None:
             path, shape = entry.directory / DECODED, (entry.recording.samples, -1)
             found = await service.recordings.read(
-                lambda: peaks(np.memmap(path, np.dtype("<f4"), "r").reshape(shape), start, end, parts)
+                lambda: peaks([np.memmap(path, np.dtype("<f4"), "r").reshape(shape)], start, end, parts)
             )
         else:
             with entry.separation(separation) as made:
                 file = _file(made, stem)
-                found = await service.recordings.read(lambda: peaks(made.stems.samples(file), start, end, parts))
+                found = await service.recordings.read(lambda: peaks([made.stems.samples(file)], start, end, parts))
     return outline(found)
 
 

@@ -35,7 +35,7 @@ router = APIRouter(prefix="/recordings", tags=["recordings"])
 
 T = TypeVar("T")
 
-_ALSO_OF_SEPARATE = {"num_sources", "masks", "background"}
+_ALSO_OF_SEPARATE = {"num_sources", "masks", "background", "channels", "spatial", "enhance"}
 
 RecordingId = Annotated[str, Path(description="As POST /recordings gave it.")]
 

@@ -164,7 +164,7 @@ def test_the_fast_iteration_is_the_obvious_one(num_sources):
         labels, reached = (embeddings @ centroids.T).argmax(1), now
         sums = [(weights[labels == s, None] * embeddings[labels == s]).sum(0) for s in range(num_sources)]
         centroids = np.stack([unit(s) if s.any() else c for s, c in zip(sums, centroids, strict=True)])
-    found = kmeans._lloyd(embeddings, weights, starts, 1000)
+    found = kmeans._lloyd(embeddings, weights, starts[None], 1000)
     np.testing.assert_allclose(found.centroids, centroids, atol=1e-5)
     assert found.objective == pytest.approx(reached, abs=1e-6)
 

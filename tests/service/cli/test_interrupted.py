@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_speakers: Path) -> None:
     samples, rate = soundfile.read(two_speakers, dtype="float32")
-    soundfile.write(tmp_path / "long.wav", np.tile(samples, 360), rate, subtype="PCM_16")
+    soundfile.write(tmp_path / "long.wav", np.tile(samples, 90), rate, subtype="PCM_16")
     output = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "unmingle", "separate", *map(str, (two_speakers, "long.wav", "-o", output))],

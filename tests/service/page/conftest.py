@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import RunningServer
-from tests.service.page.visitor import WAIT_S, Visitor
+from tests.service.page.visitor import WAIT_S, Visitor, kept_on
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 NO_CHROMIUM = (
@@ -40,38 +40,37 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, bundled_model: Path) -> Iterator[RunningServer]:
-    """A server with default settings."""
-    running = RunningServer(tmp_path_factory.mktemp("page"), {"UNMINGLE_MODEL": str(bundled_model)})
-    yield running
-    running.kill()
-
-
-@pytest.fixture(scope="session")
-def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server whose network knows nothing and is fast: for what is not about sound."""
-    running = RunningServer(tmp_path_factory.mktemp("quick"), {"UNMINGLE_MODEL": str(SMALL_MODEL)})
-    yield running
-    running.kill()
-
-
 @pytest.fixture
-def quick(page: Page, quick_server: RunningServer) -> Iterator[Visitor]:
-    """`visitor`, on that server."""
-    visitor = Visitor(page, quick_server)
+def quick(page: Page, small_server: RunningServer, two_speakers: Path) -> Iterator[Visitor]:
+    """`visitor`, on a server whose network knows nothing and is fast: for what is not about sound."""
+    visitor = Visitor(page, small_server, kept_on(small_server, two_speakers))
     yield visitor
     visitor.saw_no_faults()
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visitor's browser, as new."""
+@contextmanager
+def new_context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(1000 * WAIT_S)
     expect.set_options(timeout=1000 * WAIT_S)
     yield context
     context.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A visitor's browser, as new."""
+    with new_context(browser) as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def patient(browser: Browser, small_server: RunningServer, two_speakers: Path) -> Iterator[Visitor]:
+    """Somebody who stays on the page for several tests that only look, on the fast server."""
+    with new_context(browser) as context:
+        visitor = Visitor(context.new_page(), small_server, kept_on(small_server, two_speakers))
+        yield visitor
+        visitor.saw_no_faults()
 
 
 @pytest.fixture
@@ -81,8 +80,8 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def visitor(page: Page, server: RunningServer) -> Iterator[Visitor]:
-    """Somebody who has opened the page, and at the end has seen neither errors nor anything from elsewhere."""
-    visitor = Visitor(page, server)
+def visitor(page: Page, server: RunningServer, two_speakers: Path) -> Iterator[Visitor]:
+    """Somebody who has two speakers open, and at the end has seen neither errors nor anything from elsewhere."""
+    visitor = Visitor(page, server, kept_on(server, two_speakers))
     yield visitor
     visitor.saw_no_faults()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.service.harness import StartServer, encoded, noise
@@ -63,7 +63,7 @@ def test_cancel_while_the_file_is_read_is_heeded(quick: Visitor, two_speakers: P
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#notice")).to_have_text("Cancelled.")
     page.wait_for_timeout(3500)  # the browser gives up telling after three seconds
-    expect(page.locator("#chip-name")).to_have_text("three_speakers.flac")
+    expect(page.locator("#chip-name")).to_have_text("mixture.flac")
     expect(page.locator("#work")).to_be_hidden()
     assert len(quick.posts("recordings")) == before
 
@@ -119,12 +119,11 @@ def test_results_that_are_replaced_leave_nothing_behind(quick: Visitor, two_spea
         page.request_gc()
         return page.evaluate("document.querySelectorAll('canvas').length")
 
-    quick.opened(two_speakers)
     canvases = round_trip()
-    for _ in range(3):
+    for _ in range(2):
         assert round_trip() == canvases
     assert page.evaluate(made) <= 1
-    for _ in range(3):
+    for _ in range(2):
         quick.opened(two_speakers)
     assert page.evaluate(made) == 0
 
@@ -139,7 +138,7 @@ def test_seeking_to_the_end_while_playing_stays_there(quick: Visitor) -> None:
     expect(page.locator("#time")).to_have_text("0:05 of 0:05")
     page.locator("#play").click()
     expect(page.locator("#play")).to_have_text("Pause")
-    expect(page.locator("#time")).to_have_text("0:01 of 0:05")  # from the start
+    expect(page.locator("#time")).to_have_text(re.compile("0:0[1-3] of 0:05"))  # from the start
 
 
 def test_silence_is_no_failure(visitor: Visitor, tmp_path: Path) -> None:
@@ -206,48 +205,52 @@ def test_a_dropped_file_is_opened_anywhere(quick: Visitor) -> None:
     quick.wait_for_result()
 
 
-@pytest.mark.parametrize("action", ["hear", "make", "merge"])
-def test_points_and_boxes_are_selected_heard_and_made_sounds(visitor: Visitor, action: str) -> None:
+def test_points_and_boxes_are_selected_heard_and_made_sounds(visitor: Visitor) -> None:
     page = visitor.page
     expect(page.get_by_role("button", name="Hear selection")).to_be_disabled()
-    box = page.locator("#map").bounding_box()
-    visitor.wait_until("performance.getEntriesByType('resource').some((r) => /points/.test(r.name))")
-    page.wait_for_timeout(500)
-    at = [
-        (box["x"] + box["width"] * x, box["y"] + box["height"] * y)
-        for x, y in ((0.1, 0.1), (0.9, 0.1), (0.9, 0.5), (0.1, 0.5))
-    ]
-    page.mouse.move(*at[0])
-    page.mouse.down()
-    for x, y in (*at[1:], at[0]):
-        page.mouse.move(x, y, steps=4)
-    page.mouse.up()
-    expect(page.locator("#selected")).to_contain_text("points")
-    if action == "hear":
-        page.get_by_role("button", name="Hear selection").click()
-        visitor.wait_until("loudness() > 0.0005")
-        expect(page.get_by_role("button", name="Hear selection")).to_be_visible()
-        page.get_by_text("Select without drawing").click()
-        page.get_by_label("From, s").fill("1")
-        page.get_by_label("To, s").fill("2")
-        page.get_by_role("button", name="Select this part").click()
-        expect(page.locator("#selected")).to_contain_text("1.0 to 2.0 s")
-        page.get_by_role("button", name="Hear selection").click()
-        expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
-        expect(page.get_by_role("button", name="Hear selection")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator("#selected")).to_have_text("Nothing is selected.")
-    elif action == "make":
-        page.get_by_role("button", name="Make it a sound").click()
-        visitor.wait_for_result(4)
-        expect(page.locator("#numbers input:checked")).to_have_count(0)
-    else:
-        page.get_by_label("Sound to merge the selection into").select_option("Sound 2")
-        page.get_by_role("button", name="Merge").click()
-        visitor.wait_until(
-            "performance.getEntriesByType('resource').filter((r) => /separations$/.test(r.name)).length > 1"
-        )
-        visitor.wait_for_result(3)
+    visitor.wait_for_map()
+
+    def lasso() -> None:
+        """A line round the upper half of the map."""
+        box = page.locator("#map").bounding_box()
+        assert box is not None
+        at = [
+            (box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+            for x, y in ((0.02, 0.02), (0.98, 0.02), (0.98, 0.5), (0.02, 0.5))
+        ]
+        page.mouse.move(*at[0])
+        page.mouse.down()
+        for x, y in (*at[1:], at[0]):
+            page.mouse.move(x, y, steps=4)
+        page.mouse.up()
+        expect(page.locator("#selected")).to_contain_text(re.compile(r"Selected: [1-9]\d* of \d+ points"))
+
+    page.locator("#map").scroll_into_view_if_needed()
+    lasso()
+    page.get_by_role("button", name="Hear selection").click()
+    visitor.wait_until("loudness() > 0.0005")
+    expect(page.get_by_role("button", name="Hear selection")).to_be_visible()
+    page.get_by_text("Select without drawing").click()
+    page.get_by_label("From, s").fill("1")
+    page.get_by_label("To, s").fill("2")
+    page.get_by_role("button", name="Select this part").click()
+    expect(page.locator("#selected")).to_contain_text("1.0 to 2.0 s")
+    page.get_by_role("button", name="Hear selection").click()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Hear selection")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#selected")).to_have_text("Nothing is selected.")
+    lasso()
+    page.get_by_role("button", name="Make it a sound").click()
+    visitor.wait_for_result(3)
+    expect(page.locator("#numbers input:checked")).to_have_count(0)
+    made = len(visitor.posts("recordings"))
+    lasso()
+    page.get_by_label("Sound to merge the selection into").select_option("Sound 2")
+    page.get_by_role("button", name="Merge").click()
+    expect(page.locator("#selected")).to_have_text("Nothing is selected.")
+    visitor.wait_for_result(3)
+    assert len(visitor.posts("recordings")) == made + 1
 
 
 def test_nothing_of_a_recording_that_was_replaced_is_shown(quick: Visitor, two_speakers: Path) -> None:

@@ -70,8 +70,16 @@ def test_a_job_is_found_again_shown_without_memory_and_deleted_on_being_asked(
     lanes = visitor.opened(two_speakers)
     job = job_of(page)
     expect(lanes).to_have_count(2)
-    assert hurried.http.get(f"{job}/peaks", params={"stem": 1}).json()["scale"] > 0
     assert page.evaluate("performance.getEntriesByType('resource').some((r) => /jobs.*peaks/.test(r.name))")
+    visitor.wait_for_map()
+    page.get_by_text("Select without drawing").click()
+    page.get_by_label("From, s").fill("1")
+    page.get_by_label("To, s").fill("2")
+    page.get_by_role("button", name="Select this part").click()
+    expect(page.locator("#selected")).to_have_text(re.compile(r"1\.0 to 2\.0 s.*; [1-9]\d* of \d+ points"))
+    expect(page.get_by_role("button", name="Hear selection")).to_be_hidden()  # what it takes is gone
+    background = page.get_by_role("group", name="Background")
+    assert visitor.saved(background.get_by_role("button", name="Save"))[0] == "mixture_Background.wav"
     page.locator("#play").click()
     expect(page.locator("#play")).to_have_text("Pause")
     page.reload()
@@ -80,7 +88,12 @@ def test_a_job_is_found_again_shown_without_memory_and_deleted_on_being_asked(
     page.get_by_role("button", name="Export").click()
     name, saved = visitor.saved(page.get_by_role("button", name="All sounds"))
     assert name == "mixture.zip"
-    assert zipfile.ZipFile(io.BytesIO(saved)).namelist()[0] == "Sound 1.wav"
+    names = ["Sound 1.wav", "Sound 2.wav", "Background.wav", "manifest.json", "activity.rttm"]
+    assert zipfile.ZipFile(io.BytesIO(saved)).namelist() == names
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy a link").click()
+    expect(page.locator("#export-words")).to_contain_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Delete from the server").click()
     page.get_by_role("button", name="Keep it").click()
@@ -113,6 +126,34 @@ def test_cancel_while_a_finished_job_is_fetched_does_not_delete_it(
     assert not [request for request in visitor.requests if request.startswith("DELETE")]
     for route in manifests:
         route.abort()
+
+
+def test_whoever_looks_elsewhere_is_told_when_it_is_done(page: Page, hurried: RunningServer) -> None:
+    manifests: list[Route] = []
+
+    def hold(route: Route) -> None:
+        manifests.append(route)
+
+    page.route("**/manifest", hold, times=1)
+    page.context.grant_permissions(["notifications"])
+    # A browser without a window hides no tab, and shows no notification that could be looked at.
+    page.add_init_script(
+        """
+        Object.defineProperty(document, "hidden", { get: () => true });
+        window.told = [];
+        const Plain = Notification;
+        window.Notification = class extends Plain {
+            constructor(title, more) { super(title, more); window.told.push(more.body); }
+        };
+        """
+    )
+    visitor = Visitor(page, hurried, wait=False)
+    expect(page.locator("#stage")).to_have_text("Fetching the sounds")
+    page.get_by_role("button", name="Tell me when it is done").click()
+    expect(page.locator("#notify")).to_have_attribute("aria-pressed", "true")
+    visitor.held(manifests).continue_()
+    visitor.wait_for_result(3)
+    assert page.evaluate("told") == ["3 sounds in three_speakers."]
 
 
 def test_back_during_a_job_leads_back_and_forward_to_the_job(

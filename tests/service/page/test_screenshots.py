@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.service.harness import RunningServer
 from tests.service.page.visitor import Visitor
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"desktop": (1280, 900), "tablet": (820, 1100), "phone": (360, 740)}
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_state_has_its_picture(page: Page, server: RunningServer, tmp_path: Path, size: str, scheme: str) -> None:
-    folder = Path(os.environ.get("PAGE_PICTURES") or tmp_path)
+def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_path: Path) -> None:
+    """At three sizes, light and dark."""
+    folder = Path(os.environ.get("PAGE_PICTURES") or tmp_path / "pictures")
     folder.mkdir(parents=True, exist_ok=True)
-    width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     taken: list[Path] = []
+    page.emulate_media(reduced_motion="reduce")
 
-    def take(state: str, whole: bool = False) -> None:
-        page.wait_for_timeout(300)
-        if whole:
-            page.evaluate("scrollTo(0, 0)")
-        taken.append(folder / f"{state}_{size}_{scheme}.png")
-        page.screenshot(path=taken[-1], full_page=whole)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    def take(state: str, *, whole: bool = False) -> None:
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
+                # Canvases are drawn anew with the frame after the one in which they are found to have another size.
+                page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+                taken.append(folder / f"{state}_{size}_{scheme}.png")
+                page.screenshot(path=taken[-1], full_page=whole)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/recordings", hold, times=1)
     visitor = Visitor(page, server, wait=False)
     expect(page.locator("#work")).to_be_visible()
     take("opening")
+    visitor.held(held).continue_()
     visitor.wait_for_result(3)
-    visitor.wait_until("performance.getEntriesByType('resource').some((r) => /points/.test(r.name))")
-    page.wait_for_timeout(700)
+    visitor.wait_for_map()
     take("example", whole=True)
     page.get_by_role("button", name="Solo").first.click()
     page.get_by_text("Select without drawing").click()
@@ -46,7 +56,7 @@ def test_every_state_has_its_picture(page: Page, server: RunningServer, tmp_path
     take("selected", whole=True)
     for name in ("Export", "Recent", "Record"):
         page.get_by_role("button", name=name, exact=True).click()
-        page.wait_for_timeout(500)
+        expect(page.get_by_role("dialog")).to_be_visible()
         take(name.lower())
         page.keyboard.press("Escape")
     letter = tmp_path / "letter.wav"

@@ -5,11 +5,24 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
 from tests.service.harness import RunningServer
 
 WAIT_S = 240.0  # the machine may be busy with others
+
+_kept: dict[tuple[str, Path], str] = {}
+
+
+def kept_on(server: RunningServer, file: Path) -> str:
+    """Address of a recording that the server has listened to already, within the page: quicker than sending it."""
+    found = _kept.get((server.url, file))
+    if found is None or server.http.get(f"/recordings/{found}").status_code != 200:
+        answer = server.http.post("/recordings", files={"file": file.read_bytes()}, timeout=WAIT_S)
+        assert answer.status_code == 201, answer.text
+        found = _kept[server.url, file] = answer.json()["id"]
+    return f"#recording={found}&name={file.name}"
+
 
 # Everything that goes to the loudspeakers goes through a meter, too; what is played is kept; and violations of the
 # policy are noted.
@@ -98,7 +111,28 @@ class Visitor:
         give_up = time.monotonic() + WAIT_S
         while not self.page.evaluate(expression):
             assert time.monotonic() < give_up, f"never: {expression}"
+            self.page.wait_for_timeout(50)
+
+    def wait_for_map(self) -> None:
+        """Until points are drawn on the map."""
+        self.wait_until(
+            """(() => {
+                const map = document.getElementById("map");
+                const copy = new OffscreenCanvas(map.width, map.height);
+                const context = copy.getContext("2d", { willReadFrequently: true });
+                context.drawImage(map, 0, 0);
+                const { data } = context.getImageData(0, 0, copy.width, copy.height);
+                return data.some((value, i) => i % 4 < 3 && value > 60);
+            })()"""
+        )
+
+    def held(self, routes: list[Route]) -> Route:
+        """The first request that a handler of routes has kept, once it is there."""
+        give_up = time.monotonic() + WAIT_S
+        while not routes:
+            assert time.monotonic() < give_up, "nothing was asked for"
             self.page.wait_for_timeout(20)
+        return routes[0]
 
     def posts(self, path: str) -> list[str]:
         """Addresses of the POST requests to a path."""

@@ -155,6 +155,33 @@ def test_masks_are_a_picture_of_any_part_at_any_width(server: RunningServer, kep
     problem_of(server.http.get(address, params={"separation": "none"}), 404, "separation_unknown")
 
 
+def test_several_channels_are_used_as_they_are_wanted(server: RunningServer) -> None:
+    """The same options as of POST /separate, and the same bytes."""
+    first, second = (samples((EXAMPLES / "two_speakers" / f"source_{n}.flac").read_bytes())[:32_000] for n in (1, 2))
+    stereo = encoded(np.stack([0.9 * first + 0.3 * second, 0.3 * first + 0.9 * second], axis=-1), 16_000)
+    kept = keep(server, stereo)
+    for wish, channels, located in (
+        ({}, 2, True),
+        ({"spatial": "off"}, 2, False),
+        ({"channels": "mono"}, 1, True),
+        ({"channels": "reference", "spatial": "off"}, 1, False),
+        ({"enhance": True}, 2, True),
+    ):
+        made = separated(server, kept, num_sources=2, **wish)
+        manifest = made["manifest"]
+        assert manifest["channels"] == channels
+        assert (manifest["spatial"] is not None) == located
+        if located:
+            assert manifest["spatial"]["enhanced"] == wish.get("enhance", False)
+        assert (manifest["reference"] is not None) == (wish.get("channels") == "reference")
+        answer = server.http.post("/separate", params={"num_sources": 2, **wish}, files={"file": stereo})
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert stems(server, kept, made)["stem_1.wav"] == archive.read("stem_1.wav")
+    refused = server.http.post(f"/recordings/{kept['id']}/separations", json={"num_sources": 2, "channels": "separate"})
+    problem_of(refused, 422, "parameter_invalid")
+    server.http.delete(f"/recordings/{kept['id']}")
+
+
 def test_points_are_a_bounded_sample_of_what_is_heard(server: RunningServer, kept: dict) -> None:
     body = server.http.get(f"/recordings/{kept['id']}/points", params={"most": 2000}).json()
     assert body["count"] == 2000

@@ -1,0 +1,49 @@
+"""What can be seen of a recording, as it is sent: the outline of a waveform, points of a map, a picture of masks."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmingle.model.overview import Pixels, Points
+from unmingle.service.output import png
+from unmingle.service.output.peaks import Peaks
+from unmingle.service.schemas import PeaksBody, PointsBody
+
+
+def outline(peaks: Peaks) -> PeaksBody:
+    """In steps of a 127th of the largest sample."""
+    scale = float(max(np.abs(peaks.low).max(), np.abs(peaks.high).max()))
+    steps = 127.0 / max(scale, 1e-12)
+    return PeaksBody(
+        scale=scale,
+        low=np.rint(peaks.low * steps).astype(int).tolist(),
+        high=np.rint(peaks.high * steps).astype(int).tolist(),
+    )
+
+
+def points_body(points: Points) -> PointsBody:
+    """Arrays in base64; the loudest point has weight 1."""
+    loudest = max(1e-12, float(points.weights.max(initial=0.0)))
+    return PointsBody(
+        count=len(points.weights),
+        dim=points.embeddings.shape[1],
+        frames=_base64(points.places[:, 0].astype("<u4")),
+        bands=_base64(points.places[:, 1].astype("<u2")),
+        weights=_base64((points.weights / loudest).astype("<f4")),
+        embeddings=_base64(np.rint(127.0 * points.embeddings).clip(-127, 127).astype(np.int8)),
+    )
+
+
+def picture_png(picture: Pixels) -> bytes:
+    """Red is the source, green how certain it is, blue how loud; the highest band on top."""
+    pixels = np.stack(
+        [picture.source, np.rint(255 * picture.certainty), np.rint(255 * picture.loudness)], axis=-1
+    ).astype(np.uint8)
+    return png.encode(pixels[::-1])
+
+
+def _base64(array: NDArray[np.generic]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
