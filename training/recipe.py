@@ -90,6 +90,8 @@ def refiner_config(stage: Stage, data: str, runs: Path) -> RefineConfig:
     for name in ("trunk", "listener"):
         if name in options:
             options[name] = str(found(runs, options[name]))
+    if "init" in options:
+        options["init"] = str(runs / options["init"] / refining.WEIGHTS)
     return RefineConfig.from_fields(options)
 
 

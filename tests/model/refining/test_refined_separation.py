@@ -17,6 +17,7 @@ from unmingle.model.separator import Separator
 from unmingle.model.signal.segments import SegmentLayout
 
 TWO = SeparationOptions(2)
+SHIPPED = Path(__file__).parents[3] / "training" / "weights" / "refiner-1.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,15 @@ def test_a_kept_recording_is_refined_as_any(lively, example, tmp_path) -> None:
 def test_a_refiner_of_another_model_is_refused(bundled_model: Path, refiner_file: Path) -> None:
     with pytest.raises(ModelError, match="belongs to the embedding model 0123456789ab"):
         Separator.load(bundled_model, device="cpu", refiner=refiner_file)
+
+
+def test_the_refiner_of_the_repository_makes_two_speakers_better(separator, bundled_model: Path, example) -> None:
+    refining = Separator.load(bundled_model, device="cpu", refiner=SHIPPED)
+    case = example("two_speakers")
+    scores = []
+    for each in (separator, refining):
+        stems = each.separate(case.mixture, 16_000, options=TWO).stems
+        scores.append(max(si_sdr_db(np.stack(order), case.sources).mean() for order in (stems, stems[::-1])))
+    assert scores[1] > scores[0]
+    voice = case.sources[0]
+    assert si_sdr_db(refining.separate(voice, 16_000, 1).stems[0], voice) > 30.0

@@ -88,6 +88,22 @@ validation_batches = 1
 [stage.options.mixtures]
 num_sources = [0, 1]
 pieces = 1
+
+[[stage]]
+kind = "refiner"
+name = "longer"
+[stage.options]
+trunk = "whole"
+listener = "first"
+init = "refiner"
+steps = 2
+batch = 2
+frames = 40
+threads = 1
+validation_batches = 1
+[stage.options.mixtures]
+num_sources = [0, 1]
+pieces = 1
 """
 
 
@@ -189,7 +205,7 @@ def test_a_recipe_trains_trunk_and_refiner(tmp_path: Path, speech_folder: Path, 
     file.write_text(RECIPE)
     command = [str(file), "--data", str(speech_folder), "--runs", str(tmp_path / "runs")]
     assert recipe.main(command) == 0
-    weights = tmp_path / "runs" / "refiner" / "refiner.pt"
+    weights = tmp_path / "runs" / "longer" / "refiner.pt"
     refiner = load_weights(weights)
     history = (weights.parent / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in history] == [1, 2]
@@ -208,12 +224,13 @@ def test_a_recipe_trains_trunk_and_refiner(tmp_path: Path, speech_folder: Path, 
 def test_the_recipe_of_the_shipped_model_can_be_run() -> None:
     runs = Path("no-runs-yet")
     stages = recipe.read(ROOT / "training" / "recipes" / "unmingle-6.toml")
-    assert [stage.kind for stage in stages] == ["trunk"] * 4 + ["mean", "refiner"]
+    assert [stage.kind for stage in stages] == ["trunk"] * 4 + ["mean", "refiner", "refiner"]
     first = arguments.parse(recipe.trunk_arguments(stages[0], "CORPUS", runs)).given
     assert Path(first["init"]).is_file()
-    config = recipe.refiner_config(stages[-1], "CORPUS", runs)
+    config = recipe.refiner_config(stages[-2], "CORPUS", runs)
     assert Path(config.trunk).is_file()
     assert Path(config.listener).is_file()
+    assert recipe.refiner_config(stages[-1], "CORPUS", runs).init == str(runs / "refiner-0" / "refiner.pt")
 
 
 @pytest.mark.parametrize(
