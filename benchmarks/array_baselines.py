@@ -18,7 +18,6 @@ Spectra = NDArray[np.complex64]
 
 CACGMM_WINDOW, CACGMM_HOP = 1024, 256
 """Of pb_bss's example, at 16 kHz."""
-_ITERATIONS = 100
 _LEAST_EIGENVALUE = 1e-10
 _LOADING = 1e-3
 _FIRST, _WIDTH, _SHIFT = 100, 100, 20
@@ -26,11 +25,12 @@ _FIRST, _WIDTH, _SHIFT = 100, 100, 20
 _FIRST_ROUNDS, _ROUNDS = 20, 2
 
 
-def cacgmm(spectra: Spectra, sources: int, rng: np.random.Generator) -> Masks:
+def cacgmm(spectra: Spectra, sources: int, rng: np.random.Generator, iterations: int = 100) -> Masks:
     """(sources, frames, bins) masks of a mixture of complex angular central Gaussians, from random starts.
 
     The blind model of pb_bss (CACGMMTrainer with its defaults, then DHTVPermutationAlignment), written anew from Ito,
-    Araki, Nakatani (EUSIPCO 2016): each bin on its own, one weight for each component and bin, 100 iterations.
+    Araki, Nakatani (EUSIPCO 2016): each bin on its own, and one weight for each component and bin. From the same start,
+    its masks are those of pb_bss.
     """
     vectors = spectra.transpose(2, 0, 1).astype(np.complex128)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
@@ -39,7 +39,7 @@ def cacgmm(spectra: Spectra, sources: int, rng: np.random.Generator) -> Masks:
     masks = rng.uniform(size=(bins, sources, frames))
     masks /= masks.sum(1, keepdims=True)
     distances = np.ones_like(masks)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         sums = (masks / distances) @ products.transpose(0, 2, 1)
         half = channels * channels
         scatter = (sums[..., :half] + 1j * sums[..., half:]).reshape(bins, sources, channels, channels)

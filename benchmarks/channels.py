@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from unmingle import SeparationOptions, Separator
+from unmingle.model import separator as separating
 from unmingle.model.metrics import si_sdr_improvement_db
 from unmingle.model.signal import segments
 
@@ -55,8 +56,9 @@ def together_db(separator: Separator, image: np.ndarray, heard: np.ndarray) -> f
         for block in _at_rate(*arguments):
             yield np.asarray(heard @ block, np.float32)
 
-    options = SeparationOptions(num_sources=2, background="share")
-    with mock.patch.object(segments, "_at_rate", at_rate):
+    options = SeparationOptions(num_sources=2, background="share", spatial="off")
+    all_channels = mock.patch.object(separating, "what_the_network_hears", lambda recording, _: recording)
+    with all_channels, mock.patch.object(segments, "_at_rate", at_rate):
         return score_db(separator.separate(image.sum(0), RATE, options=options).stems, image)
 
 

@@ -18,7 +18,7 @@ from unmingle.model.stage_clock import StageClock
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """A recording as the network hears it: mixed to one channel, at the model's rate.
+    """A recording as the network hears it: one channel or all in one, at the model's rate.
 
     Attributes:
         embeddings: (frames, bands, dim) float32 of length 1: bins of one sound lie close together.

@@ -277,7 +277,7 @@ def locating_by(surveyed: Survey | None, options: SeparationOptions) -> Locating
     """How to use where sounds come from; None where the channels do not tell."""
     if not surveyed or len(surveyed.located_by) < 2:
         return None
-    return Locating(surveyed.located_by, options.enhance)
+    return Locating(surveyed.located_by, options.enhance, surveyed.heard)
 
 
 def reference_of(surveyed: Survey | None, options: SeparationOptions) -> int | None:

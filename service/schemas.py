@@ -140,6 +140,7 @@ class SpatialEntry(Body):
         description="How much less of the recording is in doubt than by one channel's masks: the model's own estimate."
     )
     enhanced: bool = Field(description="Whether stems were cleaned further, and do not add up to the recording.")
+    heard: int | None = Field(None, description="The channel that the network heard, from 1; null for all together.")
 
 
 class Manifest(Body):

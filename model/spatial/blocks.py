@@ -50,10 +50,12 @@ class Locating:
     Attributes:
         channels: which ones say it, from 0, at least two.
         enhance: apply the masks to the images of the sources once more. They no longer add up to the recording.
+        heard: the channel that the network heard; None for the power of all.
     """
 
     channels: tuple[int, ...]
     enhance: bool = False
+    heard: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +67,13 @@ class SpatialReport:
         expected_gain_db: how much less of the recording's power is in doubt than by one channel's masks: the model's
             own estimate, which knows nothing of the truth.
         enhanced: whether stems were cleaned further, and do not add up to the recording.
+        heard: the channel that the network heard, from 0; None for the power of all.
     """
 
     channels: tuple[int, ...]
     expected_gain_db: float
     enhanced: bool = False
+    heard: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +150,8 @@ class SpatialFilter:
         gain = 1.0
         if self._doubt_before > 0:
             gain = self._doubt_before / max(self._doubt_after, 1e-3 * self._doubt_before)
-        return SpatialReport(self._locating.channels, float(10.0 * np.log10(gain)), self._locating.enhance)
+        used = self._locating
+        return SpatialReport(used.channels, float(10.0 * np.log10(gain)), used.enhance, used.heard)
 
     def _next(self, frames: int) -> Images:
         masks, spectrum = np.concatenate(self._masks, axis=1), np.concatenate(self._spectra, axis=1)

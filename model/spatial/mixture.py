@@ -20,7 +20,7 @@ Masks = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 Shapes = NDArray[np.complex64]
 
-_ITERATIONS = 3
+_ITERATIONS = 4
 _EVERY = 2
 """So many frames, one is looked at, but for the masks themselves: neighbours overlap and say much the same."""
 _FLOOR = 1e-4

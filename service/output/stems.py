@@ -161,6 +161,7 @@ def _spatial_entry(outcome: Outcome) -> SpatialEntry | None:
         channels=[channel + 1 for channel in used.channels],
         expected_gain_db=used.expected_gain_db,
         enhanced=used.enhanced,
+        heard=None if used.heard is None else used.heard + 1,
     )
 
 

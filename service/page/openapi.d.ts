@@ -1024,6 +1024,11 @@ export interface components {
              * @description Whether stems were cleaned further, and do not add up to the recording.
              */
             enhanced: boolean;
+            /**
+             * Heard
+             * @description The channel that the network heard, from 1; null for all together.
+             */
+            heard?: number | null;
         };
         /**
          * StemEntry
