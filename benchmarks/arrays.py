@@ -127,13 +127,14 @@ def tables(measured: dict[tuple[str, int], Figures]) -> dict[str, list[Row]]:
     for (name, _), found in measured.items():
         kinds.setdefault(name, []).append(found)
     kinds = {name: found for name, found in kinds.items() if found}
-    return {
+    found_out = {
         "SI-SDR improvement, dB": [_quality(name, found) for name, found in kinds.items()],
         "Word accuracy, %": [row for name, found in kinds.items() for row in _words(name, found)],
         "Seconds of processor for a second of audio": [
             _cost(name, found) for name, found in kinds.items() if any("cpu_one" in one for one in found)
         ],
     }
+    return {title: rows for title, rows in found_out.items() if rows}
 
 
 def _quality(name: str, found: list[Figures]) -> Row:
