@@ -170,6 +170,7 @@ class KeptRecording:
             self._separator.background_of(options),
             locating_by(surveyed, options),
             arrangement,
+            refiner=self._separator.refiner,
         )
         outcome = masking.run(centroids, None, narrowed(sink, options, surveyed), tell)
         warnings = tuple(self._facts["warnings"]) + of_result(outcome.stems, None)

@@ -19,6 +19,7 @@ from unmingle.model.embedding.keeping import Keeping, Keeps
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.overview import Gathering
 from unmingle.model.recording import Recording, Samples
+from unmingle.model.refining.refiner import Refiner
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.activity import EnergyTrack
@@ -44,6 +45,8 @@ _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 _REACH = 4
 """Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
+_LEAST_SHARE = 1e-4
+"""Of a bin, below which it is not worth asking how the sources share it."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
@@ -274,12 +277,15 @@ class Masking:
         locating: Locating | None = None,
         arrangement: Arrangement | None = None,
         gathering: Gathering | None = None,
+        refiner: Refiner | None = None,
     ) -> None:
         """Args:
         locating: how to use where sounds come from; None uses the masks alone.
         arrangement: which centroids make which sources, and where; by default, each makes one everywhere.
         gathering: is shown every segment, for an overview; only without an arrangement.
+        refiner: makes soft masks better; None uses those of the clustering.
         """
+        self._refiner = refiner if mask_kind == "soft" else None
         self._gathering = gathering
         self._locating = locating
         self._recording = recording
@@ -380,12 +386,35 @@ class Masking:
                 if self._gathering:
                     self._gathering.add(segment, embedded, soft, behind)
                 shares = soft if self._mask_kind == "soft" else self._arranged(embedded.hard_masks(own))
+            if self._refiner:
+                shares, behind = self._refined(self._refiner, segment, behind, soft, own)
+            with self._clock.stage("mask"):
                 if self._apart:
                     shares = masks.with_background(shares, self._behind(soft, behind))
                     if self._arrangement:
                         self._arrangement.confine(shares, segment.start)
             del embedded
             yield segment.start, shares
+
+    def _refined(
+        self,
+        refiner: Refiner,
+        segment: segments.Segment,
+        behind: masks.Masks | None,
+        soft: masks.Masks,
+        centroids: kmeans.Vectors,
+    ) -> tuple[masks.Masks, masks.Masks | None]:
+        """Masks of the sources, which sum to 1, and of the background."""
+        with self._clock.stage("refine"):
+            observed = features.log_magnitude(segment.magnitude, self._config.floor_db)
+            sources = self._arrangement.grouped_centroids(centroids) if self._arrangement else centroids
+            if behind is None:
+                return refiner.refine(observed, None, soft, sources), None
+            refined = refiner.refine(observed, behind, soft * (1.0 - behind), sources)
+            together = refined.sum(0)
+            # Where all is background, the sources share what is left as the clustering says.
+            shares = np.divide(refined, together, out=soft.copy(), where=together > _LEAST_SHARE)
+            return shares, 1.0 - together
 
     def _arranged(self, shares: masks.Masks) -> masks.Masks:
         return self._arrangement.grouped(shares) if self._arrangement else shares

@@ -23,6 +23,7 @@ from unmingle.model.overview import Gathering
 from unmingle.model.passes import Listening, Masking, Progress, Sink
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
+from unmingle.model.refining.refiner import OnnxRefiner, Refiner
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
 from unmingle.model.spatial.blocks import Locating
@@ -40,25 +41,37 @@ DEFAULT_OPTIONS = SeparationOptions()
 class Separator:
     """Separates recordings with one embedder. Holds no state between calls; safe to call from several threads."""
 
-    def __init__(self, embedder: Embedder, layout: SegmentLayout | None = None) -> None:
+    def __init__(self, embedder: Embedder, layout: SegmentLayout | None = None, refiner: Refiner | None = None) -> None:
+        """Args:
+        refiner: makes soft masks better; None uses those of the clustering.
+        """
         self.embedder = embedder
         self.layout = layout or SegmentLayout()
+        self.refiner = refiner
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: Device = "auto") -> Separator:
+    def load(
+        cls, path: str | Path | None = None, device: Device = "auto", refiner: str | Path | None = None
+    ) -> Separator:
         """Load a model.
 
         Args:
             path: an ONNX file; None is the one that comes with the package.
-            device: where the network runs.
+            device: where the networks run.
+            refiner: the ONNX file of a refiner that was published for this model; None uses none.
 
         Raises:
-            ModelError: the file is missing, damaged, or not one of ours.
+            ModelError: a file is missing, damaged, or not one of ours; or the refiner is another model's.
             ParameterError: there is no such device.
         """
         if device not in get_args(Device):
             raise ParameterError(f"device is {device!r}; expected one of {', '.join(map(repr, get_args(Device)))}.")
-        return cls(OnnxEmbedder(Path(path) if path else bundled_model(device), device))
+        embedder = OnnxEmbedder(Path(path) if path else bundled_model(device), device)
+        if refiner is None:
+            return cls(embedder)
+        loaded = OnnxRefiner(Path(refiner), device)
+        loaded.check_fits(embedder.model_hash)
+        return cls(embedder, refiner=loaded)
 
     def separate(
         self,
@@ -210,6 +223,7 @@ class Separator:
             background,
             locating,
             gathering=gathering,
+            refiner=self.refiner,
         )
         return masking.run(centroids, chance, sink, tell)
 

@@ -110,7 +110,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     separator = separator or load_separator(settings)
     embedder = separator.embedder
     batcher = micro_batcher(embedder)
-    separator = Separator(batcher, separator.layout)
+    separator = Separator(batcher, separator.layout, separator.refiner)
     digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
     spool = settings.data_dir / "spool"
     lock = _claim(settings)

@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "or leave --condition out."
                 )
             sounds = sounds_of(asked.data or asked.list.parent)
-            evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs)
+            evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs, asked.refiner)
         else:
             check_packages(asked.measures)
-            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources, asked.measures)
+            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources, asked.measures, asked.refiner)
     except UnmingleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -81,6 +81,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--model", type=Path, default=bundled_model(), help="an ONNX file (default: the bundled one)")
+    parser.add_argument("--refiner", type=Path, help="an ONNX file of training/publish_refiner.py, for soft masks")
     parser.add_argument(
         "--list",
         type=Path,
@@ -133,6 +134,7 @@ def _positive(text: str) -> int:
 def _default_folder(asked: argparse.Namespace) -> Path:
     what = f"{asked.voices}-voices" if asked.voices else _name_of(asked)
     how = "-conditions" if asked.condition else "-auto" if asked.num_sources == "auto" else ""
+    how += "-refined" if asked.refiner else ""
     return Path("runs") / "evaluation" / f"{asked.model.stem}-{what}{how}"
 
 
@@ -150,6 +152,7 @@ def evaluate(
     jobs: int,
     how_many: HowMany,
     measures: Sequence[str] = (),
+    refiner: Path | None = None,
 ) -> None:
     """List and model -> figures -> report, printed and written to `out`.
 
@@ -165,8 +168,8 @@ def evaluate(
         )
     _make_folder(out)
     work = functools.partial(score, how_many=how_many, measures=measures)
-    scored = list(tqdm(spread(work, listed, model, jobs), total=len(listed), unit="mixture", disable=None))
-    speed = measure_speed(listed, model, how_many)
+    scored = list(tqdm(spread(work, listed, model, jobs, refiner), total=len(listed), unit="mixture", disable=None))
+    speed = measure_speed(listed, model, how_many, refiner)
 
     # Only now: the processes import this file too, and have no use for what draws and writes.
     from unmingle.training.evaluation import plots
@@ -195,6 +198,7 @@ def evaluate_under(
     list_name: str,
     out: Path,
     jobs: int,
+    refiner: Path | None = None,
 ) -> None:
     """The same list under one condition after the other -> one table, printed and written to `out`.
 
@@ -205,7 +209,9 @@ def evaluate_under(
     wanted = [case for name in dict.fromkeys(names) for case in cases(listed, CONDITIONS[name], sounds)]
     embedder = OnnxEmbedder(model, device="cpu", threads=1)
     _make_folder(out)
-    scored = list(tqdm(spread(score_case, wanted, model, jobs), total=len(wanted), unit="mixture", disable=None))
+    scored = list(
+        tqdm(spread(score_case, wanted, model, jobs, refiner), total=len(wanted), unit="mixture", disable=None)
+    )
 
     from unmingle.training.evaluation.conditions_report import rows, to_csv, to_json, to_markdown
     from unmingle.training.evaluation.report import Subject

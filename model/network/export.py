@@ -34,7 +34,7 @@ def export(network: EmbeddingNet, path: Path) -> None:
     """
     training = network.training
     network.eval()
-    with _appearing(path) as temporary:
+    with appearing(path) as temporary:
         _trace(network, network.config, temporary)
         describe(temporary, network.config.to_json(), "float32")
     network.train(training)
@@ -49,7 +49,7 @@ def export_int8(network: EmbeddingNet, path: Path) -> None:
 
     The file appears whole or not at all.
     """
-    with _appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
+    with appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
         _trace(anchored(network), network.config, whole)
         logging.getLogger().addFilter(_not_preprocessed)
@@ -73,7 +73,7 @@ def export_float16(network: EmbeddingNet, path: Path) -> None:
 
     The file appears whole or not at all.
     """
-    with _appearing(path) as temporary:
+    with appearing(path) as temporary:
         _trace(_halved(network), network.config, temporary)
         describe(temporary, network.config.to_json(), "float16")
 
@@ -118,7 +118,7 @@ def _trace(network: nn.Module, config: ModelConfig, path: Path) -> None:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path) -> Iterator[Path]:
     """A file beside `path` that becomes it at the end, and is gone after a failure."""
     temporary = path.with_suffix(".onnx.partial")
     try:

@@ -97,13 +97,21 @@ class DualPathNet(EmbeddingNet):
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__(config)
         size = config.frames_per_step * config.patch_bands
-        self.split = _BandLinear(config.patches, size, config.channels)
-        self.across_bands = nn.ModuleList(ResidualLstm(config, dropout) for _ in range(config.layers))
-        self.across_frames = nn.ModuleList(ResidualLstm(config, dropout) for _ in range(config.layers))
+        self.split = BandLinear(config.patches, size, config.channels)
+        self.across_bands = nn.ModuleList(
+            ResidualLstm(config.channels, config.hidden, dropout) for _ in range(config.layers)
+        )
+        self.across_frames = nn.ModuleList(
+            ResidualLstm(config.channels, config.hidden, dropout) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.channels)
-        self.head = _BandLinear(config.patches, config.channels, size * config.embedding_dim)
+        self.head = BandLinear(config.patches, config.channels, size * config.embedding_dim)
 
     def directions(self, x: Tensor) -> Tensor:
+        return self.decoded(self.encoded(x), x.shape[0])
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """What the layers make of standardised features: (batch, frames, bands) -> (patch, step * batch, channel)."""
         c, batch = self.config, x.shape[0]
         patches, high, wide = c.patches, c.frames_per_step, c.patch_bands
         x = functional.pad(x, (0, patches * wide - c.bands))
@@ -115,7 +123,14 @@ class DualPathNet(EmbeddingNet):
             x = x.reshape(patches, -1, batch, c.channels).transpose(0, 1).reshape(-1, patches * batch, c.channels)
             x = across_frames(x)
             x = x.reshape(-1, patches, batch, c.channels).transpose(0, 1).reshape(patches, -1, c.channels)
-        v: Tensor = self.head(self.norm(x))
+        encoded: Tensor = self.norm(x)
+        return encoded
+
+    def decoded(self, x: Tensor, batch: int) -> Tensor:
+        """What `encoded` gave -> (batch, frames, bands, dim)."""
+        c = self.config
+        patches, high, wide = c.patches, c.frames_per_step, c.patch_bands
+        v: Tensor = self.head(x)
         v = v.reshape(patches, -1, batch, high, wide, c.embedding_dim).permute(2, 1, 3, 0, 4, 5)
         return v.reshape(batch, -1, patches * wide, c.embedding_dim)[:, :, : c.bands]
 
@@ -123,11 +138,11 @@ class DualPathNet(EmbeddingNet):
 class ResidualLstm(nn.Module):
     """x + projection(LSTM(norm(x))), along the first axis: (sequence, batch, channel) -> the same."""
 
-    def __init__(self, config: ModelConfig, dropout: float) -> None:
+    def __init__(self, channels: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.channels)
-        self.lstm = nn.LSTM(config.channels, config.hidden, bidirectional=True)
-        self.projection = nn.Linear(2 * config.hidden, config.channels)
+        self.norm = nn.LayerNorm(channels)
+        self.lstm = nn.LSTM(channels, hidden, bidirectional=True)
+        self.projection = nn.Linear(2 * hidden, channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +151,7 @@ class ResidualLstm(nn.Module):
         return x + heard
 
 
-class _BandLinear(nn.Module):
+class BandLinear(nn.Module):
     """A linear layer with weights of its own for every patch of a frame: (patch, n, inputs) -> (patch, n, outputs)."""
 
     def __init__(self, patches: int, inputs: int, outputs: int) -> None:

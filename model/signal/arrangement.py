@@ -49,6 +49,13 @@ class Arrangement:
             return masks
         return np.stack([masks[self._groups == source].sum(0) for source in range(self.sources)])
 
+    def grouped_centroids(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(centroids, dim) -> (sources, dim): the middle of those of each source, unit norm or zero."""
+        if self._is_one_each:
+            return centroids
+        sums = np.stack([centroids[self._groups == source].sum(0) for source in range(self.sources)])
+        return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), 1e-8), np.float32)
+
     def confine(self, masks: Masks, first_frame: int) -> None:
         """Give the background, which is the last mask, whatever lies outside of the box; in place."""
         if self._box is None:

@@ -203,8 +203,9 @@ export class Session {
   async showJob(manifest) {
     this.manifest = manifest;
     if (manifest.reference !== null) this.options.channels = "reference";
-    if (manifest.stems.some((stem) => stem.channel !== null)) this.options.channels = "separate";
-    this.map = await this.#jobMap();
+    const apart = manifest.stems.some((stem) => stem.channel !== null);
+    if (apart) this.options.channels = "separate";
+    this.map = apart ? null : await this.#jobMap();
     const sources = this.map?.sources ?? manifest.stems.map((_, index) => index);
     sources.forEach((source, index) => {
       this.colours[source] = index;
@@ -220,7 +221,7 @@ export class Session {
     }
   }
 
-  /** Jobs whose channels were separated one by one have no map. */
+  /** Jobs of an earlier version have no map. */
   async #jobMap() {
     try {
       const json = await this.api.view(this.address, "points", {}, this.signal);

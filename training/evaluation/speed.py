@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.separator import Separator
 from unmingle.model.threads import usable_cores
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_mixture
 from unmingle.training.evaluation.scoring import HowMany, wanted
+from unmingle.training.evaluation.workers import load
 
 RECORDINGS = 10
 
@@ -31,10 +30,12 @@ class Speed:
     threads: int
 
 
-def measure_speed(listed: Sequence[ListedMixture], model: Path, how_many: HowMany) -> Speed:
+def measure_speed(
+    listed: Sequence[ListedMixture], model: Path, how_many: HowMany, refiner: Path | None = None
+) -> Speed:
     """Separate the first few mixtures of a list again, one at a time on all cores, as a user would, with soft masks."""
     threads = usable_cores()
-    separator = Separator(OnnxEmbedder(model, device="cpu", threads=threads))
+    separator = load(model, refiner, threads)
     chosen = listed[:RECORDINGS]
     loaded = [load_mixture(mixture) for mixture in chosen]
     mixture, sources, sample_rate = loaded[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.refining.refiner import OnnxRefiner
 from unmingle.model.separator import Separator
 from unmingle.training.evaluation.errors import EvaluationError
 
@@ -27,7 +28,11 @@ _separator: Separator | None = None
 
 
 def spread(
-    work: Callable[[Separator, Item], Result], items: Sequence[Item], model: Path, jobs: int
+    work: Callable[[Separator, Item], Result],
+    items: Sequence[Item],
+    model: Path,
+    jobs: int,
+    refiner: Path | None = None,
 ) -> Iterator[Result]:
     """Do the same with each of many mixtures in `jobs` processes; what comes of it is in their order.
 
@@ -42,7 +47,7 @@ def spread(
             min(jobs, len(items)),
             multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(model,),
+            initargs=(model, refiner),
         )
         try:
             yield from pool.map(functools.partial(_done, work), items)
@@ -69,10 +74,24 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(model: Path) -> None:
+def load(model: Path, refiner: Path | None, threads: int) -> Separator:
+    """A model on the CPU, with a refiner where one is given.
+
+    Raises:
+        ModelError: a file is not usable, or the refiner is another model's.
+    """
+    embedder = OnnxEmbedder(model, device="cpu", threads=threads)
+    if refiner is None:
+        return Separator(embedder)
+    refining = OnnxRefiner(refiner, "cpu", threads)
+    refining.check_fits(embedder.model_hash)
+    return Separator(embedder, refiner=refining)
+
+
+def _begin(model: Path, refiner: Path | None) -> None:
     global _separator  # noqa: PLW0603  # a process pool offers no other place for what its processes keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _separator = Separator(OnnxEmbedder(model, device="cpu", threads=1))
+    _separator = load(model, refiner, threads=1)
 
 
 def _done(work: Callable[[Separator, Item], Result], item: Item) -> Result:

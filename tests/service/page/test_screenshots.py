@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
+import soundfile
 from playwright.sync_api import Page, Route, expect
 
-from tests.service.harness import RunningServer
+from tests.conftest import EXAMPLES
+from tests.service.harness import RunningServer, encoded
 from tests.service.page.visitor import Visitor
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,8 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
                 page.emulate_media(color_scheme=scheme)
                 # Canvases are drawn anew with the frame after the one in which they are found to have another size.
                 page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+                if whole:  # else the bar at the top is in the middle
+                    page.evaluate("scrollTo(0, 0)")
                 taken.append(folder / f"{state}_{size}_{scheme}.png")
                 page.screenshot(path=taken[-1], full_page=whole)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
@@ -59,6 +64,15 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
         expect(page.get_by_role("dialog")).to_be_visible()
         take(name.lower())
         page.keyboard.press("Escape")
+    stereo = tmp_path / "stereo.wav"
+    first, second = (
+        soundfile.read(EXAMPLES / "two_speakers" / f"source_{n}.flac", dtype="float32")[0][:32_000] for n in (1, 2)
+    )
+    stereo.write_bytes(encoded(np.stack([first + 0.3 * second, 0.3 * first + second], axis=-1), 16_000))
+    visitor.opened(stereo)
+    expect(page.locator("#channels-card")).to_be_visible()
+    visitor.wait_for_map()
+    take("channels", whole=True)
     letter = tmp_path / "letter.wav"
     letter.write_text("Dear Sir or Madam")
     visitor.open(letter)

@@ -258,7 +258,7 @@ def held(server: RunningServer, resource: str) -> float:
 
 
 def test_a_lease_is_counted_expires_and_frees_what_it_held(start_small: StartServer) -> None:
-    server = start_small(UNMINGLE_RECORDING_KEEP_S="1.5", UNMINGLE_MAX_RECORDINGS="1")
+    server = start_small(UNMINGLE_RECORDING_KEEP_S="10", UNMINGLE_MAX_RECORDINGS="1")
     kept = keep(server, noise(2))
     assert held(server, "kept_recordings") == 1
     before = held(server, "kept_bytes")
@@ -277,7 +277,7 @@ def test_a_lease_is_counted_expires_and_frees_what_it_held(start_small: StartSer
 
 
 def test_embeddings_that_expired_are_made_again(start_small: StartServer) -> None:
-    server = start_small(UNMINGLE_RECORDING_HEARD_S="0.5")
+    server = start_small(UNMINGLE_RECORDING_HEARD_S="5")
     kept = keep(server, noise(2))
     first = stems(server, kept, separated(server, kept, num_sources=2))
     before = held(server, "kept_bytes")

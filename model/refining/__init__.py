@@ -1,0 +1,1 @@
+"""What comes after the clustering: the masks of all sources, made better by a second, small network."""

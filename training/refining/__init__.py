@@ -1,0 +1,1 @@
+"""Training of the refiner, behind a trunk that stays as it is."""
