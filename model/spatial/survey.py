@@ -6,17 +6,19 @@ Axes: (channel, sample).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmingle.model.recording import OneChannel, Recording
+from unmingle.model.recording import OneChannel, Recording, Samples
 
 _SILENT = 1e-5
 """Power of a channel beside the loudest one; with less, it is not connected."""
 _SAME = 0.99999
 """Correlation of channels of which one is the other, whatever its level and sign: less than -50 dB of difference."""
 _FRAME_S = 0.02
+_FRAMES_AT_ONCE = 50
 _LOWEST_DB, _HIGHEST_DB = -200, 201
 _RANGE_DB = 60
 """Of an envelope, below its loudest frame; what is lower is silence."""
@@ -51,9 +53,9 @@ def survey(recording: Recording, locate: bool) -> Survey:
     frame = max(1, round(_FRAME_S * recording.sample_rate))
     levels = np.zeros((channels, _HIGHEST_DB - _LOWEST_DB), np.int64)
     likeness = _Likeness(channels)
-    for block in recording.blocks():
+    for block in _in_whole_frames(recording, frame):
         products += (block @ block.T).astype(np.float64)
-        whole = block[:, : block.shape[1] // frame * frame].reshape(channels, -1, frame)
+        whole = block.reshape(channels, -1, frame)
         energy = np.einsum("cfs,cfs->cf", whole, whole, dtype=np.float64) / frame
         levels += np.stack([np.bincount(row, minlength=levels.shape[1]) for row in _rounded_db(energy)])
         likeness.push(energy)
@@ -67,6 +69,21 @@ def survey(recording: Recording, locate: bool) -> Survey:
     working = power >= _SILENT * power.max()
     heard = reference if (likeness.deviation_db()[working] < _ALIKE_DB).all() else None
     return Survey(tuple(located_by) if locate else (), reference, heard)
+
+
+def _in_whole_frames(recording: Recording, frame: int) -> Iterator[Samples]:
+    """Blocks of the same whole frames, however the recording comes; what is less than a frame at its end is left out.
+
+    What was decided must not depend on whether the recording is a file, an upload or an array.
+    """
+    rest = np.zeros((recording.channels, 0), np.float32)
+    for block in recording.blocks():
+        rest = np.concatenate((rest, block), axis=1)
+        ready = rest.shape[1] // (_FRAMES_AT_ONCE * frame) * _FRAMES_AT_ONCE * frame
+        for start in range(0, ready, _FRAMES_AT_ONCE * frame):
+            yield rest[:, start : start + _FRAMES_AT_ONCE * frame]
+        rest = rest[:, ready:]
+    yield rest[:, : rest.shape[1] // frame * frame]
 
 
 def what_the_network_hears(recording: Recording, surveyed: Survey | None) -> Recording:

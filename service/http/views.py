@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+from typing import Annotated
 
 import numpy as np
+from fastapi import Query
 from numpy.typing import NDArray
 
 from unmingle.model.overview import Pixels, Points
 from unmingle.service.output import png
 from unmingle.service.output.peaks import Peaks
 from unmingle.service.schemas import PeaksBody, PointsBody
+
+FOREVER_S = 1e9
+"""Longer than any recording, and yet a number of samples."""
+Start = Annotated[float, Query(ge=0, le=FOREVER_S, description="Of the part that is wanted, in seconds.")]
+End = Annotated[float, Query(ge=0, le=FOREVER_S, description="Of the part that is wanted, in seconds.")]
 
 
 def outline(peaks: Peaks) -> PeaksBody:

@@ -12,15 +12,10 @@ from unmingle.service.http.auth import Caller
 from unmingle.service.http.documentation import PNG, body, problem_responses
 from unmingle.service.http.routes.jobs import JobId
 from unmingle.service.http.state import Service
-from unmingle.service.http.views import outline, picture_png, points_body
+from unmingle.service.http.views import FOREVER_S, End, Start, outline, picture_png, points_body
 from unmingle.service.schemas import JobPointsBody, PeaksBody
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
-
-Start = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
-End = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
-
-_FOREVER_S = 1e9
 
 
 @router.get(
@@ -36,7 +31,7 @@ async def job_peaks(
         int, Query(ge=0, le=9, description="Which; the background comes after the stems. 0 is all of them together.")
     ] = 1,
     start_s: Start = 0.0,
-    end_s: End = _FOREVER_S,
+    end_s: End = FOREVER_S,
     parts: Annotated[int, Query(ge=1, le=8192)] = 1024,
 ) -> PeaksBody:
     """The outline of a stem's waveform, or of the recording's."""
@@ -72,7 +67,7 @@ async def job_masks(
     service: Service,
     caller: Caller,
     start_s: Start = 0.0,
-    end_s: End = _FOREVER_S,
+    end_s: End = FOREVER_S,
     width: Annotated[int, Query(ge=1, le=4096, description="Columns.")] = 1024,
 ) -> Response:
     """A picture of who is heard where, as of a kept recording; it gets no finer than 8192 columns for the whole."""

@@ -19,7 +19,7 @@ from unmingle.service.http.disconnect import unless_disconnected
 from unmingle.service.http.documentation import ANSWERS, PART_OF_ANSWER, PNG, SOUND, body, problem_responses
 from unmingle.service.http.routes.recordings import RecordingId
 from unmingle.service.http.state import Service
-from unmingle.service.http.views import outline, picture_png, points_body
+from unmingle.service.http.views import FOREVER_S, End, Start, outline, picture_png, points_body
 from unmingle.service.output import encoding
 from unmingle.service.output.content import Content, FilePart
 from unmingle.service.output.package import Delivery, Package, negotiate, pack
@@ -33,11 +33,7 @@ from unmingle.service.schemas import Format, PeaksBody, PointsBody, ResultParame
 router = APIRouter(prefix="/recordings/{recording_id}", tags=["recordings"])
 
 SeparationId = Annotated[str, Path(description="As POST /recordings/{recording_id}/separations gave it.")]
-Start = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
-End = Annotated[float, Query(ge=0, description="Of the part that is wanted, in seconds.")]
 Parts = Annotated[int, Query(ge=1, le=8192)]
-
-_FOREVER_S = 1e9
 
 
 @router.get(
@@ -73,7 +69,7 @@ async def masks(
     num_sources: Annotated[int | None, Query(ge=1, le=8, description="Of so many sounds; or")] = None,
     separation: Annotated[str | None, Query(max_length=64, description="of this separation.")] = None,
     start_s: Start = 0.0,
-    end_s: End = _FOREVER_S,
+    end_s: End = FOREVER_S,
     width: Annotated[int, Query(ge=1, le=4096, description="Columns.")] = 1024,
 ) -> Response:
     """A picture of who is heard where: red is the number of the sound, from 0; green how certain it is; blue how loud.
@@ -112,7 +108,7 @@ async def recording_peaks(
     separation: Annotated[str | None, Query(max_length=64, description="Of a stem of this separation.")] = None,
     stem: Annotated[int, Query(ge=1, le=9, description="Which; the background comes after the stems.")] = 1,
     start_s: Start = 0.0,
-    end_s: End = _FOREVER_S,
+    end_s: End = FOREVER_S,
     parts: Parts = 1024,
 ) -> PeaksBody:
     """The outline of the recording's waveform, or of a stem's."""

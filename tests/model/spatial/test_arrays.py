@@ -182,6 +182,21 @@ def test_the_network_hears_one_of_several_microphones_that_are_alike(example):
     assert surveyed.located_by == (0, 1, 2, 3)
 
 
+def test_what_channels_are_good_for_does_not_depend_on_the_blocks_they_come_in(example):
+    """A file, an upload and an array have blocks of their own, and give the same stems."""
+
+    class InBlocks(ArrayRecording):
+        def blocks(self):
+            whole = np.concatenate(list(super().blocks()), axis=1)
+            yield from (whole[:, start : start + 1000] for start in range(0, whole.shape[1], 1000))
+
+    dry = example("two_speakers").mixture
+    channels = (np.stack([dry, dry]) + np.random.default_rng(5).normal(0, 0.01, (2, len(dry)))).astype(np.float32)
+    assert survey(InBlocks(channels, RATE), locate=True) == survey(ArrayRecording(channels, RATE), locate=True)
+    found, expected = (survey(kind(channels[:, :300], RATE), locate=True) for kind in (InBlocks, ArrayRecording))
+    assert found == expected
+
+
 @pytest.mark.parametrize("level", [1.0, 0.1])
 def test_the_network_hears_all_channels_where_a_voice_is_in_one_of_them(separator, example, level):
     voice, other = example("two_speakers").sources
