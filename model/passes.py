@@ -72,8 +72,12 @@ class Heard:
 
 def expected_bytes(recording: Recording, config: ModelConfig) -> float:
     """How much the embeddings of a recording will take in float32, about."""
-    frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
-    return 4 * frames * config.bands * config.embedding_dim
+    return 4 * expected_frames(recording, config) * config.bands * config.embedding_dim
+
+
+def expected_frames(recording: Recording, config: ModelConfig) -> float:
+    """How many frames the network will hear of a recording, by the samples that it announces."""
+    return recording.samples / recording.sample_rate * config.sample_rate / config.hop
 
 
 class Listening:
@@ -103,10 +107,8 @@ class Listening:
         self._all_expected = False
         self._removed: float | None = None
         self.segments = 0
-        config = embedder.config
-        frames = recording.samples / recording.sample_rate * config.sample_rate / config.hop
-        self._expected_frames = max(1.0, frames)
-        self._keeping: Keeps = keeping or Keeping(expected_bytes(recording, config))
+        self._expected_frames = max(1.0, expected_frames(recording, embedder.config))
+        self._keeping: Keeps = keeping or Keeping(expected_bytes(recording, embedder.config))
 
     def listen(self, rng: np.random.Generator, progress: Progress) -> None:
         """Embed all segments and gather a bounded sample of their embeddings."""

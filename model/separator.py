@@ -20,7 +20,7 @@ from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.overview import Gathering
-from unmingle.model.passes import Listening, Masking, Progress, Sink
+from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_frames
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.refining.refiner import OnnxRefiner, Refiner
@@ -212,8 +212,7 @@ class Separator:
         gathering = None
         if overview:
             config = self.embedder.config
-            heard_s = recording.samples / recording.sample_rate
-            gathering = Gathering(config, math.ceil(heard_s * config.sample_rate / config.hop))
+            gathering = Gathering(config, math.ceil(expected_frames(recording, config)))
         masking = Masking(
             recording,
             listening,

@@ -66,7 +66,7 @@ class State:
 
 def save(path: Path, state: State, config: TrainConfig) -> None:
     """Write all that `restore` needs."""
-    _write(
+    write(
         path,
         {
             **_weights(state.network),
@@ -92,7 +92,7 @@ def save(path: Path, state: State, config: TrainConfig) -> None:
 
 def save_network(path: Path, network: EmbeddingNet) -> None:
     """Write what `load_weights` needs: the network alone."""
-    _write(path, _weights(network))
+    write(path, _weights(network))
 
 
 def restore(path: Path, state: State, config: TrainConfig) -> None:
@@ -193,7 +193,8 @@ def _check_same_network(path: Path, saved: dict[str, Any], wanted: ModelConfig) 
         )
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write what torch can save; the file appears whole or not at all."""
     temporary = path.with_suffix(".pt.partial")
     with temporary.open("wb") as file:
         torch.save(content, file)

@@ -5,7 +5,6 @@ Axes: (source, frame, band) for masks, (source, dim) for centroids.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.onnx_session import GPU_MEMORY_BYTES, open_session
-from unmingle.model.embedding.runtime_check import CUDA, check_installation, cuda_trouble
+from unmingle.model.embedding.runtime_check import check_installation, cuda_trouble
 from unmingle.model.errors import ModelError
 from unmingle.model.refining.config import RefinerConfig
 from unmingle.model.threads import usable_cores
@@ -57,7 +56,6 @@ class OnnxRefiner:
     Attributes:
         config: as found in the file's metadata.
         trunks: hashes of the models whose embeddings it was trained on.
-        refiner_hash: first 12 hex digits of the file's SHA-256.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class OnnxRefiner:
         """Load and check a refiner.
 
         Args:
-            path: an ONNX file that training/refine.py wrote.
+            path: an ONNX file that training/publish_refiner.py wrote.
             device: "auto" takes CUDA where it is there, else the CPU.
             threads: for the CPU; by default all cores this process may use.
             gpu_memory_bytes: what ONNX Runtime may take of the GPU's memory.
@@ -89,7 +87,6 @@ class OnnxRefiner:
         except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
             raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
         self.config, self.trunks = _read_metadata(self._session, path)
-        self.refiner_hash = hashlib.sha256(content).hexdigest()[:12]
         self._path = path
         # One call takes all cores by itself, and some tens of megabytes.
         self._one_at_a_time = threading.Lock()
@@ -105,11 +102,6 @@ class OnnxRefiner:
                 f"The refiner {self._path} belongs to the embedding model {' or '.join(self.trunks) or 'of no hash'}, "
                 f"not to {model_hash}. Use the two that were published together, or export the refiner for this model."
             )
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the session got CUDA."""
-        return bool(self._session.get_providers()[0] == CUDA)
 
     def refine(self, features: Array, behind: Array | None, shares: Array, centroids: Array) -> Array:
         """As `Refiner.refine`."""
@@ -141,7 +133,7 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> tuple[R
     if CONFIG_KEY not in metadata or TRUNKS_KEY not in metadata:
         raise ModelError(
             f"{path} is an ONNX model but no refiner of Unmingle's: it has no '{CONFIG_KEY}' in its metadata. "
-            "Expected a file that training/refine.py wrote."
+            "Expected a file that training/publish_refiner.py wrote."
         )
     config = RefinerConfig.from_json(metadata[CONFIG_KEY])
     inputs = {i.name: i.shape for i in session.get_inputs()}

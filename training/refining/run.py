@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write all that `restore` needs; the file appears whole or not at all."""
-        _write(
+        checkpoint.write(
             path,
             {
                 "refiner": self.refiner.state_dict(),
@@ -212,7 +211,7 @@ def new_refiner(config: RefineConfig, trunk: ModelConfig) -> Refiner:
 
 
 def save_weights(path: Path, refiner: torch.nn.Module) -> None:
-    """Write what `load_refiner` needs, in half precision."""
+    """Write what `load_weights` needs, in half precision."""
     if not isinstance(refiner, Refiner):
         raise TypeError("expected a Refiner")
     content = {
@@ -220,7 +219,7 @@ def save_weights(path: Path, refiner: torch.nn.Module) -> None:
         "config": refiner.config.to_json(),
         "listener": refiner.listener.config.to_json(),
     }
-    _write(path, content)
+    checkpoint.write(path, content)
 
 
 def load_weights(path: Path) -> Refiner:
@@ -234,7 +233,7 @@ def load_weights(path: Path) -> Refiner:
         refiner = Refiner(RefinerConfig.from_json(saved["config"]), ModelConfig.from_json(saved["listener"]))
         refiner.load_state_dict(saved["refiner"])
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path} holds no refiner of training/refine.py: {error}.") from error
+        raise TrainingError(f"{path} holds no refiner of training/recipe.py: {error}.") from error
     return refiner.eval()
 
 
@@ -246,12 +245,3 @@ def _frozen(path: Path, **changes: Any) -> EmbeddingNet:
 
 def _grid(c: ModelConfig) -> tuple[object, ...]:
     return c.sample_rate, c.window, c.hop, c.floor_db, c.full_resolution_hz, c.high_group
-
-
-def _write(path: Path, content: object) -> None:
-    temporary = path.with_suffix(".pt.partial")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
