@@ -7,10 +7,11 @@ Distributed", VLDB 2020), so that all take the same step. The first process alon
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -105,7 +106,19 @@ class Processes:
         """The network, so that gradients are averaged over all processes as they are computed."""
         if self.count == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network, forward_sync_buffers=False)
+
+    def leave(self, code: int) -> NoReturn:
+        """End this process with an exit code; everything must have been written.
+
+        Gloo's threads outlive `destroy_process_group` once DistributedDataParallel has used them (torch 2.13). One that
+        lets go of a tensor while the interpreter shuts down aborts the process, so here it does not shut down.
+        """
+        if self.count == 1:
+            sys.exit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     def share(self, parts: int) -> range:
         """Which of so many parts of a step are this process's."""

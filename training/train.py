@@ -274,4 +274,4 @@ def run_steps(stepper: Stepper, milestones: Milestones, interruption: Interrupti
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    Processes().leave(main())
