@@ -10,8 +10,9 @@ PORT ?= 8000
 # More for pip, for instance PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
 PIP_ARGS ?=
 
-# Many tests wait for processes and clocks, so several files run side by side; WORKERS= runs one after the other.
-WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# Many tests wait for processes and clocks, so several files run side by side, those with slow tests first (see
+# tests/conftest.py); WORKERS= runs one after the other.
+WORKERS ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -12,6 +12,12 @@ from unmingle.model.weights.bundled import bundled_model as file_of
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first, so that none of them is begun when all others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def bundled_model() -> Path:
     """An ONNX file that comes with the project: the one that takes the least of everybody's time."""

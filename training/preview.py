@@ -63,9 +63,13 @@ class Preview:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(10, 2.2 * (len(stems) + 1)), layout="constrained")
+        rows = len(stems) + 1
+        height = 2.2 * rows
+        figure = Figure(figsize=(10, height))
         FigureCanvasAgg(figure)
-        axes = figure.subplots(len(stems) + 1, 2, sharex=True, sharey=True)
+        axes = figure.subplots(rows, 2, sharex=True, sharey=True)
+        # Margins that are known: matplotlib's search for some takes longer than a validation of a small network.
+        figure.subplots_adjust(0.06, 0.55 / height, 0.99, 1.0 - 0.3 / height, wspace=0.04, hspace=0.2)
         top = _log_magnitude(mixture).max()
         panels = {(0, 0): ("mixture", mixture)}
         for number, (stem, source) in enumerate(zip(stems, sources, strict=True), start=1):

@@ -102,9 +102,10 @@ class RunLog:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(8, 6), layout="constrained")
+        figure = Figure(figsize=(8, 6))
         FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True)
+        figure.subplots_adjust(0.1, 0.08, 0.98, 0.98, hspace=0.05)
         steps, losses = self._series("loss")
         if len(losses):
             width = max(1, min(100, len(losses) // 10))

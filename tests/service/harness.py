@@ -130,6 +130,20 @@ def children_of(process: int) -> list[int]:
         return []
 
 
+def decoders_of(process: int) -> list[int]:
+    """The decoders of a server that have an upload; another one stands by."""
+    forked = [child for fork_server in children_of(process) for child in children_of(fork_server)]
+    return [child for child in forked if _has_files(child)]
+
+
+def _has_files(process: int) -> bool:
+    try:
+        files = {os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()}
+    except OSError:  # it has ended
+        return False
+    return any(file.startswith("/") and file != os.devnull and "memfd" not in file for file in files)
+
+
 def read(process: int, what: str) -> bytes:
     """A file of /proc; empty where the process has gone."""
     try:

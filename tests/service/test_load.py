@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from tests.service.harness import (
-    RunningServer,
     StartServer,
     children_of,
     connect,
+    decoders_of,
     encoded,
     idle,
     noise,
@@ -144,26 +144,13 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sent = pool.submit(post, server, noise(300))
         give_up = time.monotonic() + 60
-        while not (children := decoders(server)) and not sent.done():
+        while not (children := decoders_of(server.process.pid)) and not sent.done():
             assert time.monotonic() < give_up
             time.sleep(0.001)
         for child in children:
             os.kill(child, signal.SIGKILL)
         assert "takes more than" in problem_of(sent.result(), 413, "decoding_too_costly")["detail"]
     assert post(server, two_speakers.read_bytes()).status_code == 200
-
-
-def decoders(server: RunningServer) -> list[int]:
-    """Children of the fork server that have an upload."""
-    forks = [child for fork_server in children_of(server.process.pid) for child in children_of(fork_server)]
-    return [child for child in forks if has_upload(child)]
-
-
-def has_upload(process: int) -> bool:
-    try:
-        return any("upload" in os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir())
-    except OSError:
-        return False
 
 
 def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:

@@ -86,21 +86,21 @@ def test_a_dual_path_network_learns_and_separates_too(finish, speech_folder, run
     assert np.abs(stems.sum(0) - mixture).max() < 1e-5
 
 
-@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
-    uninterrupted, start, finish, speech_folder, runs, wish
-):
-    run = runs / f"parts-{wish.name}"
-    process = start("--data", str(speech_folder), "--name", run.name, *REPEATABLE.split())
-    wait_for_steps(run, process, 5)
-    os.kill(process.pid, wish)
-    out, err = process.communicate(timeout=900)
-    assert 5 <= len(losses(run)) < STEPS
-    killed = wish == signal.SIGKILL
-    assert process.returncode == (-wish if killed else 128 + wish), err
-    assert (f"--resume {run.name}" in out) == (not killed)
-    assert killed or OnnxEmbedder(run / "model.onnx", "cpu").config.name == run.name
-    code, _, err = finish("--resume", run.name)
+def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(uninterrupted, start, finish, speech_folder, runs):
+    run = runs / "parts"
+    begin = ("--data", str(speech_folder), "--name", run.name, *REPEATABLE.split())
+    for step, wish in ((4, signal.SIGINT), (8, signal.SIGTERM), (12, signal.SIGKILL)):
+        process = start(*begin)
+        wait_for_steps(run, process, step)
+        os.kill(process.pid, wish)
+        out, err = process.communicate(timeout=900)
+        assert step <= len(losses(run)) < STEPS
+        killed = wish == signal.SIGKILL
+        assert process.returncode == (-wish if killed else 128 + wish), err
+        assert (f"--resume {run.name}" in out) == (not killed)
+        assert killed or OnnxEmbedder(run / "model.onnx", "cpu").config.name == run.name
+        begin = ("--resume", run.name)
+    code, _, err = finish(*begin)
     assert code == 0, err
     assert losses(run) == losses(uninterrupted)
     whole, parts = (torch.load(r / "checkpoint.pt", weights_only=True) for r in (uninterrupted, run))

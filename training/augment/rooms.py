@@ -9,7 +9,6 @@ import dataclasses
 import math
 
 import numpy as np
-import pyroomacoustics
 import torch
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
@@ -70,6 +69,8 @@ def _room(
 ) -> NDArray[np.float32]:
     size = rng.uniform(SMALLEST_M, LARGEST_M)
     wanted_s = rng.uniform(*rt60_s)
+    import pyroomacoustics
+
     room = pyroomacoustics.ShoeBox(
         size,
         fs=sample_rate,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_speakers: Path) -> None:
     samples, rate = soundfile.read(two_speakers, dtype="float32")
-    soundfile.write(tmp_path / "long.wav", np.tile(samples, 90), rate, subtype="PCM_16")
+    soundfile.write(tmp_path / "long.wav", np.tile(samples, 60), rate, subtype="PCM_16")
     output = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "unmingle", "separate", *map(str, (two_speakers, "long.wav", "-o", output))],
@@ -29,10 +29,16 @@ def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_
         stderr=subprocess.PIPE,
         text=True,
     )
+    give_up = time.monotonic() + 200
     while not (whole(output) and any(path.stat().st_size for path in output.glob(".unmingle-*/new/source_0"))):
         assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+        assert time.monotonic() < give_up
+        # It stands still while we look, so that a busy machine cannot let it end between the look and the signal.
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped" in said

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.harness import RunningServer, StartServer, children_of, noise, post, problem_of, read
+from tests.service.harness import RunningServer, StartServer, children_of, decoders_of, noise, post, problem_of, read
 from tests.service.jobs.test_jobs import kept, submit
 from unmingle.service.decoding import confinement
 from unmingle.service.http.auth import hashed
@@ -31,15 +31,11 @@ def decoder_at_work(server: RunningServer) -> int:
         while server.http.get(location, headers=ALICE).json()["progress"] == 0:
             if not decoded_bytes(server):
                 continue
-            for child in forked(server):
+            for child in decoders_of(server.process.pid):
                 os.kill(child, signal.SIGSTOP)
                 if read(child, "stat").split()[2:3] not in ([], [b"Z"]):
                     return child
         server.http.delete(location, headers=ALICE)  # it was too fast for us
-
-
-def forked(server: RunningServer) -> list[int]:
-    return [child for fork_server in children_of(server.process.pid) for child in children_of(fork_server)]
 
 
 def decoded_bytes(server: RunningServer) -> int:
@@ -85,10 +81,10 @@ def test_a_job_that_stands_still_holds_up_no_request_and_they_share_a_fork_serve
     answer = server.http.post("/separate", files={"file": noise(1)}, headers=ALICE)
     assert answer.status_code == 200
     assert children_of(server.process.pid) == [fork_server]
-    assert forked(server) == [decoder]
+    assert decoders_of(server.process.pid) == [decoder]
     [job] = kept(server)
     assert server.http.delete(f"/jobs/{job.name}", headers=ALICE).status_code == 204
-    assert forked(server) == []
+    assert decoders_of(server.process.pid) == []
     assert children_of(server.process.pid) == [fork_server]
 
 

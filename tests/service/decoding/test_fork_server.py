@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.service.harness import ROOT, children_of, noise, read
+from tests.service.harness import ROOT, children_of, decoders_of, noise, read
 from tests.service.hostile import SEEDS
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.decoding.processes import DecodeProcesses, ForkServerLostError
@@ -69,7 +69,7 @@ def fork_servers() -> list[int]:
 
 
 def decoders() -> list[int]:
-    return [child for process in fork_servers() for child in children_of(process)]
+    return decoders_of(os.getpid())
 
 
 def open_files(process: int) -> int:
@@ -138,6 +138,23 @@ def test_process_1_keeps_no_zombies(tmp_path: Path, full: Path, monkeypatch: pyt
         assert all(task.cancelled() or isinstance(task.exception(), ForkServerLostError) for task in still)
         assert children_of(os.getpid()) == before
         assert not [process for process in standing if Path(f"/proc/{process}").exists()]
+
+    asyncio.run(run())
+
+
+def test_a_decoder_that_is_killed_while_it_stands_by_is_replaced(tmp_path: Path, recording: Path) -> None:
+    async def run() -> None:
+        decoder = Decoder(1)
+        decoder.start()
+        [fork_server] = await until(fork_servers)
+        [standby] = await until(lambda: children_of(fork_server))
+        os.kill(standby, signal.SIGKILL)
+        decoded = await decoder.decode(recording, tmp_path / "decoded", LIMITS)
+        assert decoded.samples == 32_000
+        assert fork_servers() == [fork_server]
+        [successor] = await until(lambda: children_of(fork_server))
+        assert successor != standby
+        await decoder.stop()
 
     asyncio.run(run())
 
@@ -253,8 +270,7 @@ def test_all_of_them_end_with_the_server(full: Path) -> None:
 
         def descendants() -> list[int]:
             forks = children_of(server.pid)
-            standing = [child for process in forks for child in children_of(process)]
-            return forks + standing if standing else []
+            return forks + [child for fork in forks for child in children_of(fork)] if decoders_of(server.pid) else []
 
         found = asyncio.run(until(descendants))
         server.kill()
