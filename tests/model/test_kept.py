@@ -28,6 +28,7 @@ def listened(separator: Separator, signal: np.ndarray, directory: Path, seed: in
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "seed"), [(3, 0), (3, 7), (45, 0), (160, 0)])
 def test_it_gives_the_bytes_of_a_separation_in_one_go(
     separator: Separator, tmp_path: Path, seconds: int, seed: int

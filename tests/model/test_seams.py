@@ -21,6 +21,7 @@ def embedder():
     return OnnxEmbedder(bundled_model(), "cpu")
 
 
+@pytest.mark.slow
 def test_segments_separate_as_well_as_the_whole(embedder, example):
     """On a minute of two speakers, cutting costs at most 0.2 dB."""
     case = example("two_speakers")

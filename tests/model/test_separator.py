@@ -206,6 +206,7 @@ def test_how_embeddings_are_kept_changes_next_to_nothing(separator, example, mon
     np.testing.assert_array_equal(made_again, as_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_progress_comes_often_however_much_there_is_to_do(separator, monkeypatch, kept):
     """Between two calls there is never more work than a second of 8 sources and 8 channels at 192 kHz is."""

@@ -20,6 +20,7 @@ def test_serving_never_imports_torch(module: str) -> None:
     assert not {"torch", "tensorboard", "matplotlib", "onnx"} & set(loaded.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_service_need_no_torch_either() -> None:
     code = (
         "import sys, pytest\n"

@@ -11,6 +11,8 @@ from tests.service import formats, same_stems
 from tests.service.harness import RunningServer
 from unmingle.model.separator import Separator
 
+pytestmark = pytest.mark.slow
+
 _SECONDS = 1.0
 _CASES = {case.format: case for case in same_stems.cases(len(formats.KINDS), _SECONDS)}
 

@@ -15,6 +15,8 @@ import torch
 
 from tests.training.conftest import ROOT, TINY, losses
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 STEP_OF_TWO = f"{TINY} --steps {STEPS} --accumulate 2 --validations 1"
 

@@ -105,6 +105,7 @@ def test_chunks_within_chunks_and_polyglots(tmp_path: Path) -> None:
     assert recording.samples == RATE
 
 
+@pytest.mark.slow
 @settings(max_examples=2000, deadline=None)
 @given(
     st.sampled_from(list(SEEDS)),

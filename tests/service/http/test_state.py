@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.harness import ROOT, RunningServer, StartServer, connect, noise, post, problem_of, request_bytes
@@ -120,6 +121,7 @@ def test_a_key_has_its_share_of_the_places(start_server: StartServer) -> None:
         assert server.http.post("/separate", files={"file": noise(1)}, headers=bob).status_code == 200
 
 
+@pytest.mark.slow
 def test_connections_without_a_request_are_closed(start_server: StartServer) -> None:
     server = start_server(UNMINGLE_CLIENT_TIMEOUT_S="3")
     with connect(server) as silent:

@@ -14,6 +14,8 @@ from tests.service.harness import ROOT, RunningServer, StartServer, noise, post,
 from tests.service.jobs.test_jobs import submit, wait
 from unmingle.service.jobs.store import JobStore, JobStoreError
 
+pytestmark = pytest.mark.slow
+
 
 def refused_start(server: RunningServer) -> str:
     """What a server says that does not start."""

@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.service.harness import StartServer, encoded, noise
 from tests.service.page.visitor import Visitor
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_wrong_second_file_leaves_the_first_result(quick: Visitor, two_speakers: Path, tmp_path: Path) -> None:

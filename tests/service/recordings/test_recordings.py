@@ -17,6 +17,8 @@ from tests.conftest import EXAMPLES
 from tests.service.harness import RunningServer, StartServer, encoded, noise, problem_of
 from unmingle.service.http.auth import hashed
 
+pytestmark = pytest.mark.slow
+
 MIXTURE = (EXAMPLES / "three_speakers" / "mixture.flac").read_bytes()
 
 

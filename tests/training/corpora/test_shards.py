@@ -30,6 +30,8 @@ _SMALL_SHARDS = """
 import sys
 from unmingle.training import prepare
 from unmingle.training.corpora import shards
+
+pytestmark = pytest.mark.slow
 shards.SHARD_BYTES = 40_000
 sys.exit(prepare.main(sys.argv[1:]))
 """

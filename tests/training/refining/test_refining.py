@@ -200,6 +200,7 @@ def test_a_checkpoint_of_something_else_is_refused(config: RefineConfig, tmp_pat
         state.restore(tmp_path / "other.pt")
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_trunk_and_refiner(tmp_path: Path, speech_folder: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(RECIPE)
