@@ -149,6 +149,7 @@ def test_a_decoder_that_is_killed_while_it_stands_by_is_replaced(tmp_path: Path,
         [fork_server] = await until(fork_servers)
         [standby] = await until(lambda: children_of(fork_server))
         os.kill(standby, signal.SIGKILL)
+        await until(lambda: read(standby, "stat").split()[2:3] == [b"Z"])
         decoded = await decoder.decode(recording, tmp_path / "decoded", LIMITS)
         assert decoded.samples == 32_000
         assert fork_servers() == [fork_server]

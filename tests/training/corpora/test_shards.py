@@ -24,6 +24,8 @@ from unmingle.training.corpus import find_recordings, load_corpus, read_corpus
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
 
+pytestmark = pytest.mark.slow
+
 SPEAKERS = sorted((EXAMPLES / "training").iterdir())
 
 _SMALL_SHARDS = """
@@ -31,7 +33,6 @@ import sys
 from unmingle.training import prepare
 from unmingle.training.corpora import shards
 
-pytestmark = pytest.mark.slow
 shards.SHARD_BYTES = 40_000
 sys.exit(prepare.main(sys.argv[1:]))
 """
