@@ -116,21 +116,35 @@ class ModelConfig:
         Raises:
             ModelError: not JSON, another format version, or fields that this version does not know.
         """
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            version = fields.pop("format_version")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(
-                f"The model's configuration is not readable ({error!r}); "
-                "expected the JSON that training/train.py writes."
-            ) from error
-        if version != FORMAT_VERSION:
-            raise ModelError(
-                f"The model has configuration format {version}, this version of Unmingle reads {FORMAT_VERSION}: "
-                "export the model again, or use the Unmingle version that it was made with."
-            )
+        fields = read_fields(text, "model", FORMAT_VERSION)
         try:
             weights = tuple(tuple(map(float, row)) for row in fields.pop("count_weights", ()))
             return cls(**fields, count_weights=weights)
         except TypeError as error:
             raise ModelError(f"The model's configuration has fields this version does not know: {error}.") from error
+
+
+def read_fields(text: str, what: str, version: int) -> dict[str, Any]:
+    """The fields of a configuration in JSON, without its format version.
+
+    Args:
+        text: the JSON.
+        what: it configures, for messages.
+        version: that is understood.
+
+    Raises:
+        ModelError: not JSON, or another format version.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        found = fields.pop("format_version")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"The {what}'s configuration is not readable ({error!r}); expected the JSON that the trainer writes."
+        ) from error
+    if found != version:
+        raise ModelError(
+            f"The {what} has configuration format {found}, this version of Unmingle reads {version}: "
+            f"export the {what} again, or use the Unmingle version that it was made with."
+        )
+    return fields

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
 
+from unmingle.model.config import read_fields
 from unmingle.model.errors import ModelError
 
 FORMAT_VERSION = 1
@@ -49,14 +49,8 @@ class RefinerConfig:
         Raises:
             ModelError: not JSON, another format version, or fields that this version does not know.
         """
+        fields = read_fields(text, "refiner", FORMAT_VERSION)
         try:
-            fields: dict[str, Any] = json.loads(text)
-            version = fields.pop("format_version")
-            if version != FORMAT_VERSION:
-                raise ModelError(
-                    f"The refiner has configuration format {version}, this version of Unmingle reads {FORMAT_VERSION}: "
-                    "export the refiner again, or use the Unmingle version that it was made with."
-                )
             return cls(**fields)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(f"The refiner's configuration is not readable ({error!r}).") from error
+        except TypeError as error:
+            raise ModelError(f"The refiner's configuration has fields this version does not know: {error}.") from error
