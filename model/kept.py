@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unmingle.model.abilities import UNCOUNTED
+from unmingle.model.choices import Number, Vectors, Wish
 from unmingle.model.clustering import background, kmeans
 from unmingle.model.embedding.embedded import OnHost
 from unmingle.model.embedding.on_disk import KeptOnDisk
@@ -28,50 +28,14 @@ from unmingle.model.overview import Pixels, Points, chosen_points, loudness_of, 
 from unmingle.model.passes import Heard, Listening, Masking, Progress, Sink, expected_bytes
 from unmingle.model.recording import Recording
 from unmingle.model.results import Outcome
-from unmingle.model.separator import UNCOUNTED, Separator, locating_by, narrowed, reference_of
+from unmingle.model.separator import Separator, locating_by, narrowed, reference_of
 from unmingle.model.signal import masks
-from unmingle.model.signal.arrangement import Arrangement, Box
+from unmingle.model.signal.arrangement import Arrangement
 from unmingle.model.spatial.survey import what_the_network_hears
 from unmingle.model.stage_clock import StageClock
 
-Vectors = NDArray[np.float32]
-
 _FACTS = "facts.json"
 _SAMPLES = "samples.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Number:
-    """What a recording looks like as so many sources.
-
-    Attributes:
-        num_sources: how many.
-        chance: that there are so many, 0 to 1; None where the model cannot count.
-        clarity: how clear the least clear of them is, 0 to 1.
-        centroids: (sources, dim), unit norm.
-    """
-
-    num_sources: int
-    chance: float | None
-    clarity: float
-    centroids: Vectors
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """Which sounds are wanted.
-
-    Attributes:
-        num_sources: so many; or
-        centroids: (centroids, dim), these.
-        groups: which sound each centroid belongs to, 0 first, without gaps; None for a sound each.
-        box: the sounds are heard there only, and the rest is background; None for all of the recording.
-    """
-
-    num_sources: int | None = None
-    centroids: Vectors | None = None
-    groups: Sequence[int] | None = None
-    box: Box | None = None
 
 
 class KeptRecording:
@@ -90,13 +54,6 @@ class KeptRecording:
     def is_there(self) -> bool:
         """Whether it was listened to."""
         return (self._directory / _FACTS).exists()
-
-    @property
-    def most_bytes(self) -> int:
-        """How much space all of it may take on disk."""
-        config = self._config
-        frames = self._recording.samples / self._recording.sample_rate * config.sample_rate / config.hop + 4
-        return int(KeptOnDisk.most_bytes(frames, config)) + 4 * (config.embedding_dim + 2) * 2 * 2 * 65_536
 
     def listen(self, seed: int, tell: Progress) -> None:
         """The first pass.

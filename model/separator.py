@@ -11,9 +11,9 @@ from typing import get_args
 
 import numpy as np
 
+from unmingle.model.abilities import UNCOUNTED, Abilities
 from unmingle.model.analysis import Analysis, analyse
 from unmingle.model.apart import separate_channels
-from unmingle.model.clustering import counting
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
@@ -32,8 +32,6 @@ from unmingle.model.stage_clock import StageClock
 from unmingle.model.streaming import StemBlocks
 from unmingle.model.weights.bundled import bundled_model
 
-UNCOUNTED = 2
-"""Sources to find where nobody says how many there are, and the model was not taught to count."""
 SAMPLE_RATES_HZ = (4_000, 192_000)
 DEFAULT_OPTIONS = SeparationOptions()
 
@@ -160,7 +158,7 @@ class Separator:
             ParameterError: the sample rate is out of range, or the model cannot count as far as `min_sources`.
         """
         _check_rate(recording.sample_rate)
-        self._to_count(options)
+        self.abilities.to_count(options)
         tell = progress or _tell_nobody
         inspected = Inspected(recording)
 
@@ -194,7 +192,7 @@ class Separator:
         surveyed: Survey | None,
         overview: bool,
     ) -> Outcome:
-        counted = self._to_count(options)
+        counted = self.abilities.to_count(options)
         clock = StageClock()
         rng = np.random.default_rng(options.seed)
         listening = Listening(what_the_network_hears(recording, surveyed), self.embedder, self.layout, clock)
@@ -226,50 +224,14 @@ class Separator:
         )
         return masking.run(centroids, chance, sink, tell)
 
-    def check(self, options: SeparationOptions) -> None:
-        """Look whether the model can do what is asked for, before anything is read.
-
-        Raises:
-            ParameterError: it cannot count as far as `min_sources`.
-        """
-        self._to_count(options)
+    @property
+    def abilities(self) -> Abilities:
+        """What its model can do."""
+        return Abilities(self.embedder.config)
 
     def background_of(self, options: SeparationOptions) -> Background:
         """What becomes of the background."""
-        return options.background or ("stem" if self._knows_background else "share")
-
-    def most_stems(self, options: SeparationOptions, channels: int = 1) -> int:
-        """How many stems a recording of so many channels may need room for, the background among them."""
-        most = min(options.max_sources, max(UNCOUNTED, self._counts_up_to))
-        sources = options.num_sources if isinstance(options.num_sources, int) else most
-        apart = channels if options.channels == "separate" else 1
-        return sources * apart + (self.background_of(options) == "stem")
-
-    def _to_count(self, options: SeparationOptions) -> bool:
-        """Whether the sources are to be counted.
-
-        Raises:
-            ParameterError: they are, and the model cannot count as far as the fewest there may be.
-        """
-        taught = self._counts_up_to
-        if options.num_sources is None:
-            return taught >= options.min_sources
-        if options.num_sources == "auto" and taught < options.min_sources:
-            raise ParameterError(
-                f"The model {self.embedder.config.name} counts "
-                + (f"up to {taught} sources" if taught else "no sources")
-                + f", so min_sources={options.min_sources} cannot be counted; give num_sources, or calibrate the model "
-                "with training/calibrate.py."
-            )
-        return options.num_sources == "auto"
-
-    @property
-    def _knows_background(self) -> bool:
-        return self.embedder.config.background_sharpness > 0
-
-    @property
-    def _counts_up_to(self) -> int:
-        return counting.counts_up_to(self.embedder.config.count_weights)
+        return self.abilities.background_of(options)
 
 
 def locating_by(surveyed: Survey | None, options: SeparationOptions) -> Locating | None:

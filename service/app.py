@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import fcntl
 import logging
 import shutil
@@ -18,11 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
-from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE
-from unmingle.model.embedding.runtime_check import CUDA
+from unmingle.model.abilities import Abilities
 from unmingle.model.errors import UnmingleError
-from unmingle.model.separator import Separator
+from unmingle.model.threads import usable_cores
 from unmingle.model.weights.bundled import bundled_model
 from unmingle.service import problems
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
@@ -44,13 +43,13 @@ from unmingle.service.problems import Problem
 from unmingle.service.recordings.recordings import KeepLimits, Recordings
 from unmingle.service.scheduling.answer_rate import AnswerRate
 from unmingle.service.scheduling.capacity import Capacity, Ledger
-from unmingle.service.scheduling.engine import Engine
+from unmingle.service.scheduling.engine import Engine, Lane
 from unmingle.service.scheduling.limits import LIMITS
-from unmingle.service.scheduling.micro_batch import MOST_FRAMES, MicroBatcher
-from unmingle.service.scheduling.priority import call_standing_back
 from unmingle.service.schemas import ModelEntry
 from unmingle.service.settings import Settings
 from unmingle.service.version import version
+from unmingle.service.workers.here import HereWorker
+from unmingle.service.workers.messages import ModelFacts, Terms
 
 log = logging.getLogger(__name__)
 
@@ -64,80 +63,90 @@ ROUTERS = (
     page.router,
 )
 
+_VIEWS = 2
+"""Pictures and points of kept recordings that are made at the same time, beside separations."""
+
 
 class DataDirError(UnmingleError):
     """The data directory cannot be used."""
 
 
-def load_separator(settings: Settings) -> Separator:
-    """The model that the settings name.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
-    path = settings.model or bundled_model(settings.device)
-
-    def load() -> OnnxEmbedder:
-        return OnnxEmbedder(path, settings.device, settings.threads, settings.gpu_memory_bytes)
-
-    # The threads of its session are started here, and inherit the priority.
-    embedder = call_standing_back(load)
-    if embedder.fallback:
-        log.info("the network runs on the CPU: %s", embedder.fallback)
-    return Separator(embedder)
+def hire(settings: Settings, batch_sizes: collections.Counter[int]) -> HereWorker:
+    """A process that loads the model that the settings name."""
+    terms = Terms(
+        model=(settings.model or bundled_model(settings.device)).absolute(),
+        device=settings.device,
+        threads=settings.threads or max(1, usable_cores() // settings.worker_processes),
+        gpu_memory_bytes=settings.gpu_memory_bytes,
+        at_once=sum(_lanes(settings).values()),
+        beat_s=min(1.0, settings.worker_silence_s / 10),
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+    return HereWorker(terms, settings.worker_silence_s, batch_sizes)
 
 
-def micro_batcher(embedder: Embedder) -> MicroBatcher:
-    """A batcher for the device that the embedder runs on."""
-    if not isinstance(embedder, OnnxEmbedder):
-        return MicroBatcher(embedder)
-    most_frames = GPU_FRAMES_AT_ONCE if embedder.provider == CUDA else MOST_FRAMES
-    return MicroBatcher(embedder, most_frames, embedder.calls_at_once)
+def _facts(workers: list[HereWorker]) -> ModelFacts:
+    """Of the model, once a worker has it."""
+    facts = workers[0].facts()
+    if facts.fallback:
+        log.info("the network runs on the CPU: %s", facts.fallback)
+    return facts
 
 
-def create_app(settings: Settings | None = None, separator: Separator | None = None) -> FastAPI:
-    """Build the service; the model is loaded here, and runs once while the server starts.
+def _lanes(settings: Settings) -> dict[Lane, int]:
+    # Jobs have workers and decoders of their own, so that an hour of audio does not keep short requests waiting.
+    return {"requests": settings.workers, "jobs": settings.job_workers, "views": _VIEWS}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service; its workers load the model here, and run it once while the server starts.
 
     Args:
         settings: by default, those of the environment.
-        separator: by default, with the model that the settings name.
 
     Raises:
         ModelError: the model cannot be used.
         DataDirError: the data directory cannot be written, or another server uses it.
     """
     settings = settings or Settings()
-    separator = separator or load_separator(settings)
-    embedder = separator.embedder
-    batcher = micro_batcher(embedder)
-    separator = Separator(batcher, separator.layout, separator.refiner)
-    digest = embedder.model_hash if isinstance(embedder, OnnxEmbedder) else "none"
+    batch_sizes = collections.Counter[int]()
+    workers = [hire(settings, batch_sizes) for _ in range(settings.worker_processes)]
+    facts = _facts(workers)
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     metrics = Metrics()
-    model = ModelEntry(name=embedder.config.name, hash=digest)
+    model = ModelEntry(name=facts.config.name, hash=facts.hash)
+    abilities = Abilities(facts.config)
     decoder = Decoder(settings.decoders)
-    # Jobs have threads and decoders of their own, so that an hour of audio does not keep short requests waiting.
-    engine = Engine(separator, {"requests": settings.workers, "jobs": settings.job_workers}, metrics.begun)
+    engine = Engine(workers, lambda: hire(settings, batch_sizes), _lanes(settings), metrics.begun)
     ledger = Ledger(_capacity(settings), AnswerRate(settings.request_timeout_s / 2))
     ledger.seconds_per_audio_second = lambda: engine.real_time_factor
     try:
         jobs = _open_jobs(
             settings,
-            Pipeline(decoder.beside(settings.job_workers), engine, "jobs", model, metrics.separated, overview=True),
+            Pipeline(
+                decoder.beside(settings.job_workers),
+                engine,
+                "jobs",
+                model,
+                abilities,
+                metrics.separated,
+                overview=True,
+            ),
             ledger,
         )
     except DataDirError:
         lock.close()
         raise
-    pipeline = Pipeline(decoder, engine, "requests", model, metrics.separated)
+    pipeline = Pipeline(decoder, engine, "requests", model, abilities, metrics.separated)
     state = ServiceState(
         settings=settings,
         pipeline=pipeline,
         jobs=jobs,
         recordings=_recordings(settings, pipeline, ledger),
         ledger=ledger,
-        embedder=embedder,
+        facts=facts,
         metrics=metrics,
         spool=spool,
         started=time.monotonic(),
@@ -154,7 +163,7 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
         yield
         await jobs.stop()
         await state.recordings.stop()
-        engine.stop()
+        await engine.stop()
         await decoder.stop()
         shutil.rmtree(spool, ignore_errors=True)
         lock.close()
@@ -179,10 +188,10 @@ def create_app(settings: Settings | None = None, separator: Separator | None = N
     in_flight = app.state.in_flight = InFlight()
     app.add_middleware(RequestFrame, metrics=metrics, site=site, limits=state.upload_limits, in_flight=in_flight)
     _add_cors(app, settings)
-    info = {"name": embedder.config.name, "hash": digest, "provider": state.provider, "version": version()}
+    info = {"name": model.name, "hash": model.hash, "provider": facts.provider, "version": version()}
     metrics.watch_room(ledger, settings.data_dir)
     metrics.watch(engine, jobs.store.counts, info, lambda: ledger.closed)
-    metrics.watch_network(batcher.batch_sizes, fallback=state.fallback is not None)
+    metrics.watch_network(batch_sizes, fallback=facts.fallback is not None)
     return app
 
 

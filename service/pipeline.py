@@ -1,4 +1,4 @@
-"""An uploaded file -> stems in a directory: decoded in a child process, then separated by the engine."""
+"""An uploaded file -> stems in a directory: decoded in a child process, then separated by a worker."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from unmingle.model.separator import Separator
+from unmingle.model.abilities import Abilities
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
-from unmingle.service.decoding.recordings import DecodedRecording
-from unmingle.service.output import stems
-from unmingle.service.output.stems import StemSet
-from unmingle.service.scheduling.engine import Control, Engine, Lane, Work
+from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
+from unmingle.service.workers.tasks import Separate
 
-T = TypeVar("T")
+
+class HasManifest(Protocol):
+    """What comes of a separation: stems, or an answer made of them."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it is."""
+        ...
+
+
+T = TypeVar("T", bound=HasManifest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +52,10 @@ class Pipeline:
 
     Attributes:
         decoder: reads uploads.
-        engine: separates.
+        engine: has it separated.
         lane: whose workers do it.
         model: in use.
+        abilities: what it can do.
         on_separated: told the manifest of every separation.
         overview: whether stems come with one.
     """
@@ -55,6 +64,7 @@ class Pipeline:
     engine: Engine
     lane: Lane
     model: ModelEntry
+    abilities: Abilities
     on_separated: Callable[[Manifest], None]
     overview: bool = False
 
@@ -64,7 +74,7 @@ class Pipeline:
         directory: Path,
         parameters: SeparateParameters,
         limits: DecodeLimits,
-        finish: Callable[[StemSet], T],
+        task: Callable[[Separate], Task[T]],
         on_decoded: Callable[[Decoded], Awaitable[None]],
         *,
         timeout_s: float = math.inf,
@@ -77,7 +87,7 @@ class Pipeline:
             directory: gets `stems`, and `decoded` for as long as it is needed.
             parameters: how to separate.
             limits: of decoding.
-            finish: called with the stems on the worker thread; what it returns is returned here.
+            task: what a worker is to do: the separation, or something around it. What that gives is returned.
             on_decoded: told what is known then; it may refuse the recording.
             timeout_s: until the result, waiting for a decoder included.
             control: tells the progress.
@@ -85,40 +95,21 @@ class Pipeline:
         Raises:
             Problem: the upload is not usable, or is refused.
             ParameterError: the model cannot do what is asked for.
+            WorkFailedError: it failed by no fault of the request.
             TimeoutError: the deadline passed.
         """
         give_up = time.monotonic() + timeout_s
         # Before anything is decoded: what the model cannot do is known by now.
-        self.engine.separator.check(parameters.options)
+        self.abilities.check(parameters.options)
         limits = dataclasses.replace(limits, track=parameters.track)
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
             recording = await self.decoder.decode(upload, directory / "decoded", limits, mono=parameters.mono)
             seconds = recording.samples / recording.sample_rate
             size = 4 * recording.samples * recording.channels
-            most_stems = self.engine.separator.most_stems(parameters.options, recording.channels)
+            most_stems = self.abilities.most_stems(parameters.options, recording.channels)
             await on_decoded(Decoded(seconds, size, size * most_stems, give_up - time.monotonic()))
-            return await self.engine.run(
-                Work(self._work(recording, directory, parameters, finish), seconds, self.lane, control or Control())
-            )
-
-    def _work(
-        self,
-        recording: DecodedRecording,
-        directory: Path,
-        parameters: SeparateParameters,
-        finish: Callable[[StemSet], T],
-    ) -> Callable[[Separator, Control], T]:
-        """What a worker thread is to do."""
-
-        def run(separator: Separator, control: Control) -> T:
-            control(0.0)
-            target = directory / "stems"
-            target.mkdir()
-            separated = stems.separate(
-                separator, recording, target, self.model, parameters, progress=control, overview=self.overview
-            )
-            (directory / "decoded").unlink()
-            self.on_separated(separated.manifest)
-            return finish(separated)
-
-        return run
+            separate = Separate(recording, directory / "stems", self.model, parameters, self.overview)
+            result = await self.engine.run(Work(task(separate), seconds, self.lane, control or Control()))
+            self.on_separated(result.manifest)
+            await asyncio.to_thread((directory / "decoded").unlink, missing_ok=True)
+            return result

@@ -66,6 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "rate_limited": Kind(429, "This API key sends requests faster than it may."),
     "unauthorised": Kind(401, "An API key is needed."),
     "server_full": Kind(503, "The server has as much work as it takes."),
+    "worker_lost": Kind(503, "The process that separates ended while it had the recording, twice."),
     "deadline_exceeded": Kind(503, "The answer was not ready within the deadline."),
     "disk_full": Kind(507, "The server has no disk space left for this request."),
     "internal": Kind(500, "The server failed; the fault is not in the request."),

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from unmingle.model.abilities import UNCOUNTED
 from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, SeparationOptions, Spatial
-from unmingle.model.separator import UNCOUNTED
 
 Format = Literal["wav", "flac", "ogg", "mp3", "m4a"]
 Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS", "MP3", "AAC"]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -112,18 +110,5 @@ def serve(given: Mapping[str, Any]) -> None:
         http=Connection,
         timeout_graceful_shutdown=_TELLING_S,
     )
-    sys.setswitchinterval(0.001)  # so that computing threads hand over the GIL to the event loop soon
+    sys.setswitchinterval(0.001)  # so that threads that pack hand over the GIL to the event loop soon
     asyncio.run(DrainingServer(config, app.state.service, app.state.in_flight).serve())
-    _leave_computing_threads()
-
-
-def _leave_computing_threads() -> None:
-    """End the process at once if a separation that was given up still computes.
-
-    It cannot be stopped inside the network, and the network's library aborts the process if it is unloaded meanwhile.
-    """
-    if any(thread.daemon for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)

@@ -55,6 +55,16 @@ class Settings(BaseSettings):
     workers: PositiveInt = Field(
         default=4, description="Recordings that are separated at the same time, half of them longer than 30 s."
     )
+    worker_processes: PositiveInt = Field(
+        default=1,
+        description="Processes that separate, each with the model and a part of the recordings. One uses all cores; "
+        "several keep a GPU busier, and take the memory of as many models.",
+    )
+    worker_silence_s: float = Field(
+        default=30.0,
+        ge=1.0,
+        description="A worker process that gives no sign of life for so long is ended and replaced.",
+    )
     max_queued_seconds: PositiveFloat = Field(
         default=1800.0, description="Seconds of audio that may wait or run; more gets 503."
     )
@@ -177,6 +187,11 @@ def loader_environment() -> dict[str, str]:
     """The part of the environment without which another Python process cannot start."""
     names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker process: all but the settings, among which are keys; it is told what it needs."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

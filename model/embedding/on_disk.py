@@ -141,3 +141,9 @@ class KeptOnDisk:
 def _mapped(path: Path, kind: np.dtype[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
     """A file as an array that is read when it is looked at; nothing of it cannot be mapped."""
     return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.zeros(shape, kind)
+
+
+def most_kept_bytes(seconds: float, config: ModelConfig) -> int:
+    """How much space all that is kept of a recording may take on disk: embeddings, and samples of them."""
+    frames = seconds * config.sample_rate / config.hop + 4
+    return int(KeptOnDisk.most_bytes(frames, config)) + 4 * (config.embedding_dim + 2) * 2 * 2 * 65_536

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from unmingle.service.scheduling.capacity import Ledger
 from unmingle.service.scheduling.engine import LANES, Engine
 from unmingle.service.scheduling.limits import LIMITS, Resource
+from unmingle.service.scheduling.worker import REASONS
 from unmingle.service.schemas import Manifest
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -119,6 +120,8 @@ class _Room(Collector):
 
 
 class _Queues(Collector):
+    """What the engine and the jobs are doing."""
+
     def __init__(
         self,
         engine: Engine,
@@ -149,6 +152,14 @@ class _Queues(Collector):
                 jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
         yield from (recordings, seconds, factor, ready, jobs, info)
+        are_ready, wanted = engine.workers
+        workers = GaugeMetricFamily("unmingle_workers", "Worker processes.", labels=("state",))
+        workers.add_metric(("ready",), are_ready)
+        workers.add_metric(("starting",), wanted - are_ready)
+        lost = CounterMetricFamily("unmingle_workers_lost", "Worker processes that were replaced.", labels=("reason",))
+        for reason in REASONS:
+            lost.add_metric((reason,), engine.lost[reason])
+        yield from (workers, lost)
 
 
 class _Network(Collector):

@@ -48,5 +48,5 @@ async def receive(
     """
     upload = await uploads.receive(request, directory / "upload", limits, lease, space)
     parameters = with_fields(query, upload.fields, service.pipeline.model)
-    service.engine.separator.check(parameters.options)
+    service.pipeline.abilities.check(parameters.options)
     return Received(upload, directory, parameters)

@@ -15,7 +15,6 @@ from typing import Annotated, Literal, cast
 
 from fastapi import Depends, Request
 
-from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.service.decoding.decoder import DecodeLimits
 from unmingle.service.http.metrics import Metrics
 from unmingle.service.http.uploads import UploadLimits
@@ -26,6 +25,7 @@ from unmingle.service.recordings.recordings import Recordings
 from unmingle.service.scheduling.capacity import Ledger
 from unmingle.service.scheduling.engine import Engine
 from unmingle.service.settings import Settings
+from unmingle.service.workers.messages import ModelFacts
 
 START_S = 5.0
 """How long a server takes to start, about."""
@@ -41,7 +41,7 @@ class ServiceState:
     """Attributes:
     settings: of this deployment.
     pipeline: separates for those who wait.
-    embedder: the model in use.
+    facts: of the model in use.
     jobs: for later.
     recordings: kept, to be separated again.
     ledger: who holds how much of what.
@@ -52,7 +52,7 @@ class ServiceState:
 
     settings: Settings
     pipeline: Pipeline
-    embedder: Embedder
+    facts: ModelFacts
     jobs: Jobs
     recordings: Recordings
     ledger: Ledger
@@ -69,17 +69,7 @@ class ServiceState:
     def condition(self) -> Literal["starting", "ok", "draining", "failed"]:
         """The engine's state, and draining from the moment on that no new work is taken."""
         state = self.engine.state
-        return "draining" if state == "stopped" or (state == "ok" and self.ledger.closed) else state
-
-    @property
-    def provider(self) -> str:
-        """Execution provider that the session uses."""
-        return self.embedder.provider if isinstance(self.embedder, OnnxEmbedder) else "none"
-
-    @property
-    def fallback(self) -> str | None:
-        """Why the network runs on the CPU although device=auto would have taken a GPU."""
-        return self.embedder.fallback if isinstance(self.embedder, OnnxEmbedder) else None
+        return "draining" if state == "stopped" or (state != "failed" and self.ledger.closed) else state
 
     @property
     def decode_limits(self) -> DecodeLimits:
@@ -101,19 +91,25 @@ class ServiceState:
     def retry_after(self) -> dict[str, str]:
         """Retry-After of a server that takes no work: until it, or its successor, will."""
         if self.condition == "starting":  # assume that it takes as long again as it has taken so far
-            wait = time.monotonic() - self.started
+            wait = time.monotonic() - self.engine.unready_since
         else:
             wait = self.engine.audio_seconds("requests") * self.engine.real_time_factor + START_S
         return {"Retry-After": str(max(1, math.ceil(wait)))}
 
     def check_ready(self) -> None:
-        """Check whether work can be taken. Blocking.
+        """Check whether work can be taken and begun. Blocking.
 
         Raises:
             Problem: the engine takes none, or there is no disk space for any; with Retry-After.
         """
-        if (state := self.condition) != "ok":
-            raise Problem("not_ready", f"The server is {state}. Try again later.", headers=self.retry_after())
+        if self.condition != "ok":
+            raise self._not_ready()
+        self._check_disk()
+
+    def _not_ready(self) -> Problem:
+        return Problem("not_ready", f"The server is {self.condition}. Try again later.", headers=self.retry_after())
+
+    def _check_disk(self) -> None:
         if shutil.disk_usage(self.settings.data_dir).free < MIN_FREE_BYTES:
             raise Problem(
                 "disk_full",
@@ -133,8 +129,14 @@ class ServiceState:
         await self.check_takes_work()
 
     async def check_takes_work(self) -> None:
-        """`check_ready`, for the event loop."""
-        await asyncio.to_thread(self.check_ready)
+        """Check whether work can be taken: as `check_ready`, but work may wait while a lost worker is replaced.
+
+        Raises:
+            Problem: it cannot; with Retry-After.
+        """
+        if self.condition not in ("ok", "starting") or not self.engine.takes_work:
+            raise self._not_ready()
+        await asyncio.to_thread(self._check_disk)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:

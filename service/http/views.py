@@ -9,8 +9,7 @@ import numpy as np
 from fastapi import Query
 from numpy.typing import NDArray
 
-from unmingle.model.overview import Pixels, Points
-from unmingle.service.output import png
+from unmingle.model.overview import Points
 from unmingle.service.output.peaks import Peaks
 from unmingle.service.schemas import PeaksBody, PointsBody
 
@@ -42,14 +41,6 @@ def points_body(points: Points) -> PointsBody:
         weights=_base64((points.weights / loudest).astype("<f4")),
         embeddings=_base64(np.rint(127.0 * points.embeddings).clip(-127, 127).astype(np.int8)),
     )
-
-
-def picture_png(picture: Pixels) -> bytes:
-    """Red is the source, green how certain it is, blue how loud; the highest band on top."""
-    pixels = np.stack(
-        [picture.source, np.rint(255 * picture.certainty), np.rint(255 * picture.loudness)], axis=-1
-    ).astype(np.uint8)
-    return png.encode(pixels[::-1])
 
 
 def _base64(array: NDArray[np.generic]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmingle.model.kept import Wish
+from unmingle.model.choices import Wish
 from unmingle.model.options import MAX_SOURCES
 from unmingle.model.signal.arrangement import Box
 from unmingle.service.problems import Problem

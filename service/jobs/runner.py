@@ -221,15 +221,16 @@ class JobRunner:
                 raise too_large(needed, self._limits.max_disk_bytes)
             self._leases.take(job.id, needed)
 
-        await self._pipeline.separate(
+        stems = await self._pipeline.separate(
             directory / directories.UPLOAD,
             directory,
             parameters,
             self._limits.decode,
-            directories.settle,
+            lambda separate: separate,
             decoded,
             control=control,
         )
+        await asyncio.to_thread(directories.settle, stems)
 
     async def _settle(self, job_id: str) -> None:
         """A job has finished: delete its upload, and hold only what is left."""

@@ -6,20 +6,22 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from unmingle.model.errors import UnmingleError
-from unmingle.model.passes import Progress, Sink
 from unmingle.model.results import Outcome
-from unmingle.model.separator import Separator
 from unmingle.service.decoding.recordings import DecodedRecording, FileRecording
 from unmingle.service.output import wav
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters, SpatialEntry, StemEntry, StretchEntry
 from unmingle.service.version import version
+
+if TYPE_CHECKING:  # the server's front, which only reads stems, does not load ONNX Runtime
+    from unmingle.model.passes import Progress, Sink
+    from unmingle.model.separator import Separator
 
 MANIFEST = "manifest.json"
 ACTIVITY = "activity.rttm"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unmingle.model.kept import KeptRecording, Number, Vectors
-from unmingle.model.separator import Separator
+from unmingle.model.choices import Number, Vectors
 from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output.stems import StemSet
 from unmingle.service.problems import Problem
+from unmingle.service.recordings.tasks import Kept
 from unmingle.service.scheduling.capacity import Lease
 
 HEARD, DECODED = "heard", "decoded"
@@ -86,9 +86,10 @@ class Entry:
         """Whether its embeddings are there."""
         return (self.directory / HEARD).exists()
 
-    def kept(self, separator: Separator) -> KeptRecording:
-        """What was found out about it."""
-        return KeptRecording(self.recording, separator, self.directory / HEARD)
+    @property
+    def kept(self) -> Kept:
+        """As workers are told of it."""
+        return Kept(self.recording, self.directory / HEARD)
 
     @contextmanager
     def in_use(self) -> Iterator[Entry]:

@@ -12,22 +12,24 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from unmingle.model.kept import KeptRecording, Vectors, Wish
+import numpy as np
+
+from unmingle.model.choices import Vectors, Wish
+from unmingle.model.embedding.on_disk import most_kept_bytes
 from unmingle.model.options import MAX_SOURCES
-from unmingle.model.passes import Sink
-from unmingle.model.results import Outcome
-from unmingle.model.separator import Separator
+from unmingle.model.overview import Points
 from unmingle.service.decoding.decoder import DecodeLimits
-from unmingle.service.output import stems
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
 from unmingle.service.recordings.entry import DECODED, HEARD, Entry, Made
+from unmingle.service.recordings.tasks import DrawMasks, Listen, SeparateKept, TakePoints
 from unmingle.service.scheduling.capacity import Ledger
-from unmingle.service.scheduling.engine import Work
+from unmingle.service.scheduling.engine import Task, Work
 from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import RecordingParameters, SeparateParameters
 
@@ -37,7 +39,7 @@ _LOOK_S = 5.0
 _LISTENING, _SEPARATING = 0.8, 0.2
 """What part of a separation in one go each of them costs, about."""
 _READERS = 2
-"""Pictures, points and peaks that are made at the same time, beside separations."""
+"""Outlines that are made at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class Recordings:
             decoder = self._pipeline.decoder
             recording = await decoder.decode(upload, directory / DECODED, limits, mono=parameters.mono)
             entry = Entry(directory, recording, parameters.seed, lease)
-            lease.take(Resource.KEPT_BYTES, entry.audio_bytes + entry.kept(self._separator).most_bytes)
+            lease.take(Resource.KEPT_BYTES, entry.audio_bytes + self._most_bytes(entry))
             on_decoded(entry)
             await self._listen(entry)
         except BaseException:
@@ -133,7 +135,7 @@ class Recordings:
         """
         async with entry.lock:
             if not entry.is_heard:
-                most = entry.lease.held.get(Resource.KEPT_BYTES, 0.0) + entry.kept(self._separator).most_bytes
+                most = entry.lease.held.get(Resource.KEPT_BYTES, 0.0) + self._most_bytes(entry)
                 entry.lease.take(Resource.KEPT_BYTES, most)
                 await self._listen(entry)
 
@@ -150,15 +152,15 @@ class Recordings:
         made_id = secrets.token_urlsafe(8)
         directory = entry.directory / made_id
         try:
-            made = await self._run(
-                entry, _SEPARATING, lambda tell: self._separated(entry, made_id, directory, wish, parameters, tell)
-            )
+            task = SeparateKept(entry.kept, directory, wish, self._pipeline.model, parameters)
+            separated = await self._run(entry, _SEPARATING, task)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, True))
             raise
         finally:
             await self._weigh(entry)
-        entry.made[made.id] = made
+        self._pipeline.on_separated(separated.stems.manifest)
+        made = entry.made[made_id] = Made(made_id, separated.stems, separated.centroids, separated.sources)
         for old in entry.outdated():
             del entry.made[old.id]
             await asyncio.to_thread(shutil.rmtree, old.stems.directory, True)
@@ -170,55 +172,59 @@ class Recordings:
         async with self._readers:
             return await asyncio.to_thread(work)
 
-    @property
-    def _separator(self) -> Separator:
-        return self._pipeline.engine.separator
+    async def points(self, entry: Entry, most: int) -> Points:
+        """A bounded sample of the bins that are heard in it; the same sample each time.
 
-    def _separated(
-        self,
-        entry: Entry,
-        made_id: str,
-        directory: Path,
-        wish: Wish,
-        parameters: SeparateParameters,
-        tell: Callable[[float], None],
-    ) -> Made:
-        """On a worker thread."""
-        directory.mkdir()
-        kept = entry.kept(self._separator)
-        found: list[tuple[Vectors, tuple[int, ...]]] = []
+        Raises:
+            Problem: there is no room.
+        """
+        await self.heard(entry)
+        with self._drawn(entry) as target:
+            await self._view(TakePoints(entry.kept, target, most, entry.seed))
+            return await asyncio.to_thread(_points, target)
 
-        def separate(sink: Sink) -> Outcome:
-            outcome, centroids = kept.separate(wish, parameters.options, sink, tell)
-            found.append((centroids, outcome.order))
-            return outcome
+    async def masks(self, entry: Entry, centroids: Vectors, start_s: float, end_s: float, columns: int) -> bytes:
+        """A PNG of who is heard where.
 
-        separated = stems.write(separate, entry.recording, directory, self._pipeline.model, parameters)
-        self._pipeline.on_separated(separated.manifest)
-        return Made(made_id, separated, *found[0])
+        Raises:
+            Problem: there is no room.
+        """
+        await self.heard(entry)
+        with self._drawn(entry) as target:
+            await self._view(DrawMasks(entry.kept, target, centroids, start_s, min(end_s, entry.seconds), columns))
+            return await asyncio.to_thread(target.read_bytes)
+
+    def _most_bytes(self, entry: Entry) -> int:
+        return most_kept_bytes(entry.seconds, self._pipeline.abilities.config)
+
+    @contextmanager
+    def _drawn(self, entry: Entry) -> Iterator[Path]:
+        """A file that is there for a moment."""
+        target = entry.directory / f"view-{secrets.token_hex(8)}"
+        try:
+            yield target
+        finally:
+            target.unlink(missing_ok=True)
 
     async def _listen(self, entry: Entry) -> None:
         place = entry.directory / HEARD
         unfinished = place.with_name(f"{HEARD}-{secrets.token_hex(4)}")
 
-        def listen(tell: Callable[[float], None]) -> None:
-            unfinished.mkdir()
-            KeptRecording(entry.recording, self._separator, unfinished).listen(entry.seed, tell)
-            unfinished.rename(place)
-            if not entry.numbers:
-                entry.likeliest, entry.numbers = entry.kept(self._separator).numbers()
-
         try:
-            await self._run(entry, _LISTENING, listen)
+            heard = await self._run(entry, _LISTENING, Listen(entry.kept, unfinished, entry.seed))
         finally:
             if unfinished.exists():
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, unfinished, True))
+        entry.recording.warnings = heard.warnings
+        if not entry.numbers:
+            entry.likeliest, entry.numbers = heard.likeliest, heard.numbers
         await self._weigh(entry)
 
-    async def _run(self, entry: Entry, cost: float, work: Callable[[Callable[[float], None]], T]) -> T:
-        return await self._pipeline.engine.run(
-            Work(lambda _separator, control: work(control), cost * entry.seconds, self._pipeline.lane)
-        )
+    async def _run(self, entry: Entry, cost: float, task: Task[T]) -> T:
+        return await self._pipeline.engine.run(Work(task, cost * entry.seconds, self._pipeline.lane))
+
+    async def _view(self, task: Task[None]) -> None:
+        await self._pipeline.engine.run(Work(task, 0.0, "views"))
 
     async def _weigh(self, entry: Entry) -> None:
         """What it holds of the disk from now on is what is there."""
@@ -247,6 +253,11 @@ class Recordings:
                         await self._weigh(entry)
                 except OSError:
                     log.exception("A kept recording cannot be cleaned")
+
+
+def _points(file: Path) -> Points:
+    with np.load(file, allow_pickle=False) as arrays:
+        return Points(arrays["places"], arrays["embeddings"], arrays["weights"])
 
 
 def _disk_use(directory: Path) -> int:

@@ -1,68 +1,81 @@
-"""Runs separations on worker threads, and stops those that are cancelled. The ledger decides what is let in.
+"""Gives work to the workers, replaces those that are lost, and stops what is cancelled. It computes nothing itself.
 
-Nothing here blocks the event loop for longer than it takes to look at the queue.
+The ledger decides what is let in.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import collections
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeVar
 
-import numpy as np
-
-from unmingle.model.separator import Separator
-from unmingle.service import memory
+from unmingle.model.errors import UnmingleError
 from unmingle.service.problems import Problem
-from unmingle.service.scheduling.priority import stand_back
-from unmingle.service.scheduling.work import LANES, Control, Lane, StoppedError, Ticket, Work
+from unmingle.service.scheduling.work import LANES, Control, Lane, StoppedError, Task, Ticket, Work
 from unmingle.service.scheduling.work_queue import WorkQueue
+from unmingle.service.scheduling.worker import Reason, Worker, WorkerLostError
 
-__all__ = ["LANES", "Control", "Engine", "Lane", "State", "StoppedError", "Work"]
+__all__ = ["LANES", "Control", "Engine", "Lane", "State", "StoppedError", "Task", "Work"]
 
 log = logging.getLogger(__name__)
 
 State = Literal["starting", "ok", "failed", "stopped"]
 T = TypeVar("T")
 
-_TIDY_AFTER_S = 1.0
-"""Without work, a thread has the process give its free memory back."""
-_WARM_UP_S = 2.0
-_STOP_S = 5.0
+_FAILED_AFTER = 3
+"""Workers one after the other that did not get ready."""
+_LONGEST_PAUSE_S = 30.0
 
 
 class Engine:
-    """A queue and the threads that work on it.
-
-    Attributes:
-        separator: what all of them use.
-    """
+    """A queue and the workers that work on it. Belongs to one event loop; what it counts may be read anywhere."""
 
     def __init__(
-        self, separator: Separator, workers: Mapping[Lane, int], on_begun: Callable[[float], None] | None = None
+        self,
+        workers: Sequence[Worker],
+        hire: Callable[[], Worker],
+        lanes: Mapping[Lane, int],
+        on_begun: Callable[[float], None] | None = None,
     ) -> None:
         """An engine that has not begun.
 
         Args:
-            separator: what does the work.
-            workers: how many recordings of each lane are separated at the same time.
+            workers: those to begin with.
+            hire: gives one in place of one that was lost.
+            lanes: how many recordings of each lane are separated at the same time.
             on_begun: told of every request how many seconds it waited for a worker.
         """
-        self.separator, self._workers = separator, sum(workers.values())
-        self._on_begun = on_begun
-        self._changed = threading.Condition()
-        self._queue = WorkQueue(workers)
-        self._threads: list[threading.Thread] = []
-        self._state: State = "starting"
+        self._first, self._hire, self._on_begun = tuple(workers), hire, on_begun
+        self._queue = WorkQueue(lanes)
+        self._ready: dict[Worker, list[Ticket]] = {}
+        """What each has in hand."""
+        self._keepers: list[asyncio.Task[None]] = []
+        self._attending: set[asyncio.Task[None]] = set()
+        self._was_ready = self._failed = self._stopped = False
+        self.unready_since = time.monotonic()
+        """time.monotonic() since when no worker has been ready; of no meaning while one is."""
+        self.lost: collections.Counter[Reason] = collections.Counter()
+        """How many workers were lost, and why."""
 
     @property
     def state(self) -> State:
-        """Whether work is taken: only while it is "ok"."""
-        return self._state
+        """ "ok" while a worker is ready; "starting" also while a lost one is replaced, and no other is left."""
+        if self._stopped:
+            return "stopped"
+        return "ok" if self._ready else "failed" if self._failed else "starting"
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether work is taken: also while a lost worker is replaced, which is soon."""
+        return self.state == "ok" or (self.state == "starting" and self._was_ready)
+
+    @property
+    def workers(self) -> tuple[int, int]:
+        """How many are ready, and how many there are to be."""
+        return len(self._ready), len(self._first)
 
     @property
     def real_time_factor(self) -> float:
@@ -71,124 +84,144 @@ class Engine:
 
     def waiting(self, lane: Lane) -> int:
         """Recordings in the queue."""
-        with self._changed:
-            return self._queue.waiting(lane)
+        return self._queue.waiting(lane)
 
     def running(self, lane: Lane) -> int:
         """Recordings that are being separated."""
-        with self._changed:
-            return self._queue.running(lane)
+        return self._queue.running(lane)
 
     def audio_seconds(self, lane: Lane) -> float:
         """Of all recordings that wait or run."""
-        with self._changed:
-            return self._queue.audio_seconds(lane)
+        return self._queue.audio_seconds(lane)
 
     def start(self) -> None:
-        """Warm up on a worker thread, then take work."""
-        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+        """Take work as soon as a worker is ready."""
+        self._keepers = [asyncio.create_task(self._keep(worker)) for worker in self._first]
 
-    def stop(self) -> None:
-        """Stop: waiting work is dropped, running work is asked to stop."""
-        with self._changed:
-            self._state = "stopped"
-            tickets = self._queue.empty()
-            self._changed.notify_all()
-        for ticket in tickets:
-            ticket.work.control.stop()
+    async def stop(self) -> None:
+        """End all workers; nobody waits for them any more."""
+        self._stopped = True
+        for ticket in self._queue.empty():
             ticket.result.cancel()
-        give_up = time.monotonic() + _STOP_S
-        for thread in self._threads:
-            thread.join(max(0.0, give_up - time.monotonic()))
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*self._attending, return_exceptions=True)
 
     async def run(self, work: Work[T]) -> T:
-        """Do the work on a worker thread. Cancelling this removes it from the queue, or stops it.
+        """Have the work done by a worker. Cancelling this removes it from the queue, or stops it.
+
+        Work whose worker is lost is done once more.
 
         Raises:
-            Problem: the engine takes no work.
+            Problem: the engine takes no work, two workers were lost with it, or it cannot be done.
+            WorkFailedError: it failed.
         """
-        state = self.state
-        if state != "ok":
-            raise Problem("not_ready", f"The server is {state}. Try again later.", headers={"Retry-After": "5"})
-        ticket = Ticket(work, concurrent.futures.Future(), time.perf_counter())
-        with self._changed:
-            self._revive()
-            self._queue.add(ticket)
-            self._changed.notify_all()  # the one that waits may be of the other lane
+        if not self.takes_work:
+            raise _not_ready(self.state)
+        ticket = Ticket(work, asyncio.get_running_loop().create_future(), time.perf_counter())
+        self._queue.add(ticket)
+        self._assign()
         try:
-            result: T = await asyncio.wrap_future(ticket.result)
+            result: T = await ticket.result
             return result
         finally:
-            ticket.work.control.stop()
-            with self._changed:
-                self._queue.give_up(ticket)
-            del ticket  # which has the failure, whose traceback has this frame; see `_work`
+            work.control.stop()
+            self._queue.give_up(ticket)
 
-    def _warm_up(self) -> None:
-        stand_back()
-        rate = self.separator.embedder.config.sample_rate
-        noise = np.random.default_rng(0).standard_normal(int(_WARM_UP_S * rate)).astype(np.float32) * np.float32(0.1)
+    async def _keep(self, worker: Worker | None) -> None:
+        """Keep one place for a worker filled."""
+        failures = 0
         try:
-            self.separator.separate(noise, rate, 2)
-            start = time.perf_counter()
-            self.separator.separate(noise, rate, 2)
-            factor = (time.perf_counter() - start) / _WARM_UP_S
-        except Exception:
-            log.exception("The model does not run")
-            with self._changed:
-                self._state = "failed"
-            return
+            while True:
+                try:
+                    worker = worker or self._hire()
+                    factor = await worker.ready()
+                except (WorkerLostError, UnmingleError, OSError) as error:
+                    log.error("A worker does not get ready: %s", error)
+                    failures += 1
+                    if worker:
+                        await worker.end()
+                    worker = None
+                    if failures >= _FAILED_AFTER and not self._ready:
+                        self._fail()
+                    await asyncio.sleep(min(_LONGEST_PAUSE_S, 2.0**failures))
+                    continue
+                failures = 0
+                self._is_ready(worker, factor)
+                self._is_lost(worker, await worker.lost())
+                worker = None
+        finally:
+            if worker:
+                await worker.end()
+
+    def _is_ready(self, worker: Worker, factor: float) -> None:
         log.info("ready", extra={"real_time_factor": round(factor, 4)})
-        with self._changed:
+        if not self._was_ready:
             self._queue.real_time_factor = factor
-            if self._state == "starting":
-                self._state = "ok"
-                self._revive()
+        self._was_ready, self._failed = True, False
+        self._ready[worker] = []
+        self._assign()
 
-    def _revive(self) -> None:
-        """Start the threads that are missing: all at first, later those that died."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        for number in range(len(self._threads), self._workers):
-            thread = threading.Thread(target=self._work, name=f"separate-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def _is_lost(self, worker: Worker, loss: WorkerLostError) -> None:
+        in_hand = self._ready.pop(worker)
+        self.unready_since = time.monotonic()
+        self.lost[loss.reason] += 1
+        log.error(
+            "a worker is lost and will be replaced: %s", loss, extra={"reason": loss.reason, "in_hand": len(in_hand)}
+        )
 
-    def _work(self) -> None:
-        stand_back()
-        while (ticket := self._next()) is not None:
-            result, failure = self._outcome(ticket.work, ticket.queued_s)
-            with self._changed:
-                self._queue.end(ticket, time.perf_counter(), complete=failure is None)
-                self._changed.notify_all()
-            if failure is None:
-                ticket.result.set_result(result)
-            else:
-                ticket.result.set_exception(failure)
-            # A failure's traceback keeps everything that the work had, including open files, until the next work comes.
-            # For the same reason `_outcome`, which is in the traceback, has no reference to it.
-            del ticket, result, failure
+    def _fail(self) -> None:
+        """No worker gets ready: nobody shall wait for one."""
+        self._failed = True
+        for ticket in self._queue.empty():
+            if not ticket.result.done():
+                ticket.result.set_exception(_not_ready("failed"))
 
-    def _outcome(self, work: Work[Any], queued_s: float | None) -> tuple[Any, Exception | None]:
-        """What the work gives, or its failure."""
+    def _assign(self) -> None:
+        """Give the workers what they may begin, the one with the least in hand first."""
+        given = True
+        while given:
+            given = False
+            for worker, in_hand in sorted(self._ready.items(), key=lambda item: len(item[1])):
+                if not worker.alive:
+                    continue
+                suspects = not any(ticket.suspect for ticket in in_hand)
+                if ticket := self._queue.begin(time.perf_counter(), suspects=suspects):
+                    in_hand.append(ticket)
+                    attending = asyncio.create_task(self._attend(worker, in_hand, ticket))
+                    self._attending.add(attending)
+                    attending.add_done_callback(self._attending.discard)
+                    given = True
+                    break
+
+    async def _attend(self, worker: Worker, in_hand: list[Ticket], ticket: Ticket) -> None:
+        """Wait for what a worker makes of a ticket."""
+        work, again = ticket.work, False
+        if self._on_begun and ticket.queued_s is not None and work.lane == "requests" and not ticket.suspect:
+            self._on_begun(ticket.queued_s)
+        failure: Exception | None = None
+        result = None
         try:
-            if self._on_begun and queued_s is not None and work.lane == "requests":
-                self._on_begun(queued_s)
-            return work.run(self.separator, work.control), None
+            result = await worker.do(work.task, work.control)
+        except WorkerLostError:
+            again = not (ticket.suspect or ticket.result.done() or self._stopped)
+            failure = Problem(
+                "worker_lost",
+                "The process that worked on this recording ended, and so did the one that tried again.",
+                headers={"Retry-After": "5"},
+            )
         except Exception as error:
-            return None, error
-        except BaseException as error:  # exceptions that end threads or processes must not reach the event loop
-            return None, RuntimeError(f"the worker met {error!r}")
+            failure = error
+        in_hand.remove(ticket)
+        if again:
+            self._queue.again(ticket)
+        else:
+            self._queue.end(ticket, time.perf_counter(), complete=failure is None)
+            if not ticket.result.done():
+                ticket.result.set_result(result) if failure is None else ticket.result.set_exception(failure)
+        self._assign()
 
-    def _next(self) -> Ticket | None:
-        tidied = False
-        while True:
-            with self._changed:
-                woken = True
-                while woken:
-                    if ticket := self._queue.begin(time.perf_counter()):
-                        return ticket
-                    if self._state == "stopped":
-                        return None
-                    woken = self._changed.wait(None if tidied else _TIDY_AFTER_S)
-            memory.give_back()
-            tidied = True
+
+def _not_ready(state: State) -> Problem:
+    return Problem("not_ready", f"The server is {state}. Try again later.", headers={"Retry-After": "5"})

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-from unmingle.model.separator import Separator
+if TYPE_CHECKING:  # the front of the server names it only: it loads neither ONNX Runtime nor a model
+    from unmingle.model.separator import Separator
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-Lane = Literal["requests", "jobs"]
-"""requests: a client waits for the answer; jobs: nobody does. Each lane has workers of its own."""
+Lane = Literal["requests", "jobs", "views"]
+"""requests: a client waits for the answer; jobs: nobody does; views: pictures of what was heard, which take no time.
+Each lane has workers of its own."""
 
-LANES: tuple[Lane, ...] = ("requests", "jobs")
+LANES: tuple[Lane, ...] = ("requests", "jobs", "views")
 
 
 class StoppedError(Exception):
@@ -23,10 +26,15 @@ class StoppedError(Exception):
 
 
 class Control:
-    """Controls work on another thread: the work calls it with its progress, and stops there if asked to."""
+    """Controls work that runs elsewhere: it is called with the progress, and stops the work there if asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Args:
+        on_progress: called with every progress.
+        """
         self._stop = threading.Event()
+        self._on_progress = on_progress
+        self._on_stop: Callable[[], None] | None = None
         self.done = 0.0
 
     def __call__(self, done: float) -> None:
@@ -36,12 +44,38 @@ class Control:
             StoppedError: the work was asked to stop.
         """
         self.done = done
+        if self._on_progress:
+            self._on_progress(done)
         if self._stop.is_set():
             raise StoppedError
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the work was asked to stop."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Ask the work to stop."""
         self._stop.set()
+        if self._on_stop:
+            self._on_stop()
+
+    def on_stop(self, call: Callable[[], None] | None) -> None:
+        """Have `call` pass the request to stop on to where the work is; None once it is there no more."""
+        self._on_stop = call
+        if call and self.stopped:
+            call()
+
+
+class Task(Protocol[T_co]):
+    """What a worker is to do: a picklable object, whose class says what and whose attributes say with which files.
+
+    Samples and stems are files. What it gives is small and picklable, too. It may be run twice, if a worker dies.
+    """
+
+    def run(self, separator: Separator, control: Control) -> T_co:
+        """Do it, in a worker; calls `control` now and then."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +83,13 @@ class Work(Generic[T]):
     """One recording to separate.
 
     Attributes:
-        run: called on a worker thread with the separator and a control, which it is to call now and then.
+        task: what to do.
         audio_seconds: length of the recording.
         lane: whose workers do it.
         control: stops the work and tells its progress.
     """
 
-    run: Callable[[Separator, Control], T]
+    task: Task[T]
     audio_seconds: float
     lane: Lane = "requests"
     control: Control = dataclasses.field(default_factory=Control)
@@ -69,10 +103,12 @@ class Ticket:
         result: what it gives, or its failure.
         queued_s: how long it waited for a worker; None while it does.
         charged_s: seconds of processing, those in which several ran divided among them.
+        suspect: whether a worker died that had it in hand, among others.
     """
 
     work: Work[Any]
-    result: concurrent.futures.Future[Any]
+    result: asyncio.Future[Any]
     submitted: float
     queued_s: float | None = None
     charged_s: float = 0.0
+    suspect: bool = False

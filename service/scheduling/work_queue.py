@@ -48,19 +48,29 @@ class WorkQueue:
         """Add work."""
         self._waiting.append(ticket)
 
+    def again(self, ticket: Ticket) -> None:
+        """Work whose worker was lost has its turn again, before the others."""
+        self._running.remove(ticket)
+        ticket.suspect, ticket.charged_s = True, 0.0
+        self._waiting.appendleft(ticket)
+
     def give_up(self, ticket: Ticket) -> None:
         """Remove work that waits."""
         if ticket in self._waiting:
             self._waiting.remove(ticket)
 
-    def begin(self, now: float) -> Ticket | None:
-        """The next one to run, which runs from now on; None where none may."""
+    def begin(self, now: float, *, suspects: bool = True) -> Ticket | None:
+        """The next one to run, which runs from now on; None where none may.
+
+        Without `suspects`, none that may have killed its worker: only one of them at a time is with a worker, so that
+        the guilty one takes no other with it twice.
+        """
         self._charge(now)
         for ticket in tuple(self._waiting):
-            if not self._may_run(ticket):
+            if not self._may_run(ticket) or (ticket.suspect and not suspects):
                 continue
             self._waiting.remove(ticket)
-            if ticket.result.set_running_or_notify_cancel():
+            if not ticket.result.done():
                 ticket.queued_s = now - ticket.submitted
                 self._running.append(ticket)
                 return ticket
@@ -71,7 +81,9 @@ class WorkQueue:
         beside = [other.work for other in self._running if other.work.lane == lane]
         if len(beside) >= self._workers[lane]:
             return False
-        if lane == "jobs" or ticket.work.audio_seconds <= LONG_S:
+        if lane == "jobs" and ticket.suspect and any(t.suspect and t.work.lane != lane for t in self._waiting):
+            return False  # an hour of audio is no company for those whose clients wait
+        if lane != "requests" or ticket.work.audio_seconds <= LONG_S:
             return True
         return sum(work.audio_seconds > LONG_S for work in beside) < self._for_long
 

@@ -28,7 +28,7 @@ router = APIRouter(tags=["state"])
     },
 )
 async def health(service: Service, response: Response) -> Health:
-    """200 only when the model is loaded, has run once, and the engine takes work."""
+    """200 only when a worker has the model and has run it once, and work is taken."""
     engine = service.engine
     state = service.condition
     if state == "ok" and service.jobs.fault:
@@ -39,8 +39,8 @@ async def health(service: Service, response: Response) -> Health:
     return Health(
         status=state,
         model=service.pipeline.model,
-        provider=service.provider,
-        fallback=service.fallback,
+        provider=service.facts.provider,
+        fallback=service.facts.fallback,
         version=version(),
         uptime_s=round(time.monotonic() - service.started, 3),
         queue=QueueState(
@@ -89,7 +89,7 @@ def metrics(service: Service) -> Response:
 @router.get("/models", responses={200: body(examples.MODELS, "All of them.")})
 async def models(service: Service) -> ModelList:
     """The models that this server has, and what they take."""
-    config = service.embedder.config
+    config = service.facts.config
     entry = service.pipeline.model
     return ModelList(
         models=[

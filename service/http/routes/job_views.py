@@ -12,7 +12,8 @@ from unmingle.service.http.auth import Caller
 from unmingle.service.http.documentation import PNG, body, problem_responses
 from unmingle.service.http.routes.jobs import JobId
 from unmingle.service.http.state import Service
-from unmingle.service.http.views import FOREVER_S, End, Start, outline, picture_png, points_body
+from unmingle.service.http.views import FOREVER_S, End, Start, outline, points_body
+from unmingle.service.output import png
 from unmingle.service.schemas import JobPointsBody, PeaksBody
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -72,5 +73,5 @@ async def job_masks(
 ) -> Response:
     """A picture of who is heard where, as of a kept recording; it gets no finer than 8192 columns for the whole."""
     overview = await service.jobs.results.overview(await service.jobs.get(job_id, caller))
-    content = await asyncio.to_thread(lambda: picture_png(overview.picture(start_s, end_s, width)))
+    content = await asyncio.to_thread(lambda: png.of_masks(overview.picture(start_s, end_s, width)))
     return Response(content, media_type="image/png")

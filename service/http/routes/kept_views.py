@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
-from unmingle.model.kept import Vectors
+from unmingle.model.choices import Vectors
 from unmingle.service.http import examples
 from unmingle.service.http.answers import PackageResponse, accepted_types
 from unmingle.service.http.auth import Caller
@@ -19,7 +19,7 @@ from unmingle.service.http.disconnect import unless_disconnected
 from unmingle.service.http.documentation import ANSWERS, PART_OF_ANSWER, PNG, SOUND, body, problem_responses
 from unmingle.service.http.routes.recordings import RecordingId
 from unmingle.service.http.state import Service
-from unmingle.service.http.views import FOREVER_S, End, Start, outline, picture_png, points_body
+from unmingle.service.http.views import FOREVER_S, End, Start, outline, points_body
 from unmingle.service.output import encoding
 from unmingle.service.output.content import Content, FilePart
 from unmingle.service.output.package import Delivery, Package, negotiate, pack
@@ -50,10 +50,7 @@ async def points(
     """A bounded sample of the bins that are heard, with their embeddings; the same sample each time."""
     entry = service.recordings.get(recording_id, caller)
     with entry.in_use():
-        await service.recordings.heard(entry)
-        kept = entry.kept(service.engine.separator)
-        found = await service.recordings.read(lambda: kept.points(most, np.random.default_rng(entry.seed)))
-    return points_body(found)
+        return points_body(await service.recordings.points(entry, most))
 
 
 @router.get(
@@ -80,13 +77,10 @@ async def masks(
         raise Problem("parameter_invalid", "Expected either num_sources or separation.")
     entry = service.recordings.get(recording_id, caller)
     with entry.in_use():
-        await service.recordings.heard(entry)
-        kept = entry.kept(service.engine.separator)
-        centroids = _centroids(entry, num_sources, separation)
-        picture = await service.recordings.read(
-            lambda: kept.picture(centroids, start_s, min(end_s, entry.seconds), width)
+        picture = await service.recordings.masks(
+            entry, _centroids(entry, num_sources, separation), start_s, end_s, width
         )
-    return Response(await asyncio.to_thread(picture_png, picture), media_type="image/png")
+    return Response(picture, media_type="image/png")
 
 
 def _centroids(entry: Entry, num_sources: int | None, separation: str | None) -> Vectors:

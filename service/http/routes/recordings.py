@@ -169,7 +169,7 @@ async def _in_time(request: Request, service: ServiceState, work: Coroutine[Any,
 
 
 def _body(service: ServiceState, entry: Entry) -> dict[str, object]:
-    config = service.embedder.config
+    config = service.pipeline.abilities.config
     return KeptRecordingBody(
         id=entry.id,
         sample_rate=entry.recording.sample_rate,

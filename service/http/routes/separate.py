@@ -16,13 +16,13 @@ from unmingle.service.http.documentation import ANSWERS, JOB_LINKS, UPLOAD, body
 from unmingle.service.http.receiving import Received, receive
 from unmingle.service.http.routes import jobs
 from unmingle.service.http.state import Service, ServiceState
-from unmingle.service.output.package import Delivery, Package, negotiate, pack
-from unmingle.service.output.stems import StemSet
+from unmingle.service.output.package import Delivery, Package, negotiate
 from unmingle.service.pipeline import Decoded
 from unmingle.service.scheduling.capacity import Lease
 from unmingle.service.scheduling.engine import Control
 from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, SeparateParameters
+from unmingle.service.workers.tasks import Separate, SeparateAndPack
 
 router = APIRouter(tags=["separate"])
 
@@ -87,10 +87,8 @@ async def _work(
         extra = 0 if delivery.is_as_it_is else recording.stem_bytes
         lease.take(Resource.SPOOL_BYTES, upload_bytes + recording.audio_bytes + recording.stem_bytes + extra)
 
-    def finish(stems: StemSet) -> Package:
-        target = received.directory / "package"
-        target.mkdir()
-        return pack(stems, delivery, target, settings.max_json_bytes, lambda: control(1.0))
+    def packed(separate: Separate) -> SeparateAndPack:
+        return SeparateAndPack(separate, delivery, received.directory / "package", settings.max_json_bytes)
 
     try:
         return await unless_disconnected(
@@ -100,7 +98,7 @@ async def _work(
                 received.directory,
                 received.parameters,
                 service.decode_limits,
-                finish,
+                packed,
                 decoded,
                 timeout_s=settings.request_timeout_s,
                 control=control,

@@ -152,10 +152,10 @@ def test_where_nothing_is_said_they_are_counted_if_the_model_can(small_embedder,
 def test_there_is_room_for_as_many_stems_as_there_can_be(small_embedder, taught):
     counting_one, other = Separator(Taught(small_embedder, taught)), Separator(small_embedder)
     for asked in (None, "auto"):
-        assert [counting_one.most_stems(SeparationOptions(asked, 1, most)) for most in (1, 2, 8)] == [1, 2, 4]
-    assert other.most_stems(SeparationOptions()) == 2
-    assert other.most_stems(SeparationOptions(5)) == 5
-    assert other.most_stems(SeparationOptions(5, background="stem")) == 6
+        assert [counting_one.abilities.most_stems(SeparationOptions(asked, 1, most)) for most in (1, 2, 8)] == [1, 2, 4]
+    assert other.abilities.most_stems(SeparationOptions()) == 2
+    assert other.abilities.most_stems(SeparationOptions(5)) == 5
+    assert other.abilities.most_stems(SeparationOptions(5, background="stem")) == 6
 
 
 def test_more_than_the_model_counts_is_refused_before_anything_is_read(small_embedder, taught):

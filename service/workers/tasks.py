@@ -1,0 +1,83 @@
+"""The tasks of a worker: what is done with a recording on disk, so that a result on disk comes of it.
+
+A task may be begun again after a worker has died in the middle of it, so each clears what an earlier try left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unmingle.service.decoding.recordings import DecodedRecording
+from unmingle.service.output import stems
+from unmingle.service.output.package import Delivery, Package, pack
+from unmingle.service.output.stems import StemSet
+from unmingle.service.scheduling.work import Control
+from unmingle.service.schemas import ModelEntry, SeparateParameters
+
+if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
+    from unmingle.model.separator import Separator
+
+
+@dataclasses.dataclass(frozen=True)
+class Separate:
+    """Separate a recording.
+
+    Attributes:
+        recording: decoded.
+        target: the directory for its stems, which is made.
+        model: in use.
+        parameters: how to separate.
+        overview: whether the stems come with one.
+    """
+
+    recording: DecodedRecording
+    target: Path
+    model: ModelEntry
+    parameters: SeparateParameters
+    overview: bool = False
+
+    def run(self, separator: Separator, control: Control) -> StemSet:
+        """See `Task`."""
+        control(0.0)
+        make_anew(self.target)
+        return stems.separate(
+            separator,
+            self.recording,
+            self.target,
+            self.model,
+            self.parameters,
+            progress=control,
+            overview=self.overview,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SeparateAndPack:
+    """Separate a recording, and make the answer of its stems.
+
+    Attributes:
+        separate: how.
+        delivery: the answer that is wanted.
+        place: the directory for what the answer needs besides the stems, which is made.
+        max_json_bytes: largest stems that are sent as JSON.
+    """
+
+    separate: Separate
+    delivery: Delivery
+    place: Path
+    max_json_bytes: int
+
+    def run(self, separator: Separator, control: Control) -> Package:
+        """See `Task`."""
+        separated = self.separate.run(separator, control)
+        make_anew(self.place)
+        return pack(separated, self.delivery, self.place, self.max_json_bytes, lambda: control(1.0))
+
+
+def make_anew(directory: Path) -> None:
+    """An empty directory."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
