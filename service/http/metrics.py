@@ -159,7 +159,11 @@ class _Queues(Collector):
         lost = CounterMetricFamily("unmingle_workers_lost", "Worker processes that were replaced.", labels=("reason",))
         for reason in REASONS:
             lost.add_metric((reason,), engine.lost[reason])
-        yield from (workers, lost)
+        memory = GaugeMetricFamily("unmingle_workers_resident_memory_bytes", "Memory of all worker processes.")
+        memory.add_metric((), engine.resident_bytes)
+        processor = CounterMetricFamily("unmingle_workers_cpu_seconds", "Processor time of all worker processes.")
+        processor.add_metric((), engine.processor_s)
+        yield from (workers, lost, memory, processor)
 
 
 class _Network(Collector):

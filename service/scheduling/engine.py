@@ -57,6 +57,7 @@ class Engine:
         self._was_ready = self._failed = self._stopped = False
         self.unready_since = time.monotonic()
         """time.monotonic() since when no worker has been ready; of no meaning while one is."""
+        self._past_processor_s = 0.0
         self.lost: collections.Counter[Reason] = collections.Counter()
         """How many workers were lost, and why."""
 
@@ -76,6 +77,16 @@ class Engine:
     def workers(self) -> tuple[int, int]:
         """How many are ready, and how many there are to be."""
         return len(self._ready), len(self._first)
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the workers hold of memory, of late."""
+        return sum(worker.resident_bytes for worker in tuple(self._ready))
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time that workers have taken so far."""
+        return self._past_processor_s + sum(worker.processor_s for worker in tuple(self._ready))
 
     @property
     def real_time_factor(self) -> float:
@@ -164,12 +175,11 @@ class Engine:
         self._assign()
 
     def _is_lost(self, worker: Worker, loss: WorkerLostError) -> None:
-        in_hand = self._ready.pop(worker)
+        del self._ready[worker]
+        self._past_processor_s += worker.processor_s
         self.unready_since = time.monotonic()
         self.lost[loss.reason] += 1
-        log.error(
-            "a worker is lost and will be replaced: %s", loss, extra={"reason": loss.reason, "in_hand": len(in_hand)}
-        )
+        log.error("a worker is lost and will be replaced: %s", loss, extra={"reason": loss.reason})
 
     def _fail(self) -> None:
         """No worker gets ready: nobody shall wait for one."""

@@ -39,6 +39,16 @@ class Worker(Protocol):
         """Whether it can be given tasks."""
         ...
 
+    @property
+    def resident_bytes(self) -> int:
+        """What it holds of memory, of late."""
+        ...
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time that it has taken, of late."""
+        ...
+
     async def ready(self) -> float:
         """Wait until it has run the model once; the processing seconds per second of audio.
 

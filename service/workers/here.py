@@ -21,6 +21,7 @@ from unmingle.service.scheduling.work import Control, StoppedError, Task
 from unmingle.service.scheduling.worker import Reason, WorkerLostError, WorkFailedError
 from unmingle.service.settings import worker_environment
 from unmingle.service.workers.messages import (
+    Beat,
     Begin,
     Ended,
     Failure,
@@ -78,11 +79,11 @@ class HereWorker:
         # Also where no event loop ever begins with it.
         self._finalizer = weakref.finalize(self, _end, self._process, self._line)
         self._line.sendall(packed(terms))
-        self._facts: ModelFacts | None = None
+        self.resident_bytes, self.processor_s = 0, 0.0
         self._in_hand: dict[int, tuple[asyncio.Future[Ended], Control]] = {}
         self._stopping: dict[int, int] = {}
         self._number = self._quiet = 0
-        self._hung = False
+        self._hung = self._leaves = False
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._writer: asyncio.StreamWriter | None = None
         self._loss: asyncio.Future[WorkerLostError] | None = None
@@ -149,14 +150,12 @@ class HereWorker:
 
     async def end(self) -> None:
         """See `Worker`. One that does nothing may leave by itself."""
+        self._leaves = not self._in_hand and self._is_ready is not None and self._is_ready.done()
         if self._writer:
             self._writer.close()
-        if not self._in_hand and self._is_ready and self._is_ready.done():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, _LEAVING_S)
-        await asyncio.to_thread(self._finalizer)
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._finalizer)
 
     def _stop(self, number: int) -> None:
         if self.alive and self._writer and number in self._in_hand:
@@ -170,16 +169,24 @@ class HereWorker:
                 message = await next_of(reader)
                 self._quiet = 0
                 self._take(message)
+        self._tasks[1].cancel()
         if self._writer:
             self._writer.close()
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self._wait_or_kill)
         self._is_lost()
+
+    def _wait_or_kill(self) -> None:
+        if self._leaves:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LEAVING_S)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def _take(self, message: Message) -> None:
         match message:
+            case Beat(resident_bytes, processor_s):
+                self.resident_bytes, self.processor_s = resident_bytes, processor_s
             case Progress(number, done) if number in self._in_hand:
                 self._in_hand[number][1].done = done
             case Ended(number) if number in self._in_hand:

@@ -101,7 +101,15 @@ class Ready:
 
 @dataclasses.dataclass(frozen=True)
 class Beat:
-    """From a worker: a sign of life."""
+    """From a worker: a sign of life, and what it takes.
+
+    Attributes:
+        resident_bytes: of memory.
+        processor_s: seconds of processor time since it began.
+    """
+
+    resident_bytes: int
+    processor_s: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,7 +104,7 @@ class WorkerProcess:
         """Give signs of life, on a thread of its own; and tidy up when there is nothing to do."""
         while True:
             try:
-                self._line.send(Beat())
+                self._line.send(Beat(memory.resident_bytes(), time.process_time()))
             except OSError:  # the server has gone
                 return
             time.sleep(self._terms.beat_s)

@@ -1,6 +1,8 @@
 """`unmingle`, with faults to switch on while it runs: the file UNMINGLE_TEST_FAULTS is JSON that names them.
 
-`{"fail": {"embed": "RuntimeError"}}` has a stage raise; `{"clock_s": 3600}` has the wall clock jump.
+`{"fail": {"embed": "RuntimeError"}}` has a stage raise; `{"clock_s": 3600}` has the wall clock jump. A stage can also
+have its process killed or stopped, or run out of memory: `{"strike": {"embed": "SIGKILL"}}`. That happens as often as
+there are files next to the faults, strike-0, strike-1..., and each strike takes one away.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import functools
 import importlib
 import json
 import os
+import resource
+import signal
 import sqlite3
 import sys
 import time
@@ -17,7 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FAULTS = Path(os.environ.pop("UNMINGLE_TEST_FAULTS"))
+FAULTS = Path(os.environ.get("UNMINGLE_TEST_FAULTS") or os.environ["TEST_FAULTS"])
+os.environ["TEST_FAULTS"] = str(FAULTS)
+os.environ.pop("UNMINGLE_TEST_FAULTS", None)
 
 STAGES = {
     "receive": "unmingle.service.http.uploads:_Form.flush",
@@ -52,10 +58,38 @@ def fail_if_told(stage: str) -> None:
             raise getattr(builtins, name)("on purpose")
 
 
+def strike_if_told(stage: str) -> None:
+    how = faults().get("strike", {}).get(stage)
+    if how is None:
+        return
+    try:
+        next(FAULTS.parent.glob("strike-*")).unlink()
+    except (StopIteration, FileNotFoundError):  # none left, or another thread has taken it
+        return
+    if how == "no memory":
+        run_out_of_memory()
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)  # the signal may come a moment later
+
+
+def run_out_of_memory() -> None:
+    """Take memory until there is none, and have a library that cannot go on without it end the process."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 64 * 2**20, most))
+    held = []
+    try:
+        while True:
+            held.append(bytes(2**20))
+    except MemoryError:
+        os.abort()
+
+
 def made_to_fail(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         fail_if_told(stage)
+        strike_if_told(stage)
         return function(*args, **kwargs)
 
     return wrapper
@@ -68,7 +102,16 @@ def main() -> int:
         owner = functools.reduce(getattr, owners, importlib.import_module(module))
         setattr(owner, name, made_to_fail(stage, getattr(owner, name)))
     time.time = lambda: _real_time() + faults().get("clock_s", 0)
+    if sys.argv[1] == "worker":
+        from unmingle.service.workers.process import main as work
+
+        del sys.argv[1]
+        work()
+        return 0
     from unmingle.service.cli.command import main as unmingle
+    from unmingle.service.workers import here
+
+    here.PROGRAM = (sys.executable, __file__, "worker")
 
     return unmingle()
 

@@ -80,21 +80,22 @@ class RunningServer:
             time.sleep(0.02)
 
     def resident_bytes(self) -> int:
-        """Memory of the server process."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+        """Memory of the server process and its workers."""
+        statuses = [read(process, "status") for process in (self.process.pid, *workers_of(self.process.pid))]
+        return 1024 * sum(int(found[1]) for status in statuses if (found := re.search(rb"VmRSS:\s+(\d+)", status)))
 
     def spooled(self) -> list[Path]:
         """What requests in flight keep on disk."""
         return list((Path(self.environment["UNMINGLE_DATA_DIR"]) / "spool").iterdir())
 
     def unlinked(self) -> list[str]:
-        """Files that are deleted and take up space all the same: the server has them open."""
+        """Files that are deleted and take up space all the same: the server or a worker has them open."""
         found = []
-        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(OSError):  # closed meanwhile
-                if (target := os.readlink(entry)).endswith(" (deleted)"):
-                    found.append(target)
+        for process in (self.process.pid, *workers_of(self.process.pid)):
+            with contextlib.suppress(OSError):  # closed meanwhile, or the worker has gone
+                for entry in Path(f"/proc/{process}/fd").iterdir():
+                    if (target := os.readlink(entry)).endswith(" (deleted)"):
+                        found.append(target)
         return found
 
     def terminate(self) -> None:
@@ -132,7 +133,7 @@ def children_of(process: int) -> list[int]:
 
 def decoders_of(process: int) -> list[int]:
     """The decoders of a server that have an upload; another one stands by."""
-    forked = [child for fork_server in children_of(process) for child in children_of(fork_server)]
+    forked = [child for fork_server in fork_servers_of(process) for child in children_of(fork_server)]
     return [child for child in forked if _has_files(child)]
 
 
@@ -142,6 +143,16 @@ def _has_files(process: int) -> bool:
     except OSError:  # it has ended
         return False
     return any(file.startswith("/") and file != os.devnull and "memfd" not in file for file in files)
+
+
+def fork_servers_of(process: int) -> list[int]:
+    """The server's child that forks decoders: an empty list while it has none."""
+    return [child for child in children_of(process) if b"fork_server" in read(child, "cmdline")]
+
+
+def workers_of(process: int) -> list[int]:
+    """The server's children that separate."""
+    return [child for child in children_of(process) if b"worker" in read(child, "cmdline")]
 
 
 def read(process: int, what: str) -> bytes:

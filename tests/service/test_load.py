@@ -19,6 +19,7 @@ from tests.service.harness import (
     connect,
     decoders_of,
     encoded,
+    fork_servers_of,
     idle,
     noise,
     post,
@@ -156,7 +157,7 @@ def test_a_decoder_that_is_killed_fails_its_own_upload_only(start_server: StartS
 def test_a_decoder_that_was_killed_while_it_waited_is_replaced(start_server: StartServer) -> None:
     server = start_server()
     give_up = time.monotonic() + 60
-    while not (waiting := children_of(server.process.pid)):
+    while not (waiting := fork_servers_of(server.process.pid)):
         assert time.monotonic() < give_up
         time.sleep(0.001)
     for child in waiting:

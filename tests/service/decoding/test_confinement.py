@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.harness import RunningServer, StartServer, children_of, decoders_of, noise, post, problem_of, read
+from tests.service.harness import (
+    RunningServer,
+    StartServer,
+    children_of,
+    decoders_of,
+    fork_servers_of,
+    noise,
+    post,
+    problem_of,
+    read,
+)
 from tests.service.jobs.test_jobs import kept, submit
 from unmingle.service.decoding import confinement
 from unmingle.service.http.auth import hashed
@@ -77,21 +87,21 @@ def test_a_decoder_has_no_secrets_and_limits_and_ends_with_the_server(start_serv
 def test_a_job_that_stands_still_holds_up_no_request_and_they_share_a_fork_server(start_server: StartServer) -> None:
     server = start_server(UNMINGLE_API_KEYS=f"alice={hashed('a')}", UNMINGLE_DECODERS="1")
     decoder = decoder_at_work(server)
-    [fork_server] = children_of(server.process.pid)
+    [fork_server] = fork_servers_of(server.process.pid)
     answer = server.http.post("/separate", files={"file": noise(1)}, headers=ALICE)
     assert answer.status_code == 200
-    assert children_of(server.process.pid) == [fork_server]
+    assert fork_servers_of(server.process.pid) == [fork_server]
     assert decoders_of(server.process.pid) == [decoder]
     [job] = kept(server)
     assert server.http.delete(f"/jobs/{job.name}", headers=ALICE).status_code == 204
     assert decoders_of(server.process.pid) == []
-    assert children_of(server.process.pid) == [fork_server]
+    assert fork_servers_of(server.process.pid) == [fork_server]
 
 
 def test_a_deadline_that_passes_while_a_request_waits_for_a_decoder(start_server: StartServer) -> None:
     server = start_server(UNMINGLE_DECODERS="1", UNMINGLE_REQUEST_TIMEOUT_S="4")
     give_up = time.monotonic() + GIVE_UP_S
-    while not (fork_servers := children_of(server.process.pid)):
+    while not (fork_servers := fork_servers_of(server.process.pid)):
         assert time.monotonic() < give_up
     os.kill(fork_servers[0], signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor() as pool:
