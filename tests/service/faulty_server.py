@@ -2,7 +2,8 @@
 
 `{"fail": {"embed": "RuntimeError"}}` has a stage raise; `{"clock_s": 3600}` has the wall clock jump. A stage can also
 have its process killed or stopped, or run out of memory: `{"strike": {"embed": "SIGKILL"}}`. That happens as often as
-there are files next to the faults, strike-0, strike-1..., and each strike takes one away.
+there are files next to the faults, strike-0, strike-1..., and each strike takes one away. `{"hold": true}` has new
+workers wait before they do anything.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,7 @@ STAGES = {
 }
 
 _real_time = time.time
+_thread = threading.local()
 
 
 def faults() -> dict[str, Any]:
@@ -60,7 +63,7 @@ def fail_if_told(stage: str) -> None:
 
 def strike_if_told(stage: str) -> None:
     how = faults().get("strike", {}).get(stage)
-    if how is None:
+    if how is None or not getattr(_thread, "has_a_task", False):  # a worker that warms up has none
         return
     try:
         next(FAULTS.parent.glob("strike-*")).unlink()
@@ -95,6 +98,18 @@ def made_to_fail(stage: str, function: Callable[..., Any]) -> Callable[..., Any]
     return wrapper
 
 
+def with_a_task(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _thread.has_a_task = True
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _thread.has_a_task = False
+
+    return wrapper
+
+
 def main() -> int:
     for stage, place in STAGES.items():
         module, _, path = place.partition(":")
@@ -103,10 +118,13 @@ def main() -> int:
         setattr(owner, name, made_to_fail(stage, getattr(owner, name)))
     time.time = lambda: _real_time() + faults().get("clock_s", 0)
     if sys.argv[1] == "worker":
-        from unmingle.service.workers.process import main as work
+        from unmingle.service.workers import process
 
+        process.WorkerProcess._result = with_a_task(process.WorkerProcess._result)
+        while faults().get("hold"):
+            time.sleep(0.02)
         del sys.argv[1]
-        work()
+        process.main()
         return 0
     from unmingle.service.cli.command import main as unmingle
     from unmingle.service.workers import here
