@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import fcntl
 import logging
 import shutil
@@ -21,11 +20,8 @@ from starlette.routing import Match
 
 from unmingle.model.abilities import Abilities
 from unmingle.model.errors import UnmingleError
-from unmingle.model.threads import usable_cores
-from unmingle.model.weights.bundled import bundled_model
-from unmingle.service import problems
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
-from unmingle.service.http import documentation
+from unmingle.service.http import documentation, failures
 from unmingle.service.http.auth import ApiKeys
 from unmingle.service.http.metrics import Metrics
 from unmingle.service.http.routes import health, job_views, kept_views, separate
@@ -43,13 +39,12 @@ from unmingle.service.problems import Problem
 from unmingle.service.recordings.recordings import KeepLimits, Recordings
 from unmingle.service.scheduling.answer_rate import AnswerRate
 from unmingle.service.scheduling.capacity import Capacity, Ledger
-from unmingle.service.scheduling.engine import Engine, Lane
+from unmingle.service.scheduling.engine import Engine
 from unmingle.service.scheduling.limits import LIMITS
 from unmingle.service.schemas import ModelEntry
 from unmingle.service.settings import Settings
 from unmingle.service.version import version
-from unmingle.service.workers.here import HereWorker
-from unmingle.service.workers.messages import ModelFacts, Terms
+from unmingle.service.workers.staff import Staff, lanes
 
 log = logging.getLogger(__name__)
 
@@ -63,63 +58,34 @@ ROUTERS = (
     page.router,
 )
 
-_VIEWS = 2
-"""Pictures and points of kept recordings that are made at the same time, beside separations."""
-
 
 class DataDirError(UnmingleError):
     """The data directory cannot be used."""
 
 
-def hire(settings: Settings, batch_sizes: collections.Counter[int]) -> HereWorker:
-    """A process that loads the model that the settings name."""
-    terms = Terms(
-        model=(settings.model or bundled_model(settings.device)).absolute(),
-        device=settings.device,
-        threads=settings.threads or max(1, usable_cores() // settings.worker_processes),
-        gpu_memory_bytes=settings.gpu_memory_bytes,
-        at_once=sum(_lanes(settings).values()),
-        beat_s=min(1.0, settings.worker_silence_s / 10),
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-    )
-    return HereWorker(terms, settings.worker_silence_s, batch_sizes)
-
-
-def _facts(workers: list[HereWorker]) -> ModelFacts:
-    """Of the model, once a worker has it."""
-    facts = workers[0].facts()
-    if facts.fallback:
-        log.info("the network runs on the CPU: %s", facts.fallback)
-    return facts
-
-
-def _lanes(settings: Settings) -> dict[Lane, int]:
-    # Jobs have workers and decoders of their own, so that an hour of audio does not keep short requests waiting.
-    return {"requests": settings.workers, "jobs": settings.job_workers, "views": _VIEWS}
-
-
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the service; its workers load the model here, and run it once while the server starts.
+def create_app(settings: Settings | None = None, staff: Staff | None = None) -> FastAPI:
+    """Build the service; its workers load the model, and run it once while the server starts.
 
     Args:
         settings: by default, those of the environment.
+        staff: the workers, where they have been hired for these settings already.
 
     Raises:
         ModelError: the model cannot be used.
         DataDirError: the data directory cannot be written, or another server uses it.
     """
     settings = settings or Settings()
-    batch_sizes = collections.Counter[int]()
-    workers = [hire(settings, batch_sizes) for _ in range(settings.worker_processes)]
-    facts = _facts(workers)
+    staff = staff or Staff(settings)
+    facts = staff.facts()
+    if facts.fallback:
+        log.info("the network runs on the CPU: %s", facts.fallback)
     spool = settings.data_dir / "spool"
     lock = _claim(settings)
     metrics = Metrics()
     model = ModelEntry(name=facts.config.name, hash=facts.hash)
     abilities = Abilities(facts.config)
     decoder = Decoder(settings.decoders)
-    engine = Engine(workers, lambda: hire(settings, batch_sizes), _lanes(settings), metrics.begun)
+    engine = Engine(staff.workers, staff.hire, lanes(settings), metrics.begun)
     ledger = Ledger(_capacity(settings), AnswerRate(settings.request_timeout_s / 2))
     ledger.seconds_per_audio_second = lambda: engine.real_time_factor
     try:
@@ -191,7 +157,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     info = {"name": model.name, "hash": model.hash, "provider": facts.provider, "version": version()}
     metrics.watch_room(ledger, settings.data_dir)
     metrics.watch(engine, jobs.store.counts, info, lambda: ledger.closed)
-    metrics.watch_network(batch_sizes, fallback=facts.fallback is not None)
+    metrics.watch_network(staff.batch_sizes, fallback=facts.fallback is not None)
     return app
 
 
@@ -259,7 +225,7 @@ def _job_limits(settings: Settings) -> JobLimits:
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    problem = problems.from_exception(error)
+    problem = failures.problem_of(error)
     if problem.code == "internal":
         request_id = request.state.request_id
         log.error("A request failed", exc_info=error, extra={"request_id": request_id})
@@ -269,7 +235,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
         allowed |= {"HEAD"} if "GET" in allowed else set()
         problem.headers["Allow"] = ", ".join(sorted(allowed))
     request.state.problem = problem.code
-    return problems.response(problem, request.state.request_id)
+    return failures.response(problem, request.state.request_id)
 
 
 def _claim(settings: Settings) -> BinaryIO:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import dataclasses
 import errno
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from starlette.exceptions import HTTPException
 
 from unmingle.model.errors import AudioError, FileError, InputError, LimitError, ParameterError
 
@@ -106,8 +102,8 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
     match error:
         case Problem():
             return error
-        case RequestValidationError() | ValidationError():
-            return _invalid_parameters(error)
+        case ValidationError():
+            return invalid_parameters(error.errors())
         case ParameterError():
             return Problem("parameter_invalid", str(error))
         case LimitError():
@@ -116,12 +112,6 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem(error.code, str(error), extra=error.facts)
         case AudioError() | InputError():
             return Problem("audio_unusable", str(error))
-        case HTTPException(status_code=404):
-            return Problem("not_found", "No such address; /openapi.json lists all.")
-        case HTTPException(status_code=405):
-            return Problem(
-                "method_not_allowed", "Another method is expected; see the Allow header.", headers=error.headers
-            )
         case (
             OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG)
             | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL)
@@ -137,9 +127,10 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem("internal", "An unexpected error. The server's log has it under the request id.")
 
 
-def _invalid_parameters(error: RequestValidationError | ValidationError) -> Problem:
-    by_parameter: dict[str, list[ErrorDetails]] = {}
-    for item in error.errors():
+def invalid_parameters(found: Iterable[Mapping[str, Any]]) -> Problem:
+    """The problem for errors that pydantic found."""
+    by_parameter: dict[str, list[Mapping[str, Any]]] = {}
+    for item in found:
         place = [str(part) for part in item["loc"] if part not in ("query", "body", "path", "header")]
         # A parameter that may be of several types has an error for each.
         by_parameter.setdefault(place[0] if place else "", []).append(item)
@@ -167,8 +158,3 @@ def body_of(problem: Problem, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
         **problem.extra,
     }
-
-
-def response(problem: Problem, request_id: str) -> JSONResponse:
-    """The problem as an HTTP response."""
-    return JSONResponse(body_of(problem, request_id), problem.status, problem.headers, MEDIA_TYPE)

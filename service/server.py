@@ -7,18 +7,17 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from unmingle.service import logs, memory
 from unmingle.service.app import create_app
 from unmingle.service.http.protocol import Connection
 from unmingle.service.http.state import ServiceState
 from unmingle.service.http.telemetry import InFlight
-from unmingle.service.settings import read_settings, unknown_in_environment
+from unmingle.service.settings import Settings
+from unmingle.service.workers.staff import Staff
 
 log = logging.getLogger("unmingle.service.server")
 
@@ -83,23 +82,14 @@ class DrainingServer(uvicorn.Server):
                     connection.transport.close()
 
 
-def serve(given: Mapping[str, Any]) -> None:
+def run(settings: Settings, staff: Staff) -> None:
     """Run the server until it is told to stop.
 
-    Args:
-        given: settings that come before those of the environment.
-
     Raises:
-        SettingsError: a setting is not valid.
         ModelError: the model cannot be used.
         DataDirError: the data directory cannot be used.
     """
-    settings = read_settings(given)
-    logs.configure(settings.log_format, settings.log_level)
-    for name in unknown_in_environment():
-        log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
-    memory.bound_arenas()  # before there are threads
-    app = create_app(settings)
+    app = create_app(settings, staff)
     config = uvicorn.Config(
         app,
         settings.host,

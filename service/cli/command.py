@@ -207,7 +207,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from unmingle.service.server import serve
+    from unmingle.service.cli.serve import serve
 
     given = {name: value for name in ("host", "port", "model") if (value := getattr(options, name)) is not None}
     serve(given)

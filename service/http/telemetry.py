@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmingle.service import problems
+from unmingle.service.http import failures
 from unmingle.service.http.metrics import Metrics
 from unmingle.service.http.sending import PacedSend
 from unmingle.service.http.site import Site
@@ -75,7 +75,7 @@ class RequestFrame:
             task.uncancel()
             await exchange.fail(_TIME_IS_UP, receive)
         except Exception as error:
-            problem = problems.from_exception(error)
+            problem = failures.problem_of(error)
             if problem.status == 500:
                 log.exception("A request failed", extra={"request_id": exchange.request_id})
             await exchange.fail(problem, receive)
@@ -120,7 +120,7 @@ class _Exchange:
             return
         self.scope["state"]["problem"] = problem.code
         try:
-            await problems.response(problem, self.request_id)(self.scope, receive, self.send)
+            await failures.response(problem, self.request_id)(self.scope, receive, self.send)
         except ClientDisconnect:
             self.break_off(499)
 

@@ -44,7 +44,7 @@ class Terms:
     """To a worker, first of all: how it is to work.
 
     Attributes:
-        model: an ONNX file.
+        model: an ONNX file; None for the bundled one that suits the device.
         device: where the network runs.
         threads: of the network on a CPU; None for all cores.
         gpu_memory_bytes: what it may take of a GPU.
@@ -53,7 +53,7 @@ class Terms:
         log_format, log_level: how its log lines look.
     """
 
-    model: Path
+    model: Path | None
     device: Device
     threads: int | None
     gpu_memory_bytes: int

@@ -30,6 +30,7 @@ from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE
 from unmingle.model.embedding.runtime_check import CUDA
 from unmingle.model.errors import UnmingleError
 from unmingle.model.separator import Separator
+from unmingle.model.weights.bundled import bundled_model
 from unmingle.service import logs, memory
 from unmingle.service.problems import from_exception
 from unmingle.service.scheduling.micro_batch import MOST_FRAMES, MicroBatcher
@@ -174,7 +175,8 @@ class _Telling:
 
 
 def _load(terms: Terms) -> OnnxEmbedder:
-    return OnnxEmbedder(terms.model, terms.device, terms.threads, terms.gpu_memory_bytes)
+    model = terms.model or bundled_model(terms.device)
+    return OnnxEmbedder(model, terms.device, terms.threads, terms.gpu_memory_bytes)
 
 
 def _batcher(embedder: OnnxEmbedder) -> MicroBatcher:

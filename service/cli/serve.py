@@ -1,0 +1,35 @@
+"""The start of the server. Its workers are started first, and load the model while this process loads the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from unmingle.service import logs, memory
+from unmingle.service.settings import read_settings, unknown_in_environment
+from unmingle.service.workers.staff import Staff
+
+log = logging.getLogger(__name__)
+
+
+def serve(given: Mapping[str, Any]) -> None:
+    """Run the server until it is told to stop.
+
+    Args:
+        given: settings that come before those of the environment.
+
+    Raises:
+        SettingsError: a setting is not valid.
+        ModelError: the model cannot be used.
+        DataDirError: the data directory cannot be used.
+    """
+    settings = read_settings(given)
+    logs.configure(settings.log_format, settings.log_level)
+    for name in unknown_in_environment():
+        log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
+    memory.bound_arenas()  # before there are threads
+    staff = Staff(settings)
+    from unmingle.service.server import run
+
+    run(settings, staff)
