@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 import time
@@ -15,6 +16,8 @@ from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
 from unmingle.service.workers.tasks import Separate
+
+DECODED = "decoded"
 
 
 class HasManifest(Protocol):
@@ -103,13 +106,19 @@ class Pipeline:
         self.abilities.check(parameters.options)
         limits = dataclasses.replace(limits, track=parameters.track)
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
-            recording = await self.decoder.decode(upload, directory / "decoded", limits, mono=parameters.mono)
+            recording = await self.decoder.decode(upload, directory / DECODED, limits, mono=parameters.mono)
             seconds = recording.samples / recording.sample_rate
             size = 4 * recording.samples * recording.channels
             most_stems = self.abilities.most_stems(parameters.options, recording.channels)
             await on_decoded(Decoded(seconds, size, size * most_stems, give_up - time.monotonic()))
             separate = Separate(recording, directory / "stems", self.model, parameters, self.overview)
             result = await self.engine.run(Work(task(separate), seconds, self.lane, control or Control()))
-            self.on_separated(result.manifest)
-            await asyncio.to_thread((directory / "decoded").unlink, missing_ok=True)
-            return result
+        self.on_separated(result.manifest)
+        # Not before the result is there: a worker may be lost, and the next one reads it again. Nobody waits for it.
+        asyncio.get_running_loop().run_in_executor(None, _unlink, directory / DECODED)
+        return result
+
+
+def _unlink(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()

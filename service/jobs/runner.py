@@ -21,7 +21,7 @@ from unmingle.service.jobs.changes import Changes
 from unmingle.service.jobs.leases import JobLeases, too_large
 from unmingle.service.jobs.limits import JobLimits
 from unmingle.service.jobs.store import Job, JobStore
-from unmingle.service.pipeline import Decoded, Pipeline
+from unmingle.service.pipeline import DECODED, Decoded, Pipeline
 from unmingle.service.problems import Problem, from_exception
 from unmingle.service.scheduling.engine import Control
 from unmingle.service.schemas import SeparateParameters
@@ -230,6 +230,7 @@ class JobRunner:
             decoded,
             control=control,
         )
+        await asyncio.to_thread((directory / DECODED).unlink, missing_ok=True)
         await asyncio.to_thread(directories.settle, stems)
 
     async def _settle(self, job_id: str) -> None:

@@ -210,6 +210,7 @@ def main() -> None:
         signal.signal(by_terminal_or_supervisor, signal.SIG_IGN)  # the server ends this process after its last work
     _stand_back(int(sys.argv[2]))
     memory.bound_arenas()  # before there are threads
+    sys.setswitchinterval(0.001)  # so that computing threads hand over the GIL to the one that takes tasks soon
     with socket.socket(fileno=int(sys.argv[1])) as server:
         line = Line(server)
         terms = line.receive()
