@@ -34,6 +34,7 @@ from unmingle.model.weights.bundled import bundled_model
 from unmingle.service import logs, memory
 from unmingle.service.problems import from_exception
 from unmingle.service.scheduling.micro_batch import MOST_FRAMES, MicroBatcher
+from unmingle.service.scheduling.priority import call_standing_back, stand_back
 from unmingle.service.scheduling.work import Control, StoppedError, Task
 from unmingle.service.workers.messages import (
     Beat,
@@ -53,8 +54,6 @@ from unmingle.service.workers.messages import (
 
 log = logging.getLogger(__name__)
 
-_NICE = 5
-"""Computing stands back behind answering."""
 _OOM_SCORE = 300
 """Where memory runs out, the kernel rather ends a worker than the server: only what it has in hand is lost."""
 _PR_SET_PDEATHSIG = 1
@@ -70,7 +69,7 @@ class WorkerProcess:
 
     def __init__(self, line: Line, terms: Terms) -> None:
         self._line, self._terms = line, terms
-        self._threads = ThreadPoolExecutor(terms.at_once, "separate")
+        self._threads = ThreadPoolExecutor(terms.at_once, "separate", stand_back)
         self._controls: dict[int, Control] = {}
         self._busy_at = time.monotonic()
         self._tidied = False
@@ -80,7 +79,8 @@ class WorkerProcess:
     def run(self) -> None:
         """Work until the server is done with it."""
         try:
-            embedder = _load(self._terms)
+            # The threads of its session are started here, and inherit the priority.
+            embedder = call_standing_back(lambda: _load(self._terms))
         except UnmingleError as error:
             self._line.send(Unusable(error))
             return
@@ -191,9 +191,8 @@ def _failure(error: BaseException) -> Failure:
     return Failure(problem.code, problem.detail, problem.extra, problem.headers, text)
 
 
-def _stand_back(server: int) -> None:
-    """Take lower priority than the server, be the first to go when memory runs out, and end when the server ends."""
-    os.nice(_NICE)
+def _depend_on(server: int) -> None:
+    """Be the first to go when memory runs out, and end when the server ends."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
@@ -208,7 +207,7 @@ def main() -> None:
     """Be a worker."""
     for by_terminal_or_supervisor in (signal.SIGINT, signal.SIGTERM):
         signal.signal(by_terminal_or_supervisor, signal.SIG_IGN)  # the server ends this process after its last work
-    _stand_back(int(sys.argv[2]))
+    _depend_on(int(sys.argv[2]))
     memory.bound_arenas()  # before there are threads
     sys.setswitchinterval(0.001)  # so that computing threads hand over the GIL to the one that takes tasks soon
     with socket.socket(fileno=int(sys.argv[1])) as server:
