@@ -15,7 +15,6 @@ import pytest
 
 from tests.service.harness import (
     StartServer,
-    children_of,
     connect,
     decoders_of,
     encoded,
