@@ -58,7 +58,7 @@ class Jobs:
         self._runner = JobRunner(
             self.store, self._directory, pipeline, limits, self.leases, self.changes, self._takes_work
         )
-        self.results = JobResults(self._directory, limits.max_json_bytes, self.leases)
+        self.results = JobResults(self._directory, limits.max_json_bytes, self.leases, pipeline.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._fault: str | None = None
         ledger.first_job_s = self._first_done_s

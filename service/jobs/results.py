@@ -17,8 +17,10 @@ from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.peaks import Peaks, peaks
 from unmingle.service.output.stems import OVERVIEW, StemSet
 from unmingle.service.problems import Problem
-from unmingle.service.scheduling.work import Control, StoppedError
+from unmingle.service.scheduling.engine import Control, Engine, StoppedError, Work
+from unmingle.service.scheduling.worker import WorkFailedError
 from unmingle.service.schemas import Manifest
+from unmingle.service.workers.tasks import Pack
 
 _KEPT_PER_JOB = 4
 """Packages of one job that are kept for the next request."""
@@ -30,8 +32,9 @@ _AT_A_TIME = 2
 class JobResults:
     """Packs, and keeps what was packed lately. Belongs to one event loop."""
 
-    def __init__(self, directory: Path, max_json_bytes: int, leases: JobLeases) -> None:
+    def __init__(self, directory: Path, max_json_bytes: int, leases: JobLeases, engine: Engine) -> None:
         self._directory, self._max_json_bytes, self._leases = directory, max_json_bytes, leases
+        self._engine = engine
         self._packages: dict[str, dict[Delivery, tuple[Package, Path]]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._packing: dict[str, set[Control]] = {}
@@ -136,25 +139,30 @@ class JobResults:
         if not delivery.is_as_it_is:
             size = sum(file.stat().st_size for file in stems.files)
             self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)
+        place = directory / f"package-{secrets.token_hex(4)}"
         running = self._packing.setdefault(job.id, set())
         running.add(control)
         try:
-            return await asyncio.to_thread(self._pack, stems, delivery, directory, control)
+            if delivery.is_as_it_is:  # nothing is computed, so it is to be had also where no worker is
+                await asyncio.to_thread(place.mkdir)
+                return await asyncio.to_thread(
+                    pack, stems, delivery, place, self._max_json_bytes, lambda: control(1.0)
+                ), place
+            task = Pack(stems, delivery, place, self._max_json_bytes)
+            return await self._engine.run(Work(task, 0.0, "packing", control)), place
+        except WorkFailedError as error:
+            if not stems.directory.exists():
+                raise _deleted() from error
+            raise
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, place, True))
+            raise
         finally:
             control.stop()
             running.discard(control)
             if not running:
                 self._packing.pop(job.id, None)
             self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
-
-    def _pack(self, stems: StemSet, delivery: Delivery, directory: Path, control: Control) -> tuple[Package, Path]:
-        place = directory / f"package-{secrets.token_hex(4)}"
-        place.mkdir()
-        try:
-            return pack(stems, delivery, place, self._max_json_bytes, lambda: control(1.0)), place
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
 
 
 def _must_be_done(job: Job) -> None:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:  # the front of the server names it only: it loads neither ONN
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-Lane = Literal["requests", "jobs", "views"]
-"""requests: a client waits for the answer; jobs: nobody does; views: pictures of what was heard, which take no time.
-Each lane has workers of its own."""
+Lane = Literal["requests", "jobs", "packing", "views"]
+"""requests: a client waits for the answer; jobs: nobody does; packing: stems that are there are sent in another form;
+views: pictures of what was heard, which take no time. Each lane has places of its own."""
 
-LANES: tuple[Lane, ...] = ("requests", "jobs", "views")
+LANES: tuple[Lane, ...] = ("requests", "jobs", "packing", "views")
 
 
 class StoppedError(Exception):

@@ -15,9 +15,9 @@ _TELLING_S = 1.0
 
 
 class WorkQueue:
-    """One queue with two lanes: first come, first served in each, but long requests get half of their workers at most.
+    """One queue with a few lanes: first come, first served in each, but long requests get half of their places at most.
 
-    Jobs have workers of their own, so an hour of audio does not keep short requests waiting.
+    Jobs have places of their own, so an hour of audio does not keep short requests waiting.
     """
 
     def __init__(self, workers: Mapping[Lane, int]) -> None:
@@ -103,6 +103,7 @@ class WorkQueue:
 
     def _charge(self, now: float) -> None:
         """Divide the time that has passed among those that run, since they shared the processor."""
-        for ticket in self._running:
-            ticket.charged_s += (now - self._counted_until) / len(self._running)
+        separating = [ticket for ticket in self._running if ticket.work.lane in ("requests", "jobs")]
+        for ticket in separating:
+            ticket.charged_s += (now - self._counted_until) / len(separating)
         self._counted_until = now

@@ -10,8 +10,8 @@ from unmingle.service.settings import Settings
 from unmingle.service.workers.here import HereWorker
 from unmingle.service.workers.messages import ModelFacts, Terms
 
-_VIEWS = 2
-"""Pictures and points of kept recordings that are made at the same time, beside separations."""
+_PACKING, _VIEWS = 4, 2
+"""Answers of stems that are there, and pictures and points, that are made at the same time, beside separations."""
 _BEATS = 10
 """Signs of life within the longest silence."""
 
@@ -21,7 +21,7 @@ def lanes(settings: Settings) -> dict[Lane, int]:
 
     Jobs have workers of their own, so that an hour of audio does not keep short requests waiting.
     """
-    return {"requests": settings.workers, "jobs": settings.job_workers, "views": _VIEWS}
+    return {"requests": settings.workers, "jobs": settings.job_workers, "packing": _PACKING, "views": _VIEWS}
 
 
 class Staff:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmingle.service.decoding.recordings import DecodedRecording
-from unmingle.service.output import stems
+from unmingle.service.output import encoding, stems
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.stems import StemSet
 from unmingle.service.scheduling.work import Control
-from unmingle.service.schemas import ModelEntry, SeparateParameters
+from unmingle.service.schemas import Format, ModelEntry, SeparateParameters, Subtype
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
     from unmingle.model.separator import Separator
@@ -73,8 +73,55 @@ class SeparateAndPack:
     def run(self, separator: Separator, control: Control) -> Package:
         """See `Task`."""
         separated = self.separate.run(separator, control)
+        return Pack(separated, self.delivery, self.place, self.max_json_bytes).run(separator, control)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pack:
+    """Make an answer of stems.
+
+    Attributes:
+        stems: on disk.
+        delivery: the answer that is wanted.
+        place: the directory for what the answer needs besides the stems, which is made.
+        max_json_bytes: largest stems that are sent as JSON.
+    """
+
+    stems: StemSet
+    delivery: Delivery
+    place: Path
+    max_json_bytes: int
+
+    def run(self, separator: Separator, control: Control) -> Package:
+        """See `Task`."""
         make_anew(self.place)
-        return pack(separated, self.delivery, self.place, self.max_json_bytes, lambda: control(1.0))
+        try:
+            return pack(self.stems, self.delivery, self.place, self.max_json_bytes, lambda: control(1.0))
+        except BaseException:
+            shutil.rmtree(self.place, ignore_errors=True)
+            raise
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodeStem:
+    """Write one stem, the file `source`, in another format.
+
+    Attributes:
+        stems: that it is one of.
+        source: its file.
+        target: the file to write.
+        format, subtype: that are wanted.
+    """
+
+    stems: StemSet
+    source: Path
+    target: Path
+    format: Format
+    subtype: Subtype
+
+    def run(self, separator: Separator, control: Control) -> None:
+        """See `Task`."""
+        encoding.encode_stem(self.stems, self.source, self.target, self.format, self.subtype, lambda: control(1.0))
 
 
 def make_anew(directory: Path) -> None:

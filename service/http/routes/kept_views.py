@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from typing import Annotated
@@ -22,13 +21,14 @@ from unmingle.service.http.state import Service
 from unmingle.service.http.views import FOREVER_S, End, Start, outline, points_body
 from unmingle.service.output import encoding
 from unmingle.service.output.content import Content, FilePart
-from unmingle.service.output.package import Delivery, Package, negotiate, pack
+from unmingle.service.output.package import Delivery, Package, negotiate
 from unmingle.service.output.peaks import peaks
 from unmingle.service.problems import Problem
 from unmingle.service.recordings.entry import DECODED, Entry, Made
 from unmingle.service.scheduling.limits import Resource
-from unmingle.service.scheduling.work import Control
+from unmingle.service.scheduling.work import Work
 from unmingle.service.schemas import Format, PeaksBody, PointsBody, ResultParameters, Subtype
+from unmingle.service.workers.tasks import EncodeStem, Pack
 
 router = APIRouter(prefix="/recordings/{recording_id}", tags=["recordings"])
 
@@ -156,16 +156,10 @@ async def result(
         lease = held.enter_context(service.ledger.lease(caller))
         lease.take(Resource.DOWNLOADS)
         directory = await held.enter_async_context(service.scratch())
-        control = Control()
         if not delivery.is_as_it_is:
             lease.take(Resource.SPOOL_BYTES, sum(file.stat().st_size for file in made.stems.files))
-        work = asyncio.to_thread(
-            pack, made.stems, delivery, directory, service.settings.max_json_bytes, lambda: control(1.0)
-        )
-        try:
-            package = await unless_disconnected(request, work)
-        finally:
-            control.stop()
+        task = Pack(made.stems, delivery, directory / "package", service.settings.max_json_bytes)
+        package = await unless_disconnected(request, service.engine.run(Work(task, 0.0, "packing")))
         return PackageResponse(package, lease, held.pop_all())
 
 
@@ -200,18 +194,13 @@ async def stem_alone(
         lease = held.enter_context(service.ledger.lease(caller))
         lease.take(Resource.DOWNLOADS)
         directory = await held.enter_async_context(service.scratch())
-        target, control = directory / f"{file.stem}.{format}", Control()
+        target = directory / f"{file.stem}.{format}"
         if (format, chosen) == ("wav", "FLOAT"):
             target = file
         else:
             lease.take(Resource.SPOOL_BYTES, file.stat().st_size)
-            work = asyncio.to_thread(
-                encoding.encode_stem, made.stems, file, target, format, chosen, lambda: control(1.0)
-            )
-            try:
-                await unless_disconnected(request, work)
-            finally:
-                control.stop()
+            task = EncodeStem(made.stems, file, target, format, chosen)
+            await unless_disconnected(request, service.engine.run(Work(task, 0.0, "packing")))
         content = Content((FilePart.of(target),))
         package = Package(content, encoding.MEDIA_TYPES[format], target.name, made.stems.manifest)
         return PackageResponse(package, lease, held.pop_all())

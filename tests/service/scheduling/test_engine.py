@@ -52,7 +52,9 @@ async def running(
     requests: int = 1, jobs: int = 1, processes: int = 1, silence_s: float = 60.0
 ) -> AsyncIterator[tuple[Engine, Hired]]:
     hire = Hired(silence_s)
-    engine = Engine([hire() for _ in range(processes)], hire, {"requests": requests, "jobs": jobs, "views": 1})
+    engine = Engine(
+        [hire() for _ in range(processes)], hire, {"requests": requests, "jobs": jobs, "packing": 1, "views": 1}
+    )
     engine.start()
     try:
         async with asyncio.timeout(WITHIN_S):
