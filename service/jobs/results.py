@@ -7,6 +7,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from unmingle.model.overview import Overview
@@ -22,6 +23,9 @@ from unmingle.service.schemas import Manifest
 
 _KEPT_PER_JOB = 4
 """Packages of one job that are kept for the next request."""
+
+_STEMS_KEPT_PER_JOB = 18
+"""Stems alone that are kept beside them: all nine to be listened to piece by piece, and all nine to be saved."""
 
 _AT_A_TIME = 2
 """Packages made at the same time. Packing an hour takes long and must not occupy all threads."""
@@ -55,9 +59,8 @@ class JobResults:
                         made[delivery] = await self._make(job, delivery)
                 package, _ = made[delivery] = made.pop(delivery)  # the latest comes last
                 given = await asyncio.to_thread(_give, package, place)
-                while len(made) > _KEPT_PER_JOB:
-                    _, old = made.pop(next(iter(made)))
-                    await asyncio.to_thread(shutil.rmtree, old, True)
+                for old in _too_many(made):
+                    await asyncio.to_thread(shutil.rmtree, made.pop(old)[1], True)
         except (FileNotFoundError, StoppedError) as error:
             self.forget(job.id)
             raise _deleted() from error
@@ -134,7 +137,8 @@ class JobResults:
         directory, control = self._directory / job.id, Control()
         stems = await asyncio.to_thread(StemSet.open, directory / directories.STEMS)
         if not delivery.is_as_it_is:
-            size = sum(file.stat().st_size for file in stems.files)
+            files = stems.files if delivery.stem is None else stems.files[delivery.stem - 1 : delivery.stem]
+            size = sum(file.stat().st_size for file in files)
             self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)
         running = self._packing.setdefault(job.id, set())
         running.add(control)
@@ -155,6 +159,13 @@ class JobResults:
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
+
+
+def _too_many(made: Iterable[Delivery]) -> list[Delivery]:
+    """Those that are kept no longer; the oldest come first."""
+    alone = [delivery for delivery in made if delivery.stem is not None]
+    packages = [delivery for delivery in made if delivery.stem is None]
+    return alone[:-_STEMS_KEPT_PER_JOB] + packages[:-_KEPT_PER_JOB]
 
 
 def _must_be_done(job: Job) -> None:

@@ -1,6 +1,6 @@
 // One recording that is open: what the server keeps of it, the sounds that are shown, and one AbortController for all.
 
-import { Failure } from "./api.js";
+import { Failure, isAbort } from "./api.js";
 import { keptColours } from "./plane.js";
 import { inWorker } from "./workshop.js";
 
@@ -182,6 +182,7 @@ export class Session {
           entry: manifest.stems[index] ?? null,
           buffer: null,
           address,
+          otherwise: null,
           outline: null,
         };
         if (decoder) {
@@ -214,11 +215,22 @@ export class Session {
     const count = manifest.stems.length + (manifest.background ? 1 : 0);
     for (let number = 1; number <= count; number++) {
       const entry = manifest.stems[number - 1] ?? null;
-      let address = `jobs/${this.job}/result?stem=${number}`;
-      if (this.api.key) address = this.#addressOf(await this.api.blob(address, this.signal));
       const [source, colour] = entry ? [sources[number - 1], number - 1] : [null, -1];
-      this.lanes.push({ number, source, colour, entry, buffer: null, address, outline: null });
+      this.lanes.push({ number, source, colour, entry, buffer: null, ...(await this.#ofJob(number)), outline: null });
     }
+  }
+
+  /** Where a stem of a job is played from. @param {number} number */
+  async #ofJob(number) {
+    const stem = `jobs/${this.job}/stems/${number}`;
+    // Encoding takes room on the server, which it may not have; what is there already can always be had.
+    const [address, otherwise] = [`${stem}?${LISTENING}`, `${stem}?format=wav`];
+    if (!this.api.key) return { address, otherwise };
+    const blob = await this.api.blob(address, this.signal).catch((error) => {
+      if (isAbort(error)) throw error;
+      return this.api.blob(otherwise, this.signal);
+    });
+    return { address: this.#addressOf(blob), otherwise: null };
   }
 
   /** Jobs of an earlier version have no map. */
@@ -270,12 +282,10 @@ export class Session {
    * @param {string} subtype
    */
   async saved(lane, format, subtype) {
-    if (this.job) return this.api.blob(`jobs/${this.job}/result?stem=${lane.number}&subtype=${subtype}`, this.signal);
-    const fetched = () =>
-      this.api.blob(
-        `recordings/${this.recording?.id}/separations/${this.separation?.id}/stems/${lane.number}?format=${format}&subtype=${subtype}`,
-        this.signal,
-      );
+    const fetched = () => {
+      const stems = this.recording ? `${this.address}/separations/${this.separation?.id}/stems` : `${this.address}/stems`;
+      return this.api.blob(`${stems}/${lane.number}?format=${format}&subtype=${subtype}`, this.signal);
+    };
     try {
       return await fetched();
     } catch (error) {

@@ -110,6 +110,8 @@ export interface Lane {
   entry: StemEntry | null;
   buffer: AudioBuffer | null;
   address: string;
+  /** Played where that cannot be. */
+  otherwise: string | null;
   outline: Outline | null;
 }
 

@@ -142,7 +142,10 @@ export class ElementVoices {
       player.preload = "metadata";
       player.preservesPitch = false;
       player.src = lane.address;
-      player.onerror = () => this.onfailed(new Error("This browser cannot play the sounds. Save them instead."));
+      player.onerror = () => {
+        if (lane.otherwise && !player.src.endsWith(lane.otherwise)) player.src = lane.otherwise;
+        else this.onfailed(new Error("This browser cannot play the sounds. Save them instead."));
+      };
       return player;
     });
     this.#players[0].onended = () => {
