@@ -119,6 +119,7 @@ export interface Lane {
 export interface ChannelOptions {
   channels: "keep" | "mono" | "reference" | "separate";
   spatial: "auto" | "off";
+  enhance: boolean;
 }
 
 /** Of a waveform: the smallest and the largest sample of each part, -127 to 127; 127 is `scale`. */
