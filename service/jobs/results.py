@@ -7,6 +7,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from unmingle.model.overview import Overview
@@ -24,6 +25,9 @@ from unmingle.service.workers.tasks import Pack
 
 _KEPT_PER_JOB = 4
 """Packages of one job that are kept for the next request."""
+
+_STEMS_KEPT_PER_JOB = 18
+"""Stems alone that are kept beside them: all nine to be listened to piece by piece, and all nine to be saved."""
 
 _AT_A_TIME = 2
 """Packages made at the same time. Packing an hour takes long and must not occupy all threads."""
@@ -58,9 +62,8 @@ class JobResults:
                         made[delivery] = await self._make(job, delivery)
                 package, _ = made[delivery] = made.pop(delivery)  # the latest comes last
                 given = await asyncio.to_thread(_give, package, place)
-                while len(made) > _KEPT_PER_JOB:
-                    _, old = made.pop(next(iter(made)))
-                    await asyncio.to_thread(shutil.rmtree, old, True)
+                for old in _too_many(made):
+                    await asyncio.to_thread(shutil.rmtree, made.pop(old)[1], True)
         except (FileNotFoundError, StoppedError) as error:
             self.forget(job.id)
             raise _deleted() from error
@@ -137,7 +140,8 @@ class JobResults:
         directory, control = self._directory / job.id, Control()
         stems = await asyncio.to_thread(StemSet.open, directory / directories.STEMS)
         if not delivery.is_as_it_is:
-            size = sum(file.stat().st_size for file in stems.files)
+            files = stems.files if delivery.stem is None else stems.files[delivery.stem - 1 : delivery.stem]
+            size = sum(file.stat().st_size for file in files)
             self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)
         place = directory / f"package-{secrets.token_hex(4)}"
         running = self._packing.setdefault(job.id, set())
@@ -150,12 +154,10 @@ class JobResults:
                 ), place
             task = Pack(stems, delivery, place, self._max_json_bytes)
             return await self._engine.run(Work(task, 0.0, "packing", control)), place
-        except WorkFailedError as error:
-            if not stems.directory.exists():
-                raise _deleted() from error
-            raise
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, place, True))
+            if isinstance(error, WorkFailedError) and not stems.directory.exists():
+                raise _deleted() from error
             raise
         finally:
             control.stop()
@@ -163,6 +165,13 @@ class JobResults:
             if not running:
                 self._packing.pop(job.id, None)
             self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
+
+
+def _too_many(made: Iterable[Delivery]) -> list[Delivery]:
+    """Those that are kept no longer; the oldest come first."""
+    alone = [delivery for delivery in made if delivery.stem is not None]
+    packages = [delivery for delivery in made if delivery.stem is None]
+    return alone[:-_STEMS_KEPT_PER_JOB] + packages[:-_KEPT_PER_JOB]
 
 
 def _must_be_done(job: Job) -> None:

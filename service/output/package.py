@@ -22,10 +22,10 @@ from unmingle.service.output.zip_layout import zip_of
 from unmingle.service.problems import Problem
 from unmingle.service.schemas import Format, Manifest, ResultParameters, Subtype
 
-Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mixed"]
+Kind = Literal["application/zip", "application/json", "audio/wav", "multipart/mixed", "audio/*"]
 
 KINDS: tuple[Kind, ...] = ("application/zip", "application/json", "audio/wav", "multipart/mixed")
-"""What an answer can be, the default first."""
+"""What Accept can ask for, the default first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Delivery:
     """The answer that is wanted.
 
     Attributes:
-        kind: media type.
+        kind: media type; audio/* is one stem alone, in whatever format.
         format: of the stems.
         subtype: of the stems; None for the format's default.
         stem: the only one wanted, from 1; None for all.
@@ -47,9 +47,9 @@ class Delivery:
     @property
     def is_as_it_is(self) -> bool:
         """Whether the stems are sent as they are on disk, so that the answer needs no space of its own."""
-        if self.kind == "audio/wav":
-            return self.stem is not None and self.subtype in (None, "FLOAT")
-        return self.kind != "application/json" and self.format == "wav" and self.subtype in (None, "FLOAT")
+        if self.format != "wav" or self.subtype not in (None, "FLOAT"):
+            return False
+        return self.stem is not None or self.kind not in ("application/json", "audio/wav")
 
     @classmethod
     def of(cls, kind: Kind, parameters: ResultParameters) -> Delivery:
@@ -64,6 +64,15 @@ class Delivery:
         if parameters.stem is not None and kind != "audio/wav":
             raise ParameterError(f"stem={parameters.stem} does not fit Accept: {kind}; expected Accept: audio/wav.")
         return cls(kind, parameters.format, parameters.subtype, parameters.stem)
+
+    @classmethod
+    def alone(cls, stem: int, format: Format, subtype: Subtype | None) -> Delivery:
+        """One stem in any format.
+
+        Raises:
+            ParameterError: the format does not hold this subtype.
+        """
+        return cls("audio/*", format, encoding.check(format, subtype), stem)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +149,10 @@ def pack(
     subtype = encoding.check(delivery.format, delivery.subtype, manifest.sample_rate, manifest.channels)
     if delivery.stem is not None and delivery.stem > len(stems.files):
         raise ParameterError(f"stem={delivery.stem}, but there are {len(stems.files)}.")
+    if delivery.stem is not None:
+        return _alone(stems, stems.files[delivery.stem - 1], delivery.format, subtype, directory, still_wanted)
     if delivery.kind == "audio/wav":
-        return _one_wav(stems, delivery.stem, subtype, directory, still_wanted)
+        return _side_by_side(stems, subtype, directory, still_wanted)
     converted = convert(stems, delivery.format, subtype, directory, still_wanted)
     match delivery.kind:
         case "application/zip":
@@ -235,15 +246,25 @@ def _boundary(stems: StemSet) -> str:
     return f"unmingle-{digest.hexdigest()[:32]}"
 
 
-def _one_wav(
-    stems: StemSet, stem: int | None, subtype: Subtype, directory: Path, still_wanted: encoding.StillWanted
+def _alone(
+    stems: StemSet,
+    file: Path,
+    format: Format,
+    subtype: Subtype,
+    directory: Path,
+    still_wanted: encoding.StillWanted,
 ) -> Package:
-    """One stem; or all of them, their channels side by side: stem 1's, then stem 2's ..., then the background's."""
+    target = file
+    if (format, subtype) != ("wav", "FLOAT"):
+        target = directory / f"{file.stem}.{format}"
+        encoding.encode_stem(stems, file, target, format, subtype, still_wanted)
+    return Package(Content((FilePart.of(target),)), encoding.MEDIA_TYPES[format], target.name, stems.manifest)
+
+
+def _side_by_side(stems: StemSet, subtype: Subtype, directory: Path, still_wanted: encoding.StillWanted) -> Package:
+    """All stems in one WAV: stem 1's channels, then stem 2's ..., then the background's."""
     manifest = stems.manifest
-    files = stems.files if stem is None else (stems.files[stem - 1],)
-    if stem is not None and subtype == "FLOAT":
-        return Package(Content((FilePart.of(files[0]),)), "audio/wav", files[0].name, manifest)
-    sources = [stems.samples(file) for file in files]
+    sources = [stems.samples(file) for file in stems.files]
     shape = (manifest.samples, manifest.channels * len(sources))
 
     def blocks() -> Iterator[Samples]:
@@ -253,5 +274,4 @@ def _one_wav(
 
     target = directory / "package"
     encoding.encode(blocks, target, shape, manifest.sample_rate, "wav", subtype)
-    name = "stems.wav" if stem is None else f"stem_{stem}.wav"
-    return Package(Content((FilePart.of(target),)), "audio/wav", name, manifest)
+    return Package(Content((FilePart.of(target),)), "audio/wav", "stems.wav", manifest)

@@ -1,4 +1,4 @@
-// The dialogs and the keys: export, recent recordings, the microphone.
+// The dialogs, the keys, and what is dropped: export, recent recordings, the microphone.
 
 import { saveAll, savePng, saveSvg, saveTimes } from "./exporting.js";
 import { forgetAll, remembered } from "./history.js";
@@ -163,4 +163,19 @@ export function wireKeys(studio) {
     else return;
     event.preventDefault();
   });
+}
+
+/**
+ * Anywhere on the page: whoever misses a frame should not end up with the browser playing the file.
+ * @param {(files: File[]) => void} open
+ */
+export function wireDrop(open) {
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    addEventListener(kind, (event) => {
+      event.preventDefault();
+      at("drop-hint").hidden = kind !== "dragover";
+      const files = /** @type {DragEvent} */ (event).dataTransfer?.files;
+      if (kind === "drop" && files?.length) open([...files]);
+    });
+  }
 }

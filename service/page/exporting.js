@@ -25,15 +25,9 @@ function sounds(session) {
 
 /** @param {Session} session @param {number} index @param {string} choice format:subtype */
 export async function saveLane(session, index, choice) {
-  const [format, subtype] = formatOf(session, choice);
+  const [format, subtype] = choice.split(":");
   const blob = await session.saved(session.lanes[index], format, subtype);
   download(blob, `${fileName(session.title)}_${fileName(distinct(session.laneNames)[index])}.${format}`);
-}
-
-/** Of a job there are WAVs only. @param {Session} session @param {string} choice */
-function formatOf(session, choice) {
-  const [format, subtype] = choice.split(":");
-  return session.job && format !== "wav" ? ["wav", "PCM_24"] : [format, subtype];
 }
 
 /**
@@ -43,7 +37,7 @@ function formatOf(session, choice) {
  * @param {(words: string) => void} tell
  */
 export async function saveAll(session, choice, tell) {
-  const [format, subtype] = formatOf(session, choice);
+  const [format, subtype] = choice.split(":");
   const names = distinct(session.laneNames).map(fileName);
   const files = [];
   for (const [index, lane] of session.lanes.entries()) {

@@ -49,6 +49,7 @@ export function fillLanes(list, template, session, player, wiring) {
     return row;
   });
   const original = originalRow(template, player, wiring);
+  original.hidden = !session.hasOriginal;
   list.replaceChildren(original, ...rows);
   return [...rows, original];
 }

@@ -1,9 +1,10 @@
 // Wires the page: what somebody does, what the address says, and what comes of it.
 
 import { Api, Failure, isAbort, JobEnded } from "./api.js";
-import { wireExport, wireKeys, wireRecent, wireRecord } from "./doings.js";
+import { wireDrop, wireExport, wireKeys, wireRecent, wireRecord } from "./doings.js";
 import { remember, recalled, forget } from "./history.js";
-import { Opening } from "./opening.js";
+import { Listing } from "./listing.js";
+import { Opening, QUIET } from "./opening.js";
 import { at, button, dialog, input } from "./page.js";
 import { Session } from "./session.js";
 import { isSomethingElse } from "./sound_file.js";
@@ -191,8 +192,7 @@ function sessionOf(name, recording, file) {
   const session = new Session(api, name, recording, null, file);
   if (file) {
     session.renew = async () => {
-      const quiet = { report() {}, busy() {}, accepted() {} };
-      return new Opening(api, await settings, session.signal, quiet).keep(file);
+      return new Opening(api, await settings, session.signal, QUIET).keep(file);
     };
   }
   return session;
@@ -216,7 +216,7 @@ function separateAgain(options) {
   const { file, channels } = shownSession();
   if (!file) return;
   return undertake(file.name, async (opening) => {
-    const { job, manifest } = await opening.asJob(file, { ...options });
+    const { job, manifest } = await opening.asJob(file, { ...options, enhance: String(options.enhance) });
     const session = await jobSession(job, file, manifest);
     Object.assign(session, { options, channelsBefore: channels });
     return session;
@@ -280,51 +280,22 @@ async function openAll(files) {
     return complain(new Failure("That is no recording.", `${others.join(", ")}: expected a sound or video file.`));
   }
   if (!fit.length) return;
-  results.clear();
-  tell({ type: "listed", listed: fit.map((file) => ({ name: file.name, state: "waiting", id: null, detail: "" })) });
-  mark(0, "working");
+  listing.begin(fit);
   const [first, ...rest] = fit;
   await open(first);
   if (others.length) tell({ type: "notice", text: `Left out, because they are no recordings: ${others.join(", ")}.` });
   const shown = studio.session;
-  if (shown?.file === first && shown.recording) results.set(0, { recording: shown.recording, file: first });
-  mark(0, shown?.file === first || shown?.job ? "ready" : "failed");
-  await listenToRest(rest);
+  if (shown?.file !== first) listing.mark(0, "failed");
+  else if (shown.recording) listing.ready(0, first, shown.recording);
+  else listing.mark(0, "ready");
+  await listing.workThrough(rest, async (file, signal) => new Opening(api, await settings, signal, QUIET).keep(file));
 }
 
-/** Recordings of the list that are kept, by their place in it. @type {Map<number, {recording: Recording, file: File}>} */
-const results = new Map();
-let listRun = 0;
-
-/** @param {File[]} files all but the first */
-async function listenToRest(files) {
-  const run = ++listRun;
-  const abort = new AbortController();
-  for (const [offset, file] of files.entries()) {
-    if (run !== listRun) return;
-    const index = offset + 1;
-    mark(index, "working");
-    try {
-      const tellList = { report() {}, busy() {}, accepted() {} };
-      const recording = await new Opening(api, await settings, abort.signal, tellList).keep(file);
-      results.set(index, { recording, file });
-      mark(index, "ready");
-    } catch (error) {
-      mark(index, "failed", explained(error).title);
-    }
-  }
-}
-
-/** @param {number} index @param {import("./types").Listed["state"]} now @param {string} [detail] */
-function mark(index, now, detail = "") {
-  const listed = state.listed.map((entry, i) => (i === index ? { ...entry, state: now, detail } : entry));
-  tell({ type: "listed", listed });
-}
-
-at("listed").addEventListener("click", (event) => {
-  const found = results.get(Number(/** @type {HTMLElement} */ (event.target).dataset.listed ?? -1));
-  if (found) undertake(found.file.name, async () => sessionOf(found.file.name, found.recording, found.file));
-});
+const listing = new Listing(
+  () => state.listed,
+  (listed) => tell({ type: "listed", listed }),
+  (file, recording) => undertake(file.name, async () => sessionOf(file.name, recording, file)),
+);
 
 async function cancel() {
   const [mine, jobId] = [current, state.work?.jobId];
@@ -390,16 +361,7 @@ setInterval(() => {
   if (state.work?.retryAt) at("detail").textContent = countdown(state.work.retryAt);
 }, 250);
 
-// Anywhere on the page: whoever misses a frame should not end up with the browser playing the file.
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  addEventListener(kind, (event) => {
-    event.preventDefault();
-    at("drop-hint").hidden = kind !== "dragover";
-    const files = /** @type {DragEvent} */ (event).dataTransfer?.files;
-    if (kind === "drop" && files?.length) openAll([...files]);
-  });
-}
-
+wireDrop(openAll);
 wireExport(() => studio.session, () => /** @type {HTMLCanvasElement} */ (at("spectrogram")), complain);
 wireRecent(openExample, (entry) => {
   if (state.shown?.id !== entry.id) openAddress(entry);

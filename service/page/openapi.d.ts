@@ -356,6 +356,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/jobs/{job_id}/stems/{stem}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Job Stem
+         * @description One stem, in any format: encoded when it is first asked for, then kept with the job. Range requests work.
+         */
+        get: operations["job_stem"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -365,7 +385,7 @@ export interface paths {
         };
         /**
          * Health
-         * @description 200 only when the model is loaded, has run once, and the engine takes work.
+         * @description 200 only when a worker has the model and has run it once, and work is taken.
          */
         get: operations["health_health_get"];
         put?: never;
@@ -1470,7 +1490,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1655,7 +1675,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2073,7 +2093,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2162,7 +2182,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2251,7 +2271,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2548,7 +2568,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2686,7 +2706,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2986,7 +3006,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3210,7 +3230,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3536,7 +3556,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3815,6 +3835,151 @@ export interface operations {
             };
         };
     };
+    job_stem: {
+        parameters: {
+            query?: {
+                /** @description File format. */
+                format?: "wav" | "flac" | "ogg" | "mp3" | "m4a";
+                /** @description Sample type. */
+                subtype?: ("FLOAT" | "PCM_16" | "PCM_24" | "VORBIS" | "OPUS" | "MP3" | "AAC") | null;
+            };
+            header?: never;
+            path: {
+                /** @description As POST /jobs gave it. */
+                job_id: string;
+                /** @description From 1; the background comes after the stems. */
+                stem: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stem. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example ... */
+                    "audio/wav": string;
+                    /** @example ... */
+                    "audio/flac": string;
+                    /** @example ... */
+                    "audio/ogg": string;
+                    /** @example ... */
+                    "audio/mpeg": string;
+                    /** @example ... */
+                    "audio/mp4": string;
+                };
+            };
+            /** @description The stem. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example ... */
+                    "audio/wav": string;
+                    /** @example ... */
+                    "audio/flac": string;
+                    /** @example ... */
+                    "audio/ogg": string;
+                    /** @example ... */
+                    "audio/mpeg": string;
+                    /** @example ... */
+                    "audio/mp4": string;
+                };
+            };
+            /** @description The client has it already: If-None-Match names its ETag. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description An API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is nothing at this address. There is no such job. There is no such recording. There is no such separation. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The job is not done yet. The job failed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Range asks for what is not there. */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The form has no field 'file'. The uploaded file is empty. The file cannot be decoded. The recording cannot be separated. The recording has more channels than the limit. The recording's sample rate is outside the range that this server takes. A parameter is not valid. The Idempotency-Key was used for another request. This server does not have that model. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description This API key has as much work in the queue as it may have. This API key sends requests faster than it may. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server failed; the fault is not in the request. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has no disk space left for this request. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     health_health_get: {
         parameters: {
             query?: never;
@@ -3922,7 +4087,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The answer was not ready within the deadline. */
+            /** @description The server is starting, stopping, or its engine does not run. The server has as much work as it takes. The process that separates ended while it had the recording, twice. The answer was not ready within the deadline. */
             503: {
                 headers: {
                     [name: string]: unknown;

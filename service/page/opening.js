@@ -7,6 +7,9 @@ import { lasting, percent, size } from "./words.js";
 /** @typedef {{stage: string, done: number | null, detail: string}} Report */
 /** @typedef {{report: (report: Report) => void, busy: (seconds: number) => void, accepted: (id: string) => void}} Tell */
 
+/** For what is done in the background. @type {Tell} */
+export const QUIET = { report() {}, busy() {}, accepted() {} };
+
 const AGAIN_MS = 2000;
 const BUSY = ["server_full", "key_busy", "not_ready", "rate_limited"];
 // Of a recording that is refused for these, a job can be made.

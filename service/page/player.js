@@ -13,6 +13,8 @@ export class Player extends EventTarget {
   #solo = new Set();
   /** @type {number[]} */
   #volumes;
+  /** Which voice is the recording as it was. @type {number | null} */
+  #original;
   #isOriginal = false;
   #closed = false;
   /** @type {{start: number, end: number} | null} */
@@ -21,13 +23,17 @@ export class Player extends EventTarget {
   /**
    * Fires "change" when it starts, stops or is heard differently, "move" when the position moves, and "failed".
    * @param {Lane[]} lanes
+   * @param {import("./listening.js").Sound | null} original the recording as it was; null where the lanes add up to it
    * @param {number} seconds
    */
-  constructor(lanes, seconds) {
+  constructor(lanes, original, seconds) {
     super();
     this.seconds = seconds;
     this.#volumes = lanes.map(() => 1);
-    this.#voices = lanes.every((lane) => lane.buffer) ? new BufferVoices(lanes) : new ElementVoices(lanes);
+    this.#original = original ? lanes.length : null;
+    const sounds = original ? [...lanes, original] : lanes;
+    this.#voices = sounds.every((sound) => sound.buffer) ? new BufferVoices(sounds) : new ElementVoices(sounds);
+    if (original) this.#voices.setLevel(lanes.length, 0);
     this.#voices.onended = () => {
       if (this.loop) return void this.#again();
       this.#tell("change");
@@ -88,7 +94,7 @@ export class Player extends EventTarget {
     return this.#solo.size ? this.#solo.has(index) : !this.#muted.has(index);
   }
 
-  /** Whether the recording is heard as it was: all its sounds add up to it. */
+  /** Whether the recording is heard as it was. */
   get isOriginal() {
     return this.#isOriginal;
   }
@@ -135,9 +141,11 @@ export class Player extends EventTarget {
   }
 
   #apply() {
+    const together = this.#original === null ? 1 : 0;
     this.#volumes.forEach((volume, index) => {
-      this.#voices.setLevel(index, this.#isOriginal ? 1 : this.isHeard(index) ? volume : 0);
+      this.#voices.setLevel(index, this.#isOriginal ? together : this.isHeard(index) ? volume : 0);
     });
+    if (this.#original !== null) this.#voices.setLevel(this.#original, this.#isOriginal ? 1 : 0);
     this.#tell("change");
   }
 

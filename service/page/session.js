@@ -1,6 +1,7 @@
 // One recording that is open: what the server keeps of it, the sounds that are shown, and one AbortController for all.
 
 import { Failure } from "./api.js";
+import { Listening } from "./listening.js";
 import { keptColours } from "./plane.js";
 import { inWorker } from "./workshop.js";
 
@@ -11,18 +12,14 @@ import { inWorker } from "./workshop.js";
 /** @typedef {import("./types").SeparationRequest} SeparationRequest */
 /** @typedef {import("./types").ChannelOptions} ChannelOptions */
 
-// Up to here stems are decoded into memory, so that they play in exact synchrony.
-const IN_MEMORY_BYTES = 256 * 2 ** 20;
-// What is listened to: exact, a third of the size, and played by every browser.
-const LISTENING = "format=flac&subtype=PCM_16";
-
 export class Session {
   #abort = new AbortController();
   #changing = new AbortController();
-  /** @type {string[]} */
-  #addresses = [];
+  #listening;
   /** @type {Lane[]} */
   lanes = [];
+  /** The recording as it was, where the lanes do not add up to it. @type {import("./listening.js").Sound | null} */
+  original = null;
   /** @type {Manifest | null} */
   manifest = null;
   /** @type {import("./types").Separation | null} */
@@ -36,7 +33,7 @@ export class Session {
   /** Names of the sounds by colour, where they were given any. @type {Record<number, string>} */
   names = {};
   /** @type {ChannelOptions} */
-  options = { channels: "keep", spatial: "auto" };
+  options = { channels: "keep", spatial: "auto", enhance: false };
   /** Channels of the file, where that was known before it was separated as a job. */
   channelsBefore = 1;
   /** What there is of a job's map. @type {import("./types").JobMap | null} */
@@ -51,6 +48,7 @@ export class Session {
    */
   constructor(api, name, recording, job, file) {
     this.api = api;
+    this.#listening = new Listening(api);
     this.name = name;
     this.recording = recording;
     this.job = job;
@@ -84,6 +82,11 @@ export class Session {
   get channels() {
     const { channels = 1, spatial, reference } = this.manifest ?? {};
     return this.recording?.channels ?? Math.max(this.channelsBefore, channels, ...(spatial?.channels ?? []), reference ?? 1);
+  }
+
+  /** Whether the recording as it was can be heard. */
+  get hasOriginal() {
+    return this.original !== null || !this.manifest?.spatial?.enhanced;
   }
 
   /** The recording on the server, kept again where it was forgotten. @type {(() => Promise<Recording>) | null} */
@@ -123,7 +126,7 @@ export class Session {
   }
 
   /**
-   * Separate it as was chosen; an earlier separation that is still on its way ends. True where lanes have changed.
+   * Separate it as was chosen; an earlier separation that is still on its way ends.
    * @returns {Promise<void>}
    */
   async separate() {
@@ -138,11 +141,21 @@ export class Session {
         this.colours[source] = index;
       });
     }
-    const lanes = await this.#laned(separation, signal);
-    this.#freeAddresses();
-    this.separation = separation;
-    this.manifest = separation.manifest;
-    this.lanes = lanes;
+    const listening = new Listening(this.api);
+    try {
+      const lanes = await this.#laned(listening, separation, signal);
+      const original = separation.manifest.spatial?.enhanced ? await this.#recorded(listening, separation, signal) : null;
+      signal.throwIfAborted();
+      this.#listening.free();
+      this.#listening = listening;
+      this.separation = separation;
+      this.manifest = separation.manifest;
+      this.lanes = lanes;
+      this.original = original;
+    } catch (error) {
+      listening.free();
+      throw error;
+    }
   }
 
   /**
@@ -161,39 +174,39 @@ export class Session {
   }
 
   /**
+   * @param {Listening} listening
    * @param {import("./types").Separation} separation
    * @param {AbortSignal} signal
+   * @returns {Promise<Lane[]>}
    */
-  async #laned(separation, signal) {
+  #laned(listening, separation, signal) {
     const recording = /** @type {Recording} */ (this.recording);
     const { manifest } = separation;
-    const names = [...manifest.stems.map((stem) => stem.file), ...(manifest.background ? [manifest.background] : [])];
-    const bytes = 4 * recording.samples * manifest.channels * names.length;
-    const rate = Math.min(96_000, Math.max(8_000, recording.sample_rate));
-    const decoder = bytes <= IN_MEMORY_BYTES ? new OfflineAudioContext(1, 1, rate) : null;
+    const inMemory = listening.fits(recording, separation);
+    const entries = [...manifest.stems, ...(manifest.background ? [null] : [])];
     return Promise.all(
-      names.map(async (_, index) => {
-        const address = `recordings/${recording.id}/separations/${separation.id}/stems/${index + 1}?${LISTENING}`;
-        /** @type {Lane} */
-        const lane = {
-          number: index + 1,
-          source: separation.sources[index] ?? null,
-          colour: this.colours[separation.sources[index]] ?? -1,
-          entry: manifest.stems[index] ?? null,
-          buffer: null,
-          address,
-          outline: null,
-        };
-        if (decoder) {
-          const blob = await this.api.blob(address, signal);
-          lane.buffer = await decoded(decoder, blob);
-        } else if (this.api.key) {
-          // A player cannot send an API key.
-          lane.address = this.#addressOf(await this.api.blob(address, signal));
-        }
-        return lane;
-      }),
+      entries.map(async (entry, index) => ({
+        number: index + 1,
+        source: separation.sources[index] ?? null,
+        colour: this.colours[separation.sources[index]] ?? -1,
+        entry,
+        outline: null,
+        ...(await listening.stem(recording, separation, index + 1, inMemory, signal)),
+      })),
     );
+  }
+
+  /**
+   * The recording as it was: all of it as one sound.
+   * @param {Listening} listening
+   * @param {import("./types").Separation} beside
+   * @param {AbortSignal} signal
+   */
+  async #recorded(listening, beside, signal) {
+    const recording = /** @type {Recording} */ (this.recording);
+    const request = { ...this.requestOf(this.wishFor(1)), background: /** @type {const} */ ("share"), enhance: false };
+    const separation = await this.api.separate(recording.id, request, signal);
+    return listening.stem(recording, separation, 1, listening.fits(recording, beside), signal);
   }
 
   /**
@@ -203,6 +216,7 @@ export class Session {
   async showJob(manifest) {
     this.manifest = manifest;
     if (manifest.reference !== null) this.options.channels = "reference";
+    this.options.enhance = manifest.spatial?.enhanced ?? false;
     const apart = manifest.stems.some((stem) => stem.channel !== null);
     if (apart) this.options.channels = "separate";
     this.map = apart ? null : await this.#jobMap();
@@ -214,10 +228,9 @@ export class Session {
     const count = manifest.stems.length + (manifest.background ? 1 : 0);
     for (let number = 1; number <= count; number++) {
       const entry = manifest.stems[number - 1] ?? null;
-      let address = `jobs/${this.job}/result?stem=${number}`;
-      if (this.api.key) address = this.#addressOf(await this.api.blob(address, this.signal));
       const [source, colour] = entry ? [sources[number - 1], number - 1] : [null, -1];
-      this.lanes.push({ number, source, colour, entry, buffer: null, address, outline: null });
+      const sound = await this.#listening.stemOfJob(this.job ?? "", number, this.signal);
+      this.lanes.push({ number, source, colour, entry, outline: null, ...sound });
     }
   }
 
@@ -235,7 +248,7 @@ export class Session {
   /** @param {Wish} wish @returns {SeparationRequest} */
   requestOf({ number, centroids, groups }) {
     const isPlain = number !== null;
-    const { channels, spatial } = this.options;
+    const { channels, spatial, enhance } = this.options;
     return {
       num_sources: isPlain ? number : null,
       centroids: isPlain ? null : centroids,
@@ -245,7 +258,7 @@ export class Session {
       background: null,
       channels: channels === "separate" ? "keep" : channels,
       spatial,
-      enhance: false,
+      enhance,
     };
   }
 
@@ -256,11 +269,9 @@ export class Session {
    * @returns {Promise<AudioBuffer | null>}
    */
   async excerpt(request, which) {
-    const recording = /** @type {Recording} */ (this.recording);
     const separation = await this.#asked(request, this.signal);
-    const address = `recordings/${recording.id}/separations/${separation.id}/stems/${which(separation)}?${LISTENING}`;
-    const rate = Math.min(96_000, Math.max(8_000, recording.sample_rate));
-    return decoded(new OfflineAudioContext(1, 1, rate), await this.api.blob(address, this.signal));
+    const recording = /** @type {Recording} */ (this.recording);
+    return (await this.#listening.stem(recording, separation, which(separation), true, this.signal)).buffer;
   }
 
   /**
@@ -270,12 +281,10 @@ export class Session {
    * @param {string} subtype
    */
   async saved(lane, format, subtype) {
-    if (this.job) return this.api.blob(`jobs/${this.job}/result?stem=${lane.number}&subtype=${subtype}`, this.signal);
-    const fetched = () =>
-      this.api.blob(
-        `recordings/${this.recording?.id}/separations/${this.separation?.id}/stems/${lane.number}?format=${format}&subtype=${subtype}`,
-        this.signal,
-      );
+    const fetched = () => {
+      const stems = this.recording ? `${this.address}/separations/${this.separation?.id}/stems` : `${this.address}/stems`;
+      return this.api.blob(`${stems}/${lane.number}?format=${format}&subtype=${subtype}`, this.signal);
+    };
     try {
       return await fetched();
     } catch (error) {
@@ -301,29 +310,9 @@ export class Session {
   close() {
     this.#abort.abort();
     this.#changing.abort();
-    this.#freeAddresses();
-    for (const lane of this.lanes) lane.buffer = null;
+    this.#listening.free();
+    for (const sound of [...this.lanes, this.original]) if (sound) sound.buffer = null;
     this.lanes = [];
-  }
-
-  /** @param {Blob} blob */
-  #addressOf(blob) {
-    const address = URL.createObjectURL(blob);
-    this.#addresses.push(address);
-    return address;
-  }
-
-  #freeAddresses() {
-    for (const address of this.#addresses) URL.revokeObjectURL(address);
-    this.#addresses = [];
-  }
-}
-
-/** @param {OfflineAudioContext} decoder @param {Blob} blob */
-async function decoded(decoder, blob) {
-  try {
-    return await decoder.decodeAudioData(await blob.arrayBuffer());
-  } catch {
-    return null; // more channels than this browser takes, for instance: it may still play them, and can save them
+    this.original = null;
   }
 }

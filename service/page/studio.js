@@ -2,19 +2,19 @@
 
 import { isAbort } from "./api.js";
 import { Audition } from "./audition.js";
+import { markChannels, wireChannels } from "./channels.js";
 import { fillLanes, fillTable, label, markHeard } from "./lanes.js";
 import { SoundMap } from "./map.js";
-import { at, button, input, select } from "./page.js";
+import { fillNumbers, markNumber, wireNumbers } from "./numbers.js";
+import { at, button, input } from "./page.js";
 import { Player } from "./player.js";
 import { Selecting } from "./selecting.js";
 import { Stage } from "./stage.js";
-import { channelsUsed, clock, counted } from "./words.js";
+import { clock } from "./words.js";
 import { inWorker } from "./workshop.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./types").Event_} Happening */
-
-const TELEPHONE = "as on a telephone";
 
 export class Studio {
   stage = new Stage(
@@ -47,10 +47,8 @@ export class Studio {
     this.stage.onview = () => this.#place();
     this.selecting = new Selecting(this);
     this.#wireTransport();
-    at("numbers").addEventListener("change", (event) => {
-      this.number(Number(/** @type {HTMLInputElement} */ (event.target).value));
-    });
-    for (const id of ["channels", "spatial"]) at(id).addEventListener("change", () => this.#changeChannels());
+    wireNumbers((number) => this.number(number));
+    wireChannels((options) => this.#changeChannels(options));
   }
 
   /**
@@ -65,7 +63,6 @@ export class Studio {
     this.map.show(null);
     this.#present(second);
     at("title").textContent = `Sounds in ${session.title}`;
-    at("number-card").hidden = !session.recording;
     at("map-card").hidden = !session.bandHz.length;
     // A job's embeddings are gone, but for a sample: it can be looked at.
     at("selection-actions").classList.toggle("to-look-at", !session.recording);
@@ -80,7 +77,7 @@ export class Studio {
       "aria-label",
       session.bandHz.length ? "Spectrogram, coloured by sound" : "Who is heard when; also as a table below",
     );
-    if (session.recording) this.#fillNumbers();
+    fillNumbers(session);
     this.stage.refresh().catch(this.fail);
     if (session.bandHz.length) this.#showPoints(session).catch(this.fail);
   }
@@ -117,15 +114,12 @@ export class Studio {
     return this.change(session.wishFor(number), { number });
   }
 
-  #changeChannels() {
+  /** @param {import("./types").ChannelOptions} options */
+  #changeChannels(options) {
     const session = /** @type {Session} */ (this.session);
-    const options = /** @type {import("./types").ChannelOptions} */ ({
-      channels: select("channels").value,
-      spatial: select("spatial").value,
-    });
     // Channels one by one are other recordings to the network: that is a job. So is all that is asked of a job.
     if (session.job || options.channels === "separate") {
-      this.#markChannels();
+      markChannels(session);
       return this.again(options);
     }
     session.options = options;
@@ -140,7 +134,7 @@ export class Studio {
     this.tell({ type: "changing", shown });
     this.audition.stop();
     this.selecting.select(null);
-    this.#markNumber();
+    markNumber(session);
     this.map.arrange(wish.centroids, session.centroidColours).catch(this.fail);
     try {
       // What ails it is met below, by what is waited for; a recording that was forgotten is sent again there.
@@ -168,7 +162,7 @@ export class Studio {
   /** Lanes and player for the sounds that are there. @param {number} second */
   #present(second) {
     const session = /** @type {Session} */ (this.session);
-    const player = new Player(session.lanes, session.seconds);
+    const player = new Player(session.lanes, session.original, session.seconds);
     this.player = player;
     this.#rows = fillLanes(at("lanes"), /** @type {HTMLTemplateElement} */ (at("lane-template")), session, player, {
       save: this.save,
@@ -183,7 +177,8 @@ export class Studio {
       ...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );
     this.selecting.fillMerge();
-    this.#markChannels();
+    markChannels(session);
+    button("original").disabled = !session.hasOriginal;
     input("position").max = String(session.seconds);
     player.addEventListener("move", () => this.#place());
     player.addEventListener("change", () => this.#heard());
@@ -235,50 +230,6 @@ export class Studio {
     this.noted();
   }
 
-  #fillNumbers() {
-    const { recording, manifest } = /** @type {Session} */ (this.session);
-    if (!recording) return;
-    const chance = recording.numbers[recording.num_sources - 1]?.chance ?? null;
-    const isTelephone = (manifest?.warnings ?? []).some((text) => text.includes(TELEPHONE));
-    at("number-words").textContent = counted(recording.num_sources, chance, isTelephone);
-    at("numbers").replaceChildren(
-      ...recording.numbers.map(({ num_sources: number, clarity }) => {
-        const choice = document.createElement("label");
-        const radio = Object.assign(document.createElement("input"), { type: "radio", name: "number", value: String(number) });
-        const isCounted = number === recording.num_sources;
-        radio.setAttribute("aria-label", `${number}, clarity ${Math.round(100 * clarity)} %${isCounted ? ", counted" : ""}`);
-        const bar = document.createElement("i");
-        bar.style.setProperty("--clarity", String(clarity));
-        const face = document.createElement("span");
-        face.append(bar, Object.assign(document.createElement("b"), { textContent: String(number) }));
-        choice.className = isCounted ? "number counted" : "number";
-        choice.append(radio, face);
-        return choice;
-      }),
-    );
-    this.#markNumber();
-  }
-
-  #markNumber() {
-    const number = this.session?.wish.number ?? null;
-    for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (at("numbers").querySelectorAll("input"))) {
-      radio.checked = Number(radio.value) === number;
-    }
-  }
-
-  /** How several channels are used, and what came of it. */
-  #markChannels() {
-    const { channels, options, file, manifest, job } = /** @type {Session} */ (this.session);
-    at("channels-card").hidden = channels < 2 || !manifest;
-    if (!manifest) return;
-    at("channels-words").textContent = channelsUsed(manifest, channels);
-    select("channels").value = options.channels;
-    select("spatial").value = options.spatial;
-    select("spatial").disabled = options.channels === "separate" || Boolean(job && !file);
-    select("channels").disabled = Boolean(job && !file);
-    for (const option of select("channels").options) option.disabled = option.value === "separate" && !file;
-  }
-
   #wireTransport() {
     at("play").addEventListener("click", () => this.toggle());
     at("original").addEventListener("click", () => this.setOriginal(true));
@@ -305,7 +256,7 @@ export class Studio {
 
   /** @param {boolean} on */
   setOriginal(on) {
-    if (this.player) this.player.isOriginal = on;
+    if (this.player && this.session?.hasOriginal) this.player.isOriginal = on;
   }
 
   /** @param {number} steps */

@@ -110,6 +110,8 @@ export interface Lane {
   entry: StemEntry | null;
   buffer: AudioBuffer | null;
   address: string;
+  /** Played where that cannot be. */
+  otherwise: string | null;
   outline: Outline | null;
 }
 
@@ -117,6 +119,7 @@ export interface Lane {
 export interface ChannelOptions {
   channels: "keep" | "mono" | "reference" | "separate";
   spatial: "auto" | "off";
+  enhance: boolean;
 }
 
 /** Of a waveform: the smallest and the largest sample of each part, -127 to 127; 127 is `scale`. */

@@ -3,7 +3,7 @@
 const SOON_S = 0.03;
 const FADE_S = 0.01; // a switch without a fade clicks
 
-/** @typedef {import("./types").Lane} Lane */
+/** @typedef {import("./listening.js").Sound} Sound */
 /** @typedef {BufferVoices | ElementVoices} Voices */
 
 /** From memory: one clock, exact to the sample. */
@@ -26,10 +26,10 @@ export class BufferVoices {
   #since = 0; // the context's time then
   #closed = false;
 
-  /** @param {Lane[]} lanes */
-  constructor(lanes) {
-    this.#buffers = lanes.flatMap((lane) => (lane.buffer ? [lane.buffer] : []));
-    this.#levels = lanes.map(() => 1);
+  /** @param {Sound[]} sounds */
+  constructor(sounds) {
+    this.#buffers = sounds.flatMap(({ buffer }) => (buffer ? [buffer] : []));
+    this.#levels = sounds.map(() => 1);
   }
 
   get #seconds() {
@@ -135,14 +135,17 @@ export class ElementVoices {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
 
-  /** @param {Lane[]} lanes */
-  constructor(lanes) {
-    this.#players = lanes.map((lane) => {
+  /** @param {Sound[]} sounds */
+  constructor(sounds) {
+    this.#players = sounds.map(({ address, otherwise }) => {
       const player = new Audio();
       player.preload = "metadata";
       player.preservesPitch = false;
-      player.src = lane.address;
-      player.onerror = () => this.onfailed(new Error("This browser cannot play the sounds. Save them instead."));
+      player.src = address;
+      player.onerror = () => {
+        if (otherwise && !player.src.endsWith(otherwise)) player.src = otherwise;
+        else this.onfailed(new Error("This browser cannot play the sounds. Save them instead."));
+      };
       return player;
     });
     this.#players[0].onended = () => {

@@ -78,9 +78,10 @@ export function counted(counted, chance, isTelephone) {
 export function channelsUsed({ spatial, reference, stems, channels: left }, channels) {
   if (stems.some((stem) => stem.channel !== null)) return "Each channel was separated on its own.";
   const kept = reference !== null ? ` The sounds are those of channel ${reference}.` : left < channels ? " The sounds are mono." : "";
-  if (!spatial) return `All channels were masked alike: nothing was made of where sounds come from.${kept}`;
+  if (!spatial) return `All channels were masked alike, whatever direction sounds come from.${kept}`;
   const gain = spatial.expected_gain_db >= 0.05 ? `, about ${spatial.expected_gain_db.toFixed(1)}\u00a0dB clearer` : "";
-  return `Channels ${list(spatial.channels)} told where sounds come from${gain}.${kept}`;
+  const cleaned = spatial.enhanced ? " The sounds were cleaned further: they no longer add up to the recording." : "";
+  return `Channels ${list(spatial.channels)} told where sounds come from${gain}.${kept}${cleaned}`;
 }
 
 /** @param {number[]} numbers */

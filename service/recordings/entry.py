@@ -53,7 +53,7 @@ class Entry:
         lease: its place and its disk space.
         likeliest: number of sources.
         numbers: what 1, 2, 3... sources look like.
-        made: separations, the latest last.
+        made: separations, the last used last.
         users: requests that use it at the moment.
         used: time.monotonic() of the last one's end.
         lock: held while it is listened to again.
@@ -111,6 +111,7 @@ class Entry:
         made = self.made.get(separation_id)
         if made is None:
             raise Problem("separation_unknown", "There is no such separation any more; ask for it again.")
+        self.made[separation_id] = self.made.pop(separation_id)  # what is listened to stays longest
         made.users += 1
         try:
             yield made
@@ -118,6 +119,6 @@ class Entry:
             made.users -= 1
 
     def outdated(self) -> list[Made]:
-        """Separations that make room for new ones: all but the latest, and nobody reads them."""
+        """Separations that make room for new ones: all but the last used, and nobody reads them."""
         extra = len(self.made) - KEPT_SEPARATIONS
         return [made for made in self.made.values() if not made.users][: max(0, extra)]

@@ -1,17 +1,20 @@
-"""What can be seen of a finished job: its map, its picture, and the background as a stem of its own."""
+"""What can be seen and heard of a finished job: its map, its picture, single stems, the background as one of them."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from tests.conftest import EXAMPLES
-from tests.service.harness import RunningServer, encoded, noise, problem_of
+from tests.service.harness import RunningServer, StartServer, encoded, noise, problem_of
 from tests.service.jobs.test_jobs import submit, wait
 from tests.service.recordings.test_recordings import pixels
 
@@ -73,6 +76,81 @@ def test_peaks_are_the_outline_of_a_stem_or_of_all_together(server: RunningServe
         parts = samples.reshape(100, -1)
         assert np.array(body["high"]) * body["scale"] / 127 == pytest.approx(parts.max(1), abs=body["scale"] / 100)
         assert np.array(body["low"]) * body["scale"] / 127 == pytest.approx(parts.min(1), abs=body["scale"] / 100)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return soundfile.read(io.BytesIO(content), dtype="float32")[0]
+
+
+def test_one_stem_comes_in_any_format_and_in_parts(server: RunningServer, job: str) -> None:
+    exact = server.http.get(f"{job}/result", params={"stem": 2}).content
+    for parameters, kind, name, near in (
+        ({"format": "wav"}, "audio/wav", "stem_2.wav", 0.0),
+        ({"subtype": "PCM_16"}, "audio/flac", "stem_2.flac", 2e-5),
+        ({"format": "ogg"}, "audio/ogg", "stem_2.ogg", 0.1),
+        ({"format": "mp3"}, "audio/mpeg", "stem_2.mp3", 0.2),
+    ):
+        response = server.http.get(f"{job}/stems/2", params=parameters)
+        assert (response.status_code, response.headers["content-type"]) == (200, kind)
+        assert response.headers["content-disposition"] == f'attachment; filename="{name}"'
+        samples = decoded(response.content)
+        assert len(samples) == 80_000
+        assert np.abs(samples - decoded(exact)).max() <= near
+    whole = server.http.get(f"{job}/stems/2", params={"subtype": "PCM_16"})
+    assert len(whole.content) < len(exact) / 3
+    etag = whole.headers["etag"]
+    part = server.http.get(
+        f"{job}/stems/2", params={"subtype": "PCM_16"}, headers={"Range": "bytes=5000-5999", "If-Range": etag}
+    )
+    assert (part.status_code, part.content) == (206, whole.content[5000:6000])
+    again = server.http.get(f"{job}/stems/2", params={"subtype": "PCM_16"}, headers={"If-None-Match": etag})
+    assert again.status_code == 304  # it was encoded once
+    background = server.http.get(f"{job}/stems/4")
+    assert background.headers["content-disposition"] == 'attachment; filename="background.flac"'
+    problem_of(server.http.get(f"{job}/stems/5"), 422, "parameter_invalid")
+    problem_of(server.http.get(f"{job}/stems/0"), 422, "parameter_invalid")
+    problem_of(
+        server.http.get(f"{job}/stems/1", params={"format": "mp3", "subtype": "PCM_16"}), 422, "parameter_invalid"
+    )
+    problem_of(server.http.get("/jobs/unknown/stems/1"), 404, "job_unknown")
+
+
+def test_encoded_stems_are_bounded_counted_and_go_with_the_job(start_small: StartServer) -> None:
+    """Ten seconds take 640 kB a stem as they are and 480 kB with 24 bits; the map of a job takes 1.1 MB."""
+    server = start_small(UNMINGLE_MAX_DISK_BYTES="3700000")
+
+    def held_is_on_disk(location: str) -> list[Path]:
+        """Wait until what the ledger holds is what the job has on disk; its folder's entries."""
+        folder = server.directory / "data" / "jobs" / location.removeprefix("/jobs/")
+        give_up = time.monotonic() + 60
+        while True:
+            entries = list(folder.rglob("*"))
+            sizes = sum(path.stat().st_size for path in entries if path.is_file())
+            line = re.search(
+                r'^unmingle_held\{.*resource="job_bytes".*\} (\S+)$', server.http.get("/metrics").text, re.MULTILINE
+            )
+            if float(line[1]) == sizes:
+                return entries
+            assert time.monotonic() < give_up, (line[1], sizes)
+            time.sleep(0.05)
+
+    location = submit(server, noise(10), num_sources=2).headers["location"]
+    wait(server, location, "done")
+    held_is_on_disk(location)
+    for stem in (1, 2):
+        assert server.http.get(f"{location}/stems/{stem}?format=wav&subtype=PCM_24").status_code == 200
+    problem_of(server.http.get(f"{location}/stems/1"), 507, "disk_full")
+    assert server.http.get(f"{location}/stems/2?format=wav&subtype=PCM_24").status_code == 200  # it is there already
+    assert server.http.get(f"{location}/stems/1?format=wav").status_code == 200  # as it is, it takes no room
+    assert server.http.delete(location).status_code == 204
+    other = submit(server, noise(5), num_sources=2).headers["location"]
+    wait(server, other, "done")
+    for stem in (1, 2):
+        for format, subtypes in {"wav": ("PCM_16", "PCM_24"), "flac": ("PCM_16", "PCM_24"), "ogg": ("VORBIS",)}.items():
+            for subtype in subtypes:
+                answer = server.http.get(f"{other}/stems/{stem}", params={"format": format, "subtype": subtype})
+                assert len(decoded(answer.content)) == 80_000
+    assert len([path for path in held_is_on_disk(other) if path.name.startswith("package-")]) == 10
 
 
 def test_there_is_no_map_before_the_end_nor_of_channels_one_by_one(server: RunningServer) -> None:

@@ -52,6 +52,87 @@ def test_axe_finds_nothing_in_any_state(patient: Visitor, tmp_path: Path) -> Non
     page.emulate_media(color_scheme="light")
 
 
+# Of each control that is to be seen and can be used: its name, and the contrast of its edge, or of its face, with what
+# is behind it, as WCAG 2 reckons. Sliders and ticks are the browser's own, and left to it.
+_CONTRASTS = """() => {
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const opacity = (colour) => parts(colour)[3] ?? 1;
+    const over = (colour, back) => {
+        const under = parts(back);
+        return parts(colour).slice(0, 3).map((v, i) => opacity(colour) * v + (1 - opacity(colour)) * under[i]);
+    };
+    const luminance = (rgb) => {
+        const linear = rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const contrast = (colour, back) => {
+        const [dark, light] = [luminance(over(colour, back)), luminance(parts(back))].sort((a, b) => a - b);
+        return (light + 0.05) / (dark + 0.05);
+    };
+    const behind = (element) => {
+        for (let at = element.parentElement; at; at = at.parentElement) {
+            const { backgroundColor } = getComputedStyle(at);
+            if (opacity(backgroundColor) === 1) return backgroundColor;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const controls = (document.querySelector("dialog[open]") ?? document.body).querySelectorAll(
+        "button:not(.plain, :disabled), .button, select:not(:disabled), .number span, "
+            + "input:is([type=text], [type=number]):read-write"
+    );
+    return [...controls].filter((control) => control.checkVisibility()).map((control) => {
+        const style = getComputedStyle(control);
+        const edges = ["Top", "Bottom"].filter((side) => parseFloat(style[`border${side}Width`]) > 0);
+        const colours = [style.backgroundColor, ...edges.map((side) => style[`border${side}Color`])];
+        const name = control.id || control.textContent.trim() || control.getAttribute("aria-label");
+        return [name, Math.max(...colours.map((colour) => contrast(colour, behind(control))))];
+    });
+}"""
+
+
+@pytest.mark.parametrize("forced", ["none", "active"])
+def test_every_control_stands_out(patient: Visitor, forced: Literal["none", "active"]) -> None:
+    """Its edge has a contrast of at least 3."""
+    page = patient.page
+    solo = page.get_by_role("button", name="Solo").first
+    if solo.get_attribute("aria-pressed") == "false":
+        solo.click()
+
+    def look(most: int) -> None:
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme, forced_colors=forced)
+            found = page.evaluate(_CONTRASTS)
+            assert len(found) >= most
+            assert [(name, contrast) for name, contrast in found if contrast < 3] == [], scheme
+
+    look(25)
+    for name, most in (("Export", 8), ("Recent", 1)):
+        page.get_by_role("button", name=name).click()
+        look(most)
+        page.keyboard.press("Escape")
+    page.emulate_media(color_scheme="light", forced_colors="none")
+
+
+def test_nothing_moves_for_those_who_do_not_want_it(patient: Visitor) -> None:
+    page = patient.page
+    # A message that appears, and a bar that does not know how far it is.
+    page.evaluate("for (const id of ['notice', 'work']) document.getElementById(id).hidden = false;")
+    moving = """() => [...document.querySelectorAll("*")].filter((element) => {
+        const { animationName, transitionDuration, scrollBehavior } = getComputedStyle(element);
+        return animationName !== "none" || parseFloat(transitionDuration) > 0 || scrollBehavior === "smooth";
+    }).map((element) => element.id)"""
+    page.emulate_media(reduced_motion="no-preference")
+    assert "notice" in page.evaluate(moving)
+    bar = "getComputedStyle(document.getElementById('progress')).appearance"
+    assert page.evaluate(bar) == "auto"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == []
+    assert page.evaluate("document.getAnimations().length") == 0
+    assert page.evaluate(bar) == "none"  # the browser's own runs to and fro
+    page.emulate_media(reduced_motion="no-preference")
+    page.evaluate("for (const id of ['notice', 'work']) document.getElementById(id).hidden = true;")
+
+
 def test_everything_can_be_done_by_keyboard(quick: Visitor) -> None:
     page = quick.page
     keyboard = page.keyboard

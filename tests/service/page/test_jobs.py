@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+import soundfile
+from playwright.sync_api import Page, Response, Route, expect
 
 from tests.service.harness import RunningServer, noise
-from tests.service.page.visitor import Visitor
+from tests.service.page.visitor import WAIT_S, Visitor
 
 pytestmark = pytest.mark.slow
 
@@ -79,16 +81,20 @@ def test_a_job_is_found_again_shown_without_memory_and_deleted_on_being_asked(
     expect(page.locator("#selected")).to_have_text(re.compile(r"1\.0 to 2\.0 s.*; [1-9]\d* of \d+ points"))
     expect(page.get_by_role("button", name="Hear selection")).to_be_hidden()  # what it takes is gone
     background = page.get_by_role("group", name="Background")
-    assert visitor.saved(background.get_by_role("button", name="Save"))[0] == "mixture_Background.wav"
+    page.locator("#format").evaluate("(select) => { select.value = 'mp3:MP3'; }")
+    name, saved = visitor.saved(background.get_by_role("button", name="Save"))
+    assert name == "mixture_Background.mp3"
+    assert soundfile.info(io.BytesIO(saved)).format == "MP3"
     page.locator("#play").click()
     expect(page.locator("#play")).to_have_text("Pause")
     page.reload()
     visitor.wait_for_result(2)
     expect(page.locator("#chip-name")).to_have_text("mixture.flac")
     page.get_by_role("button", name="Export").click()
+    page.get_by_label("Format of the sounds").select_option("FLAC")
     name, saved = visitor.saved(page.get_by_role("button", name="All sounds"))
     assert name == "mixture.zip"
-    names = ["Sound 1.wav", "Sound 2.wav", "Background.wav", "manifest.json", "activity.rttm"]
+    names = ["Sound 1.flac", "Sound 2.flac", "Background.flac", "manifest.json", "activity.rttm"]
     assert zipfile.ZipFile(io.BytesIO(saved)).namelist() == names
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy a link").click()
@@ -105,6 +111,40 @@ def test_a_job_is_found_again_shown_without_memory_and_deleted_on_being_asked(
     page.goto(f"{hurried.url}/#job={job.removeprefix('/jobs/')}")
     page.reload()
     visitor.expect_problem("This recording is not on the server any more.")
+
+
+def test_long_sounds_are_listened_to_compressed_and_from_anywhere(page: Page, small_server: RunningServer) -> None:
+    answer = small_server.http.post("/jobs", params={"num_sources": 2}, files={"file": noise(60)})
+    job = answer.headers["location"]
+    give_up = time.monotonic() + WAIT_S
+    while small_server.http.get(job).json()["state"] != "done":
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    parts: list[tuple[str, int]] = []
+
+    def note(response: Response) -> None:
+        if "content-range" in response.headers:
+            parts.append((response.url, int(response.headers["content-range"].rpartition("/")[2])))
+
+    page.on("response", note)
+    visitor = Visitor(page, small_server, f"#job={job.removeprefix('/jobs/')}&name=talk.wav")
+    page.locator("#play").click()
+    visitor.wait_until("document.getElementById('position').value > 0.2")
+    page.locator("#position").evaluate(
+        "(slider) => { slider.value = 50; slider.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    visitor.wait_until("document.getElementById('position').value > 50.2")
+    page.locator("#play").click()
+    assert {url for url, _ in parts} == {
+        f"{small_server.url}{job}/stems/{stem}?format=flac&subtype=PCM_16" for stem in (1, 2)
+    }
+    for url in {url for url, _ in parts}:
+        whole = small_server.http.get(url).content
+        assert whole.startswith(b"fLaC")
+        assert len(whole) < 60 * 16_000 * 4 / 2  # half of the WAV, though noise hardly gets smaller
+        assert {size for other, size in parts if other == url} == {len(whole)}
+    visitor.saw_no_faults()
+    small_server.http.delete(job)
 
 
 def test_cancel_while_a_finished_job_is_fetched_does_not_delete_it(

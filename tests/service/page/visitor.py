@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
+from playwright.sync_api import CDPSession, ConsoleMessage, Locator, Page, Request, Route, expect
 
 from tests.service.harness import RunningServer
 
@@ -45,14 +45,43 @@ window.loudness = () => {
   return Math.sqrt(samples.slice(-4096).reduce((sum, x) => sum + x * x, 0) / 4096);
 };
 window.played = [];
+window.starts = []; // positions, in seconds
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...when) {
   window.played.push(this.buffer);
+  window.starts.push(when[1] ?? 0);
   return start.call(this, ...when);
+};
+window.texts = {};
+window.watch = (id) => {
+  const element = document.getElementById(id);
+  const note = () => window.texts[id].push(element.textContent);
+  window.texts[id] = [];
+  new MutationObserver(note).observe(element, { childList: true, characterData: true, subtree: true });
 };
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
 """
+
+
+# What belongs to a result, as prototypes: decoded sounds, pictures, and what holds them.
+_OF_RESULTS = (
+    "AudioBuffer.prototype",
+    "ImageBitmap.prototype",
+    "AudioContext.prototype",
+    "import('/page/files/session.js').then((module) => module.Session.prototype)",
+    "import('/page/files/player.js').then((module) => module.Player.prototype)",
+)
+
+
+def _count(session: CDPSession, prototype: str) -> int:
+    """Objects with this prototype that are left once the browser has freed what it can."""
+    found = session.send("Runtime.evaluate", {"expression": prototype, "awaitPromise": True})["result"]
+    objects = session.send("Runtime.queryObjects", {"prototypeObjectId": found["objectId"]})["objects"]["objectId"]
+    length = {"functionDeclaration": "function () { return this.length; }", "returnByValue": True}
+    count = session.send("Runtime.callFunctionOn", {"objectId": objects, **length})["result"]["value"]
+    session.send("Runtime.releaseObject", {"objectId": objects})
+    return int(count)
 
 
 class Visitor:
@@ -125,6 +154,30 @@ class Visitor:
                 return data.some((value, i) => i % 4 < 3 && value > 60);
             })()"""
         )
+
+    def watch(self, id: str) -> None:
+        """Note every text that an element has from now on, however briefly: see `expect_text`."""
+        self.page.evaluate("watch", id)
+
+    def expect_text(self, id: str, pattern: str) -> None:
+        """Wait until an element that is watched has, or has had, such a text."""
+        self.wait_until(f"texts[{id!r}].some((text) => /{pattern}/.test(text))")
+
+    def expect_nothing_of_other_results(self) -> None:
+        """Wait until the browser holds what is shown, and no more: one object of an earlier result is one too many.
+
+        What the meter has noted does not count.
+        """
+        self.page.evaluate("window.played = []; window.meter = null; window.contexts = [];")
+        voices, sounds = self.page.locator(".lane .mute").count(), self.lanes.count()
+        pictures = 1 + sounds  # of all together, and of each
+        wanted = dict(zip(_OF_RESULTS, (voices, pictures, 0, 1, 1), strict=True))
+        session = self.page.context.new_cdp_session(self.page)
+        give_up = time.monotonic() + WAIT_S / 4
+        while (found := {kind: _count(session, kind) for kind in _OF_RESULTS}) != wanted:
+            assert time.monotonic() < give_up, f"{found}; expected {wanted}"
+            self.page.wait_for_timeout(200)
+        session.detach()
 
     def held(self, routes: list[Route]) -> Route:
         """The first request that a handler of routes has kept, once it is there."""
