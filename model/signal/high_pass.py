@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,14 @@ def kernel(sample_rate: int) -> NDArray[np.float32]:
     return np.asarray(high, np.float32)
 
 
+@functools.lru_cache(maxsize=8)  # recordings come at a few rates only
+def _response(sample_rate: int) -> tuple[int, int, NDArray[np.complex64]]:
+    """Taps on each side of the kernel's centre, size of a block, and the kernel's spectrum for such blocks."""
+    taps = kernel(sample_rate)
+    size = 1 << (8 * len(taps)).bit_length()
+    return len(taps) // 2, size, np.asarray(np.fft.rfft(taps, size), np.complex64)
+
+
 class HighPass:
     """The high-pass over a signal that comes in pieces; what comes out is in step with what went in.
 
@@ -32,10 +42,7 @@ class HighPass:
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        taps = kernel(sample_rate)
-        self._half = len(taps) // 2
-        self._size = 1 << (8 * len(taps)).bit_length()
-        self._response = np.fft.rfft(taps, self._size)
+        self._half, self._size, self._response = _response(sample_rate)
         self.energy_in = self.energy_out = 0.0
         # A signal comes out of nothing, and ends in nothing.
         self._waiting = np.zeros((channels, self._half), np.float32)
