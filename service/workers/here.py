@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import os
 import pickle
 import signal
@@ -39,6 +40,8 @@ from unmingle.service.workers.messages import (
 )
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 PROGRAM: tuple[str, ...] = (sys.executable, "-P", "-m", "unmingle.service.workers.process")
 """Run with the number of its socket and that of the server's process."""
@@ -78,12 +81,13 @@ class HereWorker:
         self.pid = self._process.pid
         # Also where no event loop ever begins with it.
         self._finalizer = weakref.finalize(self, _end, self._process, self._line)
-        self._line.sendall(packed(terms))
+        with contextlib.suppress(OSError):  # it has ended already, which is seen as soon as it is listened to
+            self._line.sendall(packed(terms))
         self.resident_bytes, self.processor_s = 0, 0.0
         self._in_hand: dict[int, tuple[asyncio.Future[Ended], Control]] = {}
         self._stopping: dict[int, int] = {}
         self._number = self._quiet = 0
-        self._hung = self._leaves = False
+        self._hung = self._gone = self._leaves = False
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._writer: asyncio.StreamWriter | None = None
         self._loss: asyncio.Future[WorkerLostError] | None = None
@@ -92,7 +96,7 @@ class HereWorker:
     @property
     def alive(self) -> bool:
         """Whether it can be given tasks."""
-        return self._writer is not None and self._loss is not None and not self._loss.done() and not self._hung
+        return self._writer is not None and not self._hung and not self._gone
 
     def facts(self) -> ModelFacts:
         """What model it has. Blocking; before an event loop begins with it, and once.
@@ -105,7 +109,10 @@ class HereWorker:
         try:
             while not isinstance(message := line.receive(), Loaded | Unusable):
                 pass
-        except (EOFError, TimeoutError) as error:
+        except TimeoutError as error:
+            self._finalizer()
+            raise ModelError(f"The process that loads the model has not done so in {LOADING_S:g} s.") from error
+        except EOFError as error:
             self._finalizer()
             raise ModelError(f"The process that loads the model {_ended(self._process)[1]}.") from error
         if isinstance(message, Unusable):
@@ -164,11 +171,16 @@ class HereWorker:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Take what it says, until it has gone."""
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while True:
                 message = await next_of(reader)
                 self._quiet = 0
                 self._take(message)
+        except (EOFError, OSError):
+            pass
+        except Exception:
+            log.exception("Worker %d cannot be understood", self.pid)
+        self._gone = True
         self._tasks[1].cancel()
         if self._writer:
             self._writer.close()
@@ -228,15 +240,12 @@ class HereWorker:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> tuple[Reason, str]:
-    code = process.returncode
-    if code is None:
-        return "hung", "took too long"
+    code = process.returncode or 0
     if code >= 0:
         return "ended", f"ended with exit code {code}"
-    name = signal.Signals(-code).name
     if -code == signal.SIGKILL:
-        return "killed", f"was killed ({name}); was there enough memory?"
-    return "crashed", f"crashed ({name})"
+        return "killed", "was killed; was there enough memory?"
+    return "crashed", f"crashed ({signal.strsignal(-code)})"
 
 
 def _error_of(failure: Failure) -> Exception:
