@@ -30,8 +30,14 @@ const unreachable = () =>
 /** @param {unknown} error */
 export const isAbort = (error) => error instanceof DOMException && error.name === "AbortError";
 
+/** Codes of problems that pass. */
+export const BUSY = ["server_full", "key_busy", "not_ready", "rate_limited"];
+const MOST_TRIES = 5;
+
 export class Api {
   key = "";
+  /** Told how long a busy server makes it wait, in seconds, and null when it has answered. @type {(seconds: number | null) => void} */
+  onbusy = () => {};
 
   /** @returns {Record<string, string>} */
   get #headers() {
@@ -55,6 +61,26 @@ export class Api {
       throw failureOf(response.status, await response.text(), response.headers.get("Retry-After"));
     }
     return response;
+  }
+
+  /**
+   * `#get`, and again when a busy server says so.
+   * @param {string} path
+   * @param {RequestInit & {signal: AbortSignal}} options
+   */
+  async #getPatiently(path, options) {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const response = await this.#get(path, options);
+        if (attempt > 1) this.onbusy(null);
+        return response;
+      } catch (error) {
+        const isBusy = error instanceof Failure && BUSY.includes(error.code ?? "");
+        if (!isBusy || !error.retryAfter || attempt === MOST_TRIES) throw error;
+        this.onbusy(error.retryAfter);
+        await pause(1000 * error.retryAfter, options.signal);
+      }
+    }
   }
 
   /**
@@ -111,7 +137,7 @@ export class Api {
   async separate(id, wish, signal) {
     const body = JSON.stringify(wish);
     const headers = { "Content-Type": "application/json" };
-    return (await this.#get(`recordings/${id}/separations`, { method: "POST", body, headers, signal })).json();
+    return (await this.#getPatiently(`recordings/${id}/separations`, { method: "POST", body, headers, signal })).json();
   }
 
   /**
@@ -171,10 +197,10 @@ export class Api {
   /**
    * What lies at one of the server's addresses.
    * @param {string} address
-   * @param {AbortSignal} [signal]
+   * @param {AbortSignal} signal
    */
   async blob(address, signal) {
-    return (await this.#get(address, { signal })).blob();
+    return (await this.#getPatiently(address, { signal })).blob();
   }
 
   /** @param {string} id */
@@ -215,6 +241,22 @@ export class Api {
       request.send(form);
     });
   }
+}
+
+/** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(aborted());
+    const stop = () => {
+      clearTimeout(timer);
+      reject(aborted());
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal.addEventListener("abort", stop, { once: true });
+  });
 }
 
 export const aborted = () => new DOMException("cancelled", "AbortError");

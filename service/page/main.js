@@ -23,6 +23,9 @@ const EXAMPLE = "three_speakers";
 const api = new Api();
 const settings = api.settings();
 settings.catch(() => {}); // told where it is waited for
+api.onbusy = (/** @type {number | null} */ seconds) => {
+  tell({ type: "notice", text: seconds === null ? "" : `The server is busy. It is tried again in ${seconds} s.` });
+};
 let state = START;
 /** @type {{abort: AbortController, opening: Opening} | null} */
 let current = null;
@@ -277,13 +280,13 @@ async function openAll(files) {
   const fit = files.filter((file) => !isSomethingElse(file));
   const others = files.filter(isSomethingElse).map((file) => file.name);
   if (!fit.length && others.length) {
-    return complain(new Failure("That is no recording.", `${others.join(", ")}: expected a sound or video file.`));
+    return complain(new Failure("That is not a recording.", `${others.join(", ")}: expected a sound or video file.`));
   }
   if (!fit.length) return;
   listing.begin(fit);
   const [first, ...rest] = fit;
   await open(first);
-  if (others.length) tell({ type: "notice", text: `Left out, because they are no recordings: ${others.join(", ")}.` });
+  if (others.length) tell({ type: "notice", text: `Left out, because they are not recordings: ${others.join(", ")}.` });
   const shown = studio.session;
   if (shown?.file !== first) listing.mark(0, "failed");
   else if (shown.recording) listing.ready(0, first, shown.recording);

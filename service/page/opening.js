@@ -1,6 +1,6 @@
 // From a file to a recording that is kept, or to a job that is done: checks it, sends it, waits, and says how far it is.
 
-import { aborted, Failure, isAbort, JobEnded } from "./api.js";
+import { BUSY, Failure, isAbort, JobEnded, pause } from "./api.js";
 import { asWav, duration } from "./sound_file.js";
 import { lasting, percent, size } from "./words.js";
 
@@ -11,7 +11,6 @@ import { lasting, percent, size } from "./words.js";
 export const QUIET = { report() {}, busy() {}, accepted() {} };
 
 const AGAIN_MS = 2000;
-const BUSY = ["server_full", "key_busy", "not_ready", "rate_limited"];
 // Of a recording that is refused for these, a job can be made.
 const AS_JOB = ["deadline_exceeded", "recording_too_long", "recording_too_large", "decoding_too_costly", "upload_too_large"];
 // What the browser may be able to read where the server is not.
@@ -168,22 +167,6 @@ export class Opening {
     }
     return undefined;
   }
-}
-
-/** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */
-export function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(aborted());
-    const stop = () => {
-      clearTimeout(timer);
-      reject(aborted());
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-  });
 }
 
 /** @param {import("./types").JobStatus} status @returns {Report} */

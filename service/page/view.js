@@ -61,7 +61,7 @@ function renderProblem({ problem }) {
   const text = (/** @type {string} */ tag, /** @type {string} */ words) =>
     Object.assign(document.createElement(tag), { textContent: words });
   const parts = [text("strong", problem.title), text("p", problem.detail)];
-  if (problem.id) parts.push(text("small", `The server's log has it under ${problem.id}.`));
+  if (problem.id) parts.push(text("small", `In the server's log: request ${problem.id}.`));
   at("problem").replaceChildren(...parts);
 }
 

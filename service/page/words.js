@@ -118,7 +118,7 @@ const OURS = {
   recording_unknown: GONE,
   disk_full: { title: "The server has no room left.", detail: "Try again later, or with a shorter recording." },
   format_unsupported: {
-    title: "This is no recording that can be read.",
-    detail: "Neither the server nor this browser reads it. Try to save it as WAV, FLAC, Ogg or MP3.",
+    title: "This file cannot be read.",
+    detail: "Neither the server nor this browser can read it. Try saving it as WAV, FLAC, Ogg or MP3.",
   },
 };

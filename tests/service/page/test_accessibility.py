@@ -39,7 +39,7 @@ def test_axe_finds_nothing_in_any_state(patient: Visitor, tmp_path: Path) -> Non
     letter = tmp_path / "letter.wav"
     letter.write_text("Dear Sir or Madam")
     patient.open(letter)
-    patient.expect_problem("no recording")
+    patient.expect_problem("cannot be read")
     patient.lanes.nth(0).get_by_role("button", name="Solo").click()
     page.get_by_text("Who is heard when, as a table").click()
     page.get_by_text("Select without drawing").click()

@@ -20,10 +20,10 @@ def test_a_wrong_second_file_leaves_the_first_result(quick: Visitor, two_speaker
     letter.write_text("Dear Sir or Madam")
     lanes = quick.opened(two_speakers).count()
     quick.open(letter)
-    quick.expect_problem("This is no recording that can be read.")
+    quick.expect_problem("This file cannot be read.")
     expect(quick.page.locator("#chip-name")).to_have_text("mixture.flac")
     expect(quick.lanes).to_have_count(lanes)
-    expect(quick.page.get_by_role("alert")).to_contain_text("The server's log has it under ")
+    expect(quick.page.get_by_role("alert")).to_contain_text("In the server's log: request ")
     quick.opened(two_speakers)
     expect(quick.page.get_by_role("alert")).to_be_hidden()  # it does not stay when something better was chosen
 
@@ -105,6 +105,27 @@ def test_a_busy_server_is_tried_again_after_a_countdown(quick: Visitor, two_spea
     quick.expect_text("stage", "The server is busy")
     quick.expect_text("detail", "It is tried again in [23] s\\.")
     assert page.evaluate("texts.problem") == []
+    quick.forgive()
+
+
+def test_a_busy_server_is_tried_again_for_another_number_too(quick: Visitor) -> None:
+    """As those with an API key meet one, whose requests per minute are counted."""
+    page = quick.page
+    limited = {
+        "type": "x",
+        "title": "Too many",
+        "status": 429,
+        "detail": "unmingle_held",
+        "code": "rate_limited",
+        "request_id": "1",
+    }
+    for path in ("**/separations", "**/stems/2?*"):
+        page.route(path, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, json=limited), times=1)
+    quick.watch("notice")
+    quick.number(3)
+    quick.expect_text("notice", "The server is busy. It is tried again in 1 s.")
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_hidden()
     quick.forgive()
 
 

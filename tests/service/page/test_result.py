@@ -231,7 +231,7 @@ def test_several_files_are_worked_through(quick: Visitor, two_speakers: Path, tm
     quick.open(two_speakers, photo, other)
     page = quick.page
     expect(page.locator("#chip-name")).to_have_text("mixture.flac")
-    expect(page.locator("#notice")).to_have_text("Left out, because they are no recordings: photo.jpg.")
+    expect(page.locator("#notice")).to_have_text("Left out, because they are not recordings: photo.jpg.")
     expect(page.locator("#listed li")).to_have_text([re.compile("mixture.flac ?ready"), re.compile("other.wav ?ready")])
     page.get_by_role("button", name="other.wav").click()
     expect(page.locator("#chip-name")).to_have_text("other.wav")

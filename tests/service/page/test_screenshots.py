@@ -76,7 +76,7 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
     letter = tmp_path / "letter.wav"
     letter.write_text("Dear Sir or Madam")
     visitor.open(letter)
-    visitor.expect_problem("no recording")
+    visitor.expect_problem("cannot be read")
     take("problem")
     for picture in taken:
         assert picture.read_bytes().startswith(b"\x89PNG")
