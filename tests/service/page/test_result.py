@@ -20,7 +20,7 @@ import soxr
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES
-from tests.service.harness import RunningServer, encoded, noise, post
+from tests.service.harness import RunningServer, children_of, encoded, noise, post, read
 from tests.service.page.visitor import Visitor
 
 pytestmark = pytest.mark.slow
@@ -387,10 +387,15 @@ def test_several_channels_are_used_as_is_chosen(visitor: Visitor, tmp_path: Path
 
 
 def processor_s(server: RunningServer, browser: Browser) -> float:
-    """What the server and the pages have taken of the processor so far."""
+    """What the server, its workers and the pages have taken of the processor so far."""
     found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    processes, taken = [server.process.pid], 0
+    while processes:
+        process = processes.pop()
+        fields = read(process, "stat").rpartition(b")")[2].split()
+        taken += sum(map(int, fields[11:15]))  # its own, and of children that have ended
+        processes += children_of(process)
+    own = taken / os.sysconf("SC_CLK_TCK")
     return own + sum(process["cpuTime"] for process in found if process["type"] == "renderer")
 
 
