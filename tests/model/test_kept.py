@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unmingle.model.embedding.on_disk import most_kept_bytes
 from unmingle.model.errors import ParameterError
 from unmingle.model.kept import KeptRecording, Wish
 from unmingle.model.options import SeparationOptions
@@ -24,7 +25,9 @@ def listened(separator: Separator, signal: np.ndarray, directory: Path, seed: in
     assert not kept.is_there
     kept.listen(seed, lambda _: None)
     assert kept.is_there
-    assert sum(path.stat().st_size for path in directory.iterdir()) <= kept.most_bytes
+    assert sum(path.stat().st_size for path in directory.iterdir()) <= most_kept_bytes(
+        signal.shape[-1] / 16_000, separator.embedder.config
+    )
     return kept
 
 
