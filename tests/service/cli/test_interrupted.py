@@ -29,13 +29,13 @@ def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_
         stderr=subprocess.PIPE,
         text=True,
     )
-    give_up = time.monotonic() + 200
+    give_up = time.monotonic() + 220
     while not (whole(output) and any(path.stat().st_size for path in output.glob(".unmingle-*/new/source_0"))):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < give_up
         # It stands still while we look, so that a busy machine cannot let it end between the look and the signal.
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.05)
+        time.sleep(0.2)
         process.send_signal(signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
