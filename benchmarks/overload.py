@@ -57,10 +57,13 @@ class Server:
         self.process = subprocess.Popen(command, env=environment, cwd=directory)
 
     def resident_bytes(self) -> int:
-        """Of the server; decoders have theirs for a moment."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+)", status)
-        return 1024 * int(found[1]) if found else 0
+        """Of the server, its workers and its fork server; decoders have theirs for a moment."""
+        children = [path.read_text().split() for path in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
+        total = 0
+        for process in (str(self.process.pid), *(child for some in children for child in some)):
+            found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+            total += 1024 * int(found[1]) if found else 0
+        return total
 
     async def ready(self) -> bool:
         """Whether /readyz says so."""

@@ -88,8 +88,9 @@ class Server:
         return {name: float(value) for name, value in re.findall(r"^([^#\s]\S*) (\S+)$", text, re.MULTILINE)}
 
     def resident_mib(self) -> float:
-        """Memory of the process."""
-        return self.metrics()["process_resident_memory_bytes"] / 2**20
+        """Memory of the server process and its workers."""
+        found = self.metrics()
+        return (found["process_resident_memory_bytes"] + found["unmingle_workers_resident_memory_bytes"]) / 2**20
 
     def idle_cpu(self) -> float:
         """Part of one core that it takes while nobody asks."""
@@ -103,8 +104,8 @@ class Server:
         self._process.wait()
 
     def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        found = self.metrics()
+        return found["process_cpu_seconds_total"] + found["unmingle_workers_cpu_seconds_total"]
 
     def _is_ready(self) -> bool:
         try:

@@ -20,6 +20,7 @@ from tests.service.harness import (
     ROOT,
     RunningServer,
     StartServer,
+    children_of,
     connect,
     fork_servers_of,
     idle,
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.slow
 
 SILENCE_S = 4
 WITHIN_S = 120
+MOST_IDLE_BYTES = 250 * 2**20
 
 STRIKES = [
     ("embed", "SIGKILL", "killed"),
@@ -209,6 +211,25 @@ def test_the_front_loads_no_model(small_server: RunningServer) -> None:
     assert b"onnxruntime" in read(worker, "maps")
     assert b"onnxruntime" not in read(small_server.process.pid, "maps")
     assert b"UNMINGLE_" not in read(worker, "environ")
+
+
+def test_all_processes_together_take_little_while_nobody_asks(start_server: StartServer) -> None:
+    """With the bundled model. What several of them have in common is counted once (PSS)."""
+    server = start_server()
+    give_up = time.monotonic() + WITHIN_S
+    while (taken := sum(shared_out_bytes(process) for process in tree(server.process.pid))) > MOST_IDLE_BYTES:
+        assert time.monotonic() < give_up, f"{taken / 2**20:.0f} MiB"
+        time.sleep(0.2)
+    assert taken > 2**20
+
+
+def tree(process: int) -> list[int]:
+    return [process, *(each for child in children_of(process) for each in tree(child))]
+
+
+def shared_out_bytes(process: int) -> int:
+    found = re.search(rb"^Pss:\s+(\d+)", read(process, "smaps_rollup"), re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 @pytest.mark.parametrize("state", [signal.SIGCONT, signal.SIGSTOP])
