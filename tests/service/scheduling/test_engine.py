@@ -106,7 +106,7 @@ def test_a_failure_fails_its_own_work_only() -> None:
 )
 def test_work_of_a_lost_worker_is_done_once_more(tmp_path: Path, sent: signal.Signals, reason: str) -> None:
     async def run() -> None:
-        async with running(silence_s=2.0) as (engine, hire):
+        async with running(silence_s=5.0) as (engine, hire):
             doing = asyncio.create_task(outcome(engine, Wait(tmp_path / "begun", tmp_path / "go_on")))
             await until((tmp_path / "begun-1").exists)
             os.kill(hire.pid, sent)
@@ -178,7 +178,7 @@ def opened(process: int) -> list[Path]:
 
 def test_work_that_does_not_stop_has_its_worker_replaced(tmp_path: Path) -> None:
     async def run() -> None:
-        async with running(silence_s=1.0) as (engine, _):
+        async with running(silence_s=2.0) as (engine, _):
             doing = asyncio.create_task(engine.run(Work(Deaf(tmp_path / "begun"), 1.0)))
             await until((tmp_path / "begun").exists)
             doing.cancel()

@@ -39,7 +39,7 @@ from unmingle.model.separator import Separator
 
 pytestmark = pytest.mark.slow
 
-SILENCE_S = 4
+SILENCE_S = 10
 WITHIN_S = 120
 MOST_IDLE_BYTES = 250 * 2**20
 
