@@ -18,6 +18,7 @@ const MOST_FILE_BYTES = 64e6;
  * @property {number | null} number of sounds
  * @property {Record<number, string>} names of sounds, by colour
  * @property {number[]} colours of the sounds, in the order of their centroids
+ * @property {import("./types").ChannelOptions} [options]
  * @property {File | null} file to send again
  */
 
@@ -57,7 +58,7 @@ async function within(mode, act) {
   }
 }
 
-/** @typedef {Pick<Remembered, "names" | "number" | "colours">} Note */
+/** @typedef {Pick<Remembered, "names" | "number" | "colours" | "options">} Note */
 
 /** What the database may not have yet. @returns {Record<string, Note>} */
 function notes() {
@@ -100,7 +101,8 @@ export async function recalled(id) {
 /** @param {Remembered} entry */
 export async function remember(entry) {
   const kept = { ...entry, file: entry.file && entry.file.size <= MOST_FILE_BYTES ? entry.file : null };
-  const note = { names: entry.names, number: entry.number, colours: entry.colours };
+  const { names, number, colours, options } = entry;
+  const note = { names, number, colours, options };
   changeNotes((all) => {
     all[entry.id] = note;
   });

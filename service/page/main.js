@@ -24,7 +24,7 @@ const api = new Api();
 const settings = api.settings();
 settings.catch(() => {}); // told where it is waited for
 api.onbusy = (/** @type {number | null} */ seconds) => {
-  tell({ type: "notice", text: seconds === null ? "" : `The server is busy. It is tried again in ${seconds} s.` });
+  tell({ type: "notice", text: seconds === null ? "" : `The server is busy. Trying again in ${seconds} s.` });
 };
 let state = START;
 /** @type {{abort: AbortController, opening: Opening} | null} */
@@ -184,6 +184,7 @@ function keepInHistory() {
     number: session.wish.number,
     names: session.names,
     colours: session.colours,
+    options: session.options,
     file: session.file,
   });
 }
@@ -205,14 +206,14 @@ function sessionOf(name, recording, file) {
 function open(file, isExample = false) {
   return undertake(
     file.name,
-    async (opening) => {
-      const found = await opening.open(file);
-      if ("recording" in found) return sessionOf(file.name, found.recording, file);
-      return jobSession(found.job, file, found.manifest);
-    },
+    async (opening) => sessionFor(file, await opening.open(file)),
     isExample,
   );
 }
+
+/** @param {File} file @param {import("./opening.js").Opened} opened */
+const sessionFor = async (file, opened) =>
+  "recording" in opened ? sessionOf(file.name, opened.recording, file) : jobSession(opened.job, file, opened.manifest);
 
 /** The file that is open, as a job with other options. @param {import("./types").ChannelOptions} options */
 function separateAgain(options) {
@@ -259,6 +260,7 @@ function openAddress({ kind, id, name }) {
     }
     const session = sessionOf(name, recording, earlier?.file ?? null);
     if (earlier) Object.assign(session, { names: earlier.names, earlierColours: earlier.colours });
+    if (earlier?.options) session.options = earlier.options;
     session.wish.number = earlier?.number ?? null;
     return session;
   });
@@ -288,16 +290,30 @@ async function openAll(files) {
   await open(first);
   if (others.length) tell({ type: "notice", text: `Left out, because they are not recordings: ${others.join(", ")}.` });
   const shown = studio.session;
-  if (shown?.file !== first) listing.mark(0, "failed");
-  else if (shown.recording) listing.ready(0, first, shown.recording);
-  else listing.mark(0, "ready");
-  await listing.workThrough(rest, async (file, signal) => new Opening(api, await settings, signal, QUIET).keep(file));
+  if (shown?.file !== first) listing.mark(0, { state: "failed" });
+  else if (shown.recording) listing.ready(0, first, { recording: shown.recording });
+  else if (shown.job && shown.manifest) listing.ready(0, first, { job: shown.job, manifest: shown.manifest });
+  await listing.workThrough(rest, openQuietly);
+}
+
+/** @param {File} file @param {AbortSignal} signal */
+async function openQuietly(file, signal) {
+  let job = "";
+  const accepted = (/** @type {string} */ id) => {
+    job = id;
+  };
+  try {
+    return await new Opening(api, await settings, signal, { ...QUIET, accepted }).open(file);
+  } catch (error) {
+    if (job && isAbort(error)) api.removeJob(job).catch(() => {}); // nobody knows of it
+    throw error;
+  }
 }
 
 const listing = new Listing(
   () => state.listed,
   (listed) => tell({ type: "listed", listed }),
-  (file, recording) => undertake(file.name, async () => sessionOf(file.name, recording, file)),
+  (file, opened) => undertake(file.name, () => sessionFor(file, opened)),
 );
 
 async function cancel() {

@@ -4,6 +4,7 @@ import { BUSY, Failure, isAbort, JobEnded, pause } from "./api.js";
 import { asWav, duration } from "./sound_file.js";
 import { lasting, percent, size } from "./words.js";
 
+/** @typedef {{recording: import("./types").Recording} | {job: string, manifest: import("./types").Manifest}} Opened */
 /** @typedef {{stage: string, done: number | null, detail: string}} Report */
 /** @typedef {{report: (report: Report) => void, busy: (seconds: number) => void, accepted: (id: string) => void}} Tell */
 
@@ -35,7 +36,7 @@ export class Opening {
 
   /**
    * @param {File} file
-   * @returns {Promise<{recording: import("./types").Recording} | {job: string, manifest: import("./types").Manifest}>}
+   * @returns {Promise<Opened>}
    */
   async open(file) {
     const seconds = await duration(file);

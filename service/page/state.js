@@ -48,7 +48,7 @@ export function next(state, event) {
       if (!state.work) return state;
       return {
         ...state,
-        said: "The server is busy. It is tried again.",
+        said: "The server is busy. Trying again soon.",
         work: { ...state.work, stage: "The server is busy", done: null, detail: "", retryAt: event.until },
       };
     case "shown":

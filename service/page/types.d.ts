@@ -64,6 +64,7 @@ export interface Told {
 export interface Listed {
   name: string;
   state: "waiting" | "working" | "ready" | "failed";
+  /** Of the recording or the job, once it is ready. */
   id: string | null;
   detail: string;
 }

@@ -32,7 +32,7 @@ export function render(state, before) {
   button("export").disabled = !state.shown;
   at("intro-example").hidden = !state.shown?.isExample;
   at("intro").hidden = Boolean(state.shown && !state.shown.isExample);
-  if (state.listed !== before.listed) renderList(state);
+  if (state.listed !== before.listed || state.shown !== before.shown) renderList(state);
 }
 
 /** @param {State} state */
@@ -50,7 +50,7 @@ function renderWork({ work }) {
 /** @param {number} until performance.now() then */
 export function countdown(until) {
   const seconds = Math.max(0, Math.ceil((until - performance.now()) / 1000));
-  return seconds ? `It is tried again in ${seconds} s.` : "Trying again.";
+  return seconds ? `Trying again in ${seconds} s.` : "Trying again.";
 }
 
 /** @param {State} state */
@@ -66,9 +66,10 @@ function renderProblem({ problem }) {
 }
 
 /** @param {State} state */
-function renderList({ listed }) {
+function renderList({ listed, shown }) {
   at("listed").hidden = listed.length < 2;
-  const words = { waiting: "waits", working: "is being listened to", ready: "ready", failed: "did not work" };
+  const words = { waiting: "waiting", working: "in progress", ready: "ready", failed: "failed" };
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.listed;
   at("listed")
     .querySelector("ol")
     ?.replaceChildren(
@@ -77,12 +78,15 @@ function renderList({ listed }) {
         const open = Object.assign(document.createElement("button"), { type: "button", textContent: entry.name });
         open.disabled = entry.state !== "ready";
         open.dataset.listed = String(index);
+        if (entry.id !== null && entry.id === shown?.id) open.setAttribute("aria-current", "true");
         const note = Object.assign(document.createElement("span"), { textContent: entry.detail || words[entry.state] });
         note.className = "quiet";
         row.append(open, note);
         return row;
       }),
     );
+  // Whoever was on one of them still is.
+  if (focused) /** @type {HTMLElement | null} */ (at("listed").querySelector(`[data-listed="${focused}"]`))?.focus();
 }
 
 /** @param {Facts | null} facts of the recording that is shown */

@@ -103,7 +103,7 @@ def test_a_busy_server_is_tried_again_after_a_countdown(quick: Visitor, two_spea
         quick.watch(id)
     quick.opened(two_speakers)
     quick.expect_text("stage", "The server is busy")
-    quick.expect_text("detail", "It is tried again in [23] s\\.")
+    quick.expect_text("detail", "Trying again in [23] s\\.")
     assert page.evaluate("texts.problem") == []
     quick.forgive()
 
@@ -123,7 +123,7 @@ def test_a_busy_server_is_tried_again_for_another_number_too(quick: Visitor) -> 
         page.route(path, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, json=limited), times=1)
     quick.watch("notice")
     quick.number(3)
-    quick.expect_text("notice", "The server is busy. It is tried again in 1 s.")
+    quick.expect_text("notice", "The server is busy. Trying again in 1 s.")
     expect(page.locator("#notice")).to_be_hidden()
     expect(page.get_by_role("alert")).to_be_hidden()
     quick.forgive()

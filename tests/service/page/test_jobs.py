@@ -147,6 +147,27 @@ def test_long_sounds_are_listened_to_compressed_and_from_anywhere(page: Page, sm
     small_server.http.delete(job)
 
 
+def test_a_list_of_long_files_becomes_jobs(
+    page: Page, hurried: RunningServer, two_speakers: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.wav"
+    other.write_bytes(noise(3))
+    visitor = Visitor(page, hurried, wait=False)
+    visitor.open(two_speakers, other)
+    listed = page.locator("#listed li")
+    expect(listed).to_have_text([re.compile("mixture.flac ?ready"), re.compile("other.wav ?ready")])
+    expect(page.locator("#listed [aria-current]")).to_have_text("mixture.flac")
+    first = job_of(page)
+    page.get_by_role("button", name="other.wav").click()
+    expect(page.locator("#chip-name")).to_have_text("other.wav")
+    expect(page.locator("#listed [aria-current]")).to_have_text("other.wav")
+    assert job_of(page) != first
+    page.get_by_role("button", name="mixture.flac").click()
+    expect(page.locator("#chip-name")).to_have_text("mixture.flac")
+    assert job_of(page) == first
+    visitor.saw_no_faults()
+
+
 def test_cancel_while_a_finished_job_is_fetched_does_not_delete_it(
     page: Page, hurried: RunningServer, two_speakers: Path
 ) -> None:

@@ -378,6 +378,9 @@ def test_several_channels_are_used_as_is_chosen(visitor: Visitor, tmp_path: Path
     page.evaluate("window.played = []")
     page.locator("#play").click()
     visitor.wait_until("played.length > 0 && played.at(-1).numberOfChannels === 1")
+    page.reload()
+    visitor.wait_for_result()
+    expect(page.get_by_label("Each sound gets")).to_have_value("reference")  # it is remembered
     page.get_by_label("Each sound gets").select_option("just its own channel")
     expect(words).to_have_text("Each channel was separated on its own.")
     visitor.wait_for_result()
