@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.conftest import EXAMPLES
 from tests.service.harness import RunningServer, encoded
-from tests.service.page.visitor import Visitor
+from tests.service.page.visitor import Visitor, kept_on
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +22,14 @@ SIZES = {"desktop": (1280, 900), "tablet": (820, 1100), "phone": (360, 740)}
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
-def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_path: Path) -> None:
-    """At three sizes, light and dark."""
+class Take(Protocol):
+    """Takes the pictures of a state: at three sizes, light and dark."""
+
+    def __call__(self, state: str, *, whole: bool = False) -> None: ...
+
+
+@pytest.fixture
+def take(page: Page, tmp_path: Path) -> Iterator[Take]:
     folder = Path(os.environ.get("PAGE_PICTURES") or tmp_path / "pictures")
     folder.mkdir(parents=True, exist_ok=True)
     taken: list[Path] = []
@@ -41,6 +48,14 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
                 page.screenshot(path=taken[-1], full_page=whole)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
+    yield take
+    assert taken
+    for picture in taken:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 5_000
+
+
+def test_pictures_of_the_example_and_of_every_dialog(page: Page, server: RunningServer, take: Take) -> None:
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -64,6 +79,11 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
         expect(page.get_by_role("dialog")).to_be_visible()
         take(name.lower())
         page.keyboard.press("Escape")
+
+
+def test_pictures_of_other_recordings(page: Page, server: RunningServer, take: Take, tmp_path: Path) -> None:
+    three = EXAMPLES / "three_speakers" / "mixture.flac"
+    visitor = Visitor(page, server, kept_on(server, three))
     stereo = tmp_path / "stereo.wav"
     first, second = (
         soundfile.read(EXAMPLES / "two_speakers" / f"source_{n}.flac", dtype="float32")[0][:32_000] for n in (1, 2)
@@ -73,11 +93,21 @@ def test_every_state_has_its_pictures(page: Page, server: RunningServer, tmp_pat
     expect(page.locator("#channels-card")).to_be_visible()
     visitor.wait_for_map()
     take("channels", whole=True)
+    visitor.open(three, stereo)
+    expect(page.locator("#listed li").nth(1)).to_contain_text("ready")
+    visitor.wait_for_result(3)
+    take("list")
+    job = server.http.post("/jobs", params={"num_sources": 3}, files={"file": three.read_bytes()}).json()["id"]
+    page.goto(f"{server.url}/#job={job}&name=meeting.flac")
+    expect(page.locator("#chip-name")).to_have_text("meeting.flac")
+    visitor.wait_for_map()
+    visitor.wait_for_map("spectrogram")
+    take("job", whole=True)
+    page.get_by_role("button", name="Delete from the server").click()
+    take("delete")
+    page.keyboard.press("Escape")
     letter = tmp_path / "letter.wav"
     letter.write_text("Dear Sir or Madam")
     visitor.open(letter)
     visitor.expect_problem("cannot be read")
     take("problem")
-    for picture in taken:
-        assert picture.read_bytes().startswith(b"\x89PNG")
-        assert picture.stat().st_size > 5_000

@@ -64,6 +64,15 @@ addEventListener("securitypolicyviolation", (event) => window.violations.push(ev
 """
 
 
+_IS_DRAWN = """
+const canvas = document.getElementById(id);
+const copy = new OffscreenCanvas(canvas.width, canvas.height);
+const context = copy.getContext("2d", { willReadFrequently: true });
+context.drawImage(canvas, 0, 0);
+const { data } = context.getImageData(0, 0, copy.width, copy.height);
+return data.some((value, i) => i % 4 < 3 && value > 60);
+"""
+
 # What belongs to a result, as prototypes: decoded sounds, pictures, and what holds them.
 _OF_RESULTS = (
     "AudioBuffer.prototype",
@@ -142,18 +151,9 @@ class Visitor:
             assert time.monotonic() < give_up, f"never: {expression}"
             self.page.wait_for_timeout(50)
 
-    def wait_for_map(self) -> None:
-        """Until points are drawn on the map."""
-        self.wait_until(
-            """(() => {
-                const map = document.getElementById("map");
-                const copy = new OffscreenCanvas(map.width, map.height);
-                const context = copy.getContext("2d", { willReadFrequently: true });
-                context.drawImage(map, 0, 0);
-                const { data } = context.getImageData(0, 0, copy.width, copy.height);
-                return data.some((value, i) => i % 4 < 3 && value > 60);
-            })()"""
-        )
+    def wait_for_map(self, canvas: str = "map") -> None:
+        """Until something is drawn on the map, or on the spectrogram."""
+        self.wait_until(f"((id) => {{ {_IS_DRAWN} }})({canvas!r})")
 
     def watch(self, id: str) -> None:
         """Note every text that an element has from now on, however briefly: see `expect_text`."""
