@@ -32,6 +32,8 @@ export function render(state, before) {
   button("export").disabled = !state.shown;
   at("intro-example").hidden = !state.shown?.isExample;
   at("intro").hidden = Boolean(state.shown && !state.shown.isExample);
+  // It is above what somebody may be looking at.
+  if (state.problem && state.problem !== before.problem) at("problem").scrollIntoView({ block: "nearest" });
   if (state.listed !== before.listed || state.shown !== before.shown) renderList(state);
 }
 

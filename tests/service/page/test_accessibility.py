@@ -228,5 +228,7 @@ def test_messages_are_seen_and_heard(quick: Visitor, two_speakers: Path) -> None
     expect(page.locator("#stage")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#said")).to_have_text("Cancelled.")
-    expect(page.locator("#notice")).to_be_visible()
     expect(page.locator("#notice")).to_have_text("Cancelled.")
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator("#notice")).to_be_in_viewport(ratio=1)

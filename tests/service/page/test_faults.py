@@ -19,8 +19,10 @@ def test_a_wrong_second_file_leaves_the_first_result(quick: Visitor, two_speaker
     letter = tmp_path / "letter.wav"
     letter.write_text("Dear Sir or Madam")
     lanes = quick.opened(two_speakers).count()
+    quick.page.evaluate("scrollTo(0, document.body.scrollHeight)")
     quick.open(letter)
     quick.expect_problem("This file cannot be read.")
+    expect(quick.page.get_by_role("alert")).to_be_in_viewport(ratio=1)
     expect(quick.page.locator("#chip-name")).to_have_text("mixture.flac")
     expect(quick.lanes).to_have_count(lanes)
     expect(quick.page.get_by_role("alert")).to_contain_text("In the server's log: request ")
