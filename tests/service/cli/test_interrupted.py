@@ -28,6 +28,8 @@ def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        # Of a shell that runs the tests in the background, processes inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     give_up = time.monotonic() + 220
     while not (whole(output) and any(path.stat().st_size for path in output.glob(".unmingle-*/new/source_0"))):
