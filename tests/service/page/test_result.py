@@ -370,7 +370,7 @@ def test_several_channels_are_used_as_is_chosen(visitor: Visitor, tmp_path: Path
         np.array(page.evaluate(f"[...played[{sound}].getChannelData(1)]"), np.float32) for sound in range(sounds)
     )
     assert np.abs(together - original).max() > 1e-3
-    page.locator("#play").click()
+    expect(page.locator("#play")).to_have_text("Play")  # it has ended
     page.get_by_label("Clean the sounds further").uncheck()
     page.get_by_label("Each sound gets").select_option("one: the best")
     expect(words).to_have_text(re.compile(r"The sounds are those of channel [12]\.$"))
