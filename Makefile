@@ -37,7 +37,7 @@ serve: $(SERVING) ## start the server on PORT (8000) with the bundled model
 test: $(ALL) ## run all tests
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-test-fast: $(ALL) ## run the tests that are not marked slow (6 minutes on 2 idle cores)
+test-fast: $(ALL) ## run the tests that are not marked slow (3 minutes on 2 idle cores)
 	$(BIN)/python -m pytest -m "not slow" $(WORKERS) $(ARGS)
 
 coverage: $(ALL) ## run the same tests and say which lines of the project they execute; ARGS="-m ''" for all tests
