@@ -28,17 +28,22 @@ def processes():
 
 _LIST = _PROCESSES + 'print(*(f"{state} {command}" for _, _, state, command in processes()), sep="\\n")'
 
-# Says that it is ready; then kills the first decoder that it meets, or the process that forked it.
+# Says that it is ready; then kills the first decoder with an upload that it meets, or the process that forked it.
 _KILL = (
     _PROCESSES
     + """
+def has_upload(process):
+    try:
+        return any(os.readlink(f"/proc/{process}/fd/{n}").endswith("upload") for n in os.listdir(f"/proc/{process}/fd"))
+    except OSError:
+        return False
 print("ready", flush=True)
 give_up = time.monotonic() + 60
 while time.monotonic() < give_up:
     found = list(processes())
     fork_servers = {process for process, parent, _, command in found if parent == 1 and "fork_server" in command}
     for process, parent, state, _ in found:
-        if parent in fork_servers and state != "Z":
+        if parent in fork_servers and state != "Z" and has_upload(process):
             os.kill(process if sys.argv[1] == "decoder" else parent, signal.SIGSEGV)
             sys.exit()
 sys.exit("There was no decoder.")
@@ -71,12 +76,11 @@ def test_decoders_that_are_killed_leave_no_zombies(stack: Stack, mixture: Path, 
     assert _upload_while_one_is_killed(stack, long_to_decode, "fork server") == 413  # decoded by its successor
     assert stack.http.post("/separate", files={"file": ("x.flac", mixture.read_bytes())}).status_code == 200
     give_up = time.monotonic() + 60
-    while len(left := stack.python(_LIST).splitlines()) > 2:  # a health check, for a moment
+    kinds = ("fork_server", "fork_server", "unmingle serve", "unmingle.service.workers")  # one decoder stands by
+    while len(left := stack.python(_LIST).splitlines()) > len(kinds):  # a health check, for a moment
         assert time.monotonic() < give_up, left
         time.sleep(0.2)
-    server, fork_server = sorted(left, key=lambda line: "fork_server" in line)
-    assert "unmingle serve" in server
-    assert "fork_server" in fork_server
+    assert sorted(kind for line in left for kind in set(kinds) if kind in line) == sorted(kinds)
     threads = int(docker("stats", "--no-stream", "--format", "{{.PIDs}}", stack.container))
     print(f"Processes and threads: {threads} of {stack.inspect()['HostConfig']['PidsLimit']}.")
     assert threads < stack.inspect()["HostConfig"]["PidsLimit"] / 2
