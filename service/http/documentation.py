@@ -86,6 +86,8 @@ ANSWERS: dict[str, Any] = {
     },
 }
 
+NOT_MODIFIED: dict[str, Any] = {"description": "The client has it already: If-None-Match names its ETag."}
+
 PART_OF_ANSWER: dict[str, Any] = {
     "description": "The part that Range asks for.",
     "content": {

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse
 from unmingle.service.http import examples
 from unmingle.service.http.answers import PackageResponse
 from unmingle.service.http.auth import Caller
-from unmingle.service.http.documentation import PNG, SOUND, body, problem_responses
+from unmingle.service.http.documentation import NOT_MODIFIED, PNG, SOUND, body, problem_responses
 from unmingle.service.http.routes.jobs import JobId
 from unmingle.service.http.state import Service
 from unmingle.service.http.views import FOREVER_S, End, Start, outline, points_body
@@ -88,7 +88,7 @@ async def job_masks(
     responses={
         200: SOUND,
         206: SOUND,
-        304: {"description": "The client has it already: If-None-Match names its ETag."},
+        304: NOT_MODIFIED,
         **problem_responses(401, 404, 409, 416, 422, 429, 500, 503, 507),
     },
 )

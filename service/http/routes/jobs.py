@@ -20,6 +20,7 @@ from unmingle.service.http.documentation import (
     ANSWERS,
     EVENTS,
     JOB_LINKS,
+    NOT_MODIFIED,
     PART_OF_ANSWER,
     UPLOAD,
     body,
@@ -196,7 +197,7 @@ async def manifest(job_id: JobId, service: Service, caller: Caller) -> Manifest:
     responses={
         200: ANSWERS,
         206: PART_OF_ANSWER,
-        304: {"description": "The client has it already: If-None-Match names its ETag."},
+        304: NOT_MODIFIED,
         **problem_responses(401, 404, 406, 409, 413, 416, 422, 429, 500, 503, 507),
     },
 )

@@ -15,7 +15,15 @@ from unmingle.service.http import examples
 from unmingle.service.http.answers import PackageResponse, accepted_types
 from unmingle.service.http.auth import Caller
 from unmingle.service.http.disconnect import unless_disconnected
-from unmingle.service.http.documentation import ANSWERS, PART_OF_ANSWER, PNG, SOUND, body, problem_responses
+from unmingle.service.http.documentation import (
+    ANSWERS,
+    NOT_MODIFIED,
+    PART_OF_ANSWER,
+    PNG,
+    SOUND,
+    body,
+    problem_responses,
+)
 from unmingle.service.http.routes.recordings import RecordingId
 from unmingle.service.http.state import Service
 from unmingle.service.http.views import FOREVER_S, End, Start, outline, points_body
@@ -135,7 +143,7 @@ def _file(made: Made, stem: int) -> FilePath:
     responses={
         200: ANSWERS,
         206: PART_OF_ANSWER,
-        304: {"description": "The client has it already: If-None-Match names its ETag."},
+        304: NOT_MODIFIED,
         **problem_responses(401, 404, 406, 413, 416, 422, 429, 500, 503, 507),
     },
 )
@@ -170,7 +178,7 @@ async def result(
     responses={
         200: SOUND,
         206: SOUND,
-        304: {"description": "The client has it already: If-None-Match names its ETag."},
+        304: NOT_MODIFIED,
         **problem_responses(401, 404, 416, 422, 429, 500, 503, 507),
     },
 )

@@ -23,7 +23,7 @@ def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_
     soundfile.write(tmp_path / "long.wav", np.tile(samples, 60), rate, subtype="PCM_16")
     output = tmp_path / "out"
     # A shell that runs the tests in the background has them ignore Ctrl-C, which processes inherit.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "unmingle", "separate", *map(str, (two_speakers, "long.wav", "-o", output))],
         cwd=tmp_path,
@@ -31,6 +31,7 @@ def test_interrupting_leaves_what_is_whole_and_nothing_else(tmp_path: Path, two_
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     give_up = time.monotonic() + 220
     while not (whole(output) and any(path.stat().st_size for path in output.glob(".unmingle-*/new/source_0"))):
         assert process.poll() is None, process.communicate()
