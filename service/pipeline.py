@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from unmingle.model.abilities import Abilities
+from unmingle.service import tracing
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
 from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
@@ -106,8 +107,10 @@ class Pipeline:
         self.abilities.check(parameters.options)
         limits = dataclasses.replace(limits, track=parameters.track)
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
-            recording = await self.decoder.decode(upload, directory / DECODED, limits, mono=parameters.mono)
-            seconds = recording.samples / recording.sample_rate
+            with tracing.span("decode") as span:
+                recording = await self.decoder.decode(upload, directory / DECODED, limits, mono=parameters.mono)
+                seconds = recording.samples / recording.sample_rate
+                span.note({"unmingle.audio_s": seconds, "unmingle.channels": recording.channels})
             size = 4 * recording.samples * recording.channels
             most_stems = self.abilities.most_stems(parameters.options, recording.channels)
             await on_decoded(Decoded(seconds, size, size * most_stems, give_up - time.monotonic()))

@@ -155,6 +155,12 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    traces_url: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="Where traces go by OTLP over HTTP, such as http://collector:4318/v1/traces; empty for none. "
+        "Needs the extra 'tracing'.",
+    )
     grace_s: NonNegativeInt = Field(
         default=30, description="Seconds that requests in flight get to finish after SIGTERM."
     )

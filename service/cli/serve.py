@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from unmingle.service import logs, memory
+from unmingle.service import logs, memory, tracing
 from unmingle.service.settings import read_settings, unknown_in_environment
 from unmingle.service.workers.staff import Staff
 
@@ -21,6 +21,7 @@ def serve(given: Mapping[str, Any]) -> None:
 
     Raises:
         SettingsError: a setting is not valid.
+        TracingError: traces are wanted, and what that needs is not installed.
         ModelError: the model cannot be used.
         DataDirError: the data directory cannot be used.
     """
@@ -29,7 +30,12 @@ def serve(given: Mapping[str, Any]) -> None:
     for name in unknown_in_environment():
         log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
     memory.bound_arenas()  # before there are threads
+    if settings.traces_url:
+        tracing.configure(settings.traces_url, "unmingle")
     staff = Staff(settings)
     from unmingle.service.server import run
 
-    run(settings, staff)
+    try:
+        run(settings, staff)
+    finally:
+        tracing.finish()

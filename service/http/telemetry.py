@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unmingle.service import tracing
 from unmingle.service.http import failures
 from unmingle.service.http.metrics import Metrics
 from unmingle.service.http.sending import PacedSend
@@ -61,11 +62,20 @@ class RequestFrame:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._limits, self._metrics)
+        if scope["path"] in _PROBES:
+            await self._serve(exchange, receive)
+            return
+        parent = exchange.headers.get("traceparent")
+        with tracing.span(exchange.method, kind="server", parent=parent) as span:
+            await self._serve(exchange, receive)
+            exchange.describe(span)
+
+    async def _serve(self, exchange: _Exchange, receive: Receive) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._in_flight.tasks.add(task)
         try:
-            self._site.check(scope["method"], exchange.headers)
+            self._site.check(exchange.scope["method"], exchange.headers)
             await self._app(exchange.scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.break_off(499)
@@ -90,8 +100,8 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, limits: UploadLimits, metrics: Metrics) -> None:
         self.headers, self._metrics = Headers(scope=scope), metrics
         self.request_id = scope.setdefault("state", {})["request_id"] = _request_id(self.headers)
-        self.scope, self._method = scope, scope["method"]
-        if self._method == "HEAD":  # whatever has a GET has a HEAD; uvicorn leaves the body out
+        self.scope, self.method = scope, scope["method"]
+        if self.method == "HEAD":  # whatever has a GET has a HEAD; uvicorn leaves the body out
             scope["state"]["head"] = True
             self.scope = {**scope, "method": "GET"}
         self._paced = PacedSend(scope, send, limits)
@@ -129,24 +139,44 @@ class _Exchange:
         self._status = status
         self._paced.break_off()
 
+    def describe(self, span: tracing.Traced) -> None:
+        """What a trace says of it."""
+        route, problem_code = self._route(), self.scope["state"].get("problem")
+        span.name(f"{self._known_method()} {route}")
+        span.note(
+            {
+                "http.request.method": self._known_method(),
+                "http.route": route,
+                "http.response.status_code": self._status,
+                "unmingle.request_id": self.request_id,
+                **({"error.type": problem_code} if problem_code else {}),
+            }
+        )
+        if self._status >= 500:
+            span.fail(problem_code or "")
+
     def account(self) -> None:
         """Count it and log it, once."""
         if self._accounted:
             return
         self._accounted = True
         seconds = time.perf_counter() - self._start
-        route = getattr(self.scope.get("route"), "path", "unknown")
-        problem_code = self.scope["state"].get("problem")
-        # Each made-up method or path would become a time series of its own.
-        method = self._method if self._method in _METHODS else "other"
-        self._metrics.answered("any" if route == "unknown" else method, route, self._status, seconds)
+        route, problem_code = self._route(), self.scope["state"].get("problem")
+        self._metrics.answered("any" if route == "unknown" else self._known_method(), route, self._status, seconds)
         if problem_code:
             self._metrics.rejected(problem_code)
         extra: dict[str, object] = {"request_id": self.request_id, "seconds": round(seconds, 4)}
         if problem_code:
             extra["problem"] = problem_code
         level = logging.DEBUG if route in _PROBES else logging.INFO
-        log.log(level, "%s %s %s", self._method, route, self._status, extra=extra)
+        log.log(level, "%s %s %s", self.method, route, self._status, extra=extra)
+
+    def _route(self) -> str:
+        return getattr(self.scope.get("route"), "path", "unknown")
+
+    def _known_method(self) -> str:
+        """Each made-up method would become a time series of its own."""
+        return self.method if self.method in _METHODS else "other"
 
 
 def _request_id(headers: Headers) -> str:

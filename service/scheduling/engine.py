@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from unmingle.model.errors import UnmingleError
+from unmingle.service import tracing
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.traced import traced
 from unmingle.service.scheduling.work import LANES, Control, Lane, StoppedError, Task, Ticket, Work
 from unmingle.service.scheduling.work_queue import WorkQueue
 from unmingle.service.scheduling.worker import Reason, Worker, WorkerLostError
@@ -130,7 +133,9 @@ class Engine:
         """
         if not self.takes_work:
             raise _not_ready(self.state)
+        work = dataclasses.replace(work, task=traced(work.task))
         ticket = Ticket(work, asyncio.get_running_loop().create_future(), time.perf_counter())
+        ticket.waits = tracing.begin("queue")
         self._queue.add(ticket)
         self._assign()
         try:
@@ -138,6 +143,7 @@ class Engine:
             return result
         finally:
             work.control.stop()
+            ticket.waits.end()
             self._queue.give_up(ticket)
 
     async def _keep(self, worker: Worker | None) -> None:
@@ -212,6 +218,7 @@ class Engine:
             self._on_begun(ticket.queued_s)
         failure: Exception | None = None
         result = None
+        ticket.waits.end()
         try:
             result = await worker.do(work.task, work.control)
         except WorkerLostError:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
+from unmingle.service.tracing import Traced
+
 if TYPE_CHECKING:  # the front of the server names it only: it loads neither ONNX Runtime nor a model
     from unmingle.model.separator import Separator
 
@@ -104,6 +106,7 @@ class Ticket:
         queued_s: how long it waited for a worker; None while it does.
         charged_s: seconds of processing, those in which several ran divided among them.
         suspect: whether a worker died that had it in hand, among others.
+        waits: in the trace, its time in the queue.
     """
 
     work: Work[Any]
@@ -112,3 +115,4 @@ class Ticket:
     queued_s: float | None = None
     charged_s: float = 0.0
     suspect: bool = False
+    waits: Traced = dataclasses.field(default_factory=Traced)
