@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -42,7 +43,7 @@ BOUNDARY = "unmingle-benchmark"
 class Server:
     """`unmingle serve` in a process of its own."""
 
-    def __init__(self, folder: Path, model: Path | None) -> None:
+    def __init__(self, folder: Path, model: Path | None, settings: Mapping[str, object] | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -54,13 +55,14 @@ class Server:
             "UNMINGLE_MAX_SECONDS": "86400",
             "UNMINGLE_REQUEST_TIMEOUT_S": "3600",
             **({"UNMINGLE_MODEL": str(model)} if model else {}),
+            **{f"UNMINGLE_{name.upper()}": str(value) for name, value in (settings or {}).items()},
         }
         start = time.perf_counter()
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "unmingle", "serve", "--port", str(self.port)], cwd=ROOT, env=environment
         )
         while not self._is_ready():
-            if self._process.poll() is not None:
+            if self.process.poll() is not None:
                 raise SystemExit("The server did not start.")
             time.sleep(0.01)
         self.ready_s = time.perf_counter() - start
@@ -100,8 +102,8 @@ class Server:
 
     def stop(self) -> None:
         """As an orchestrator does."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
 
     def _cpu_s(self) -> float:
         found = self.metrics()
