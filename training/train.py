@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from unmingle.model.errors import UnmingleError
-from unmingle.model.network.trunk import make_network
+from unmingle.model.network.trunk import EmbeddingNet, make_network
 from unmingle.training import arguments, checkpoint, machine
 from unmingle.training.augment.surroundings import find_surroundings
 from unmingle.training.checkpoint import LATEST, State
@@ -191,10 +191,12 @@ def train(
     return interruption.exit_code
 
 
-def begin(config: TrainConfig, sampler: MixtureSampler, device: torch.device) -> State:
-    """Network and optimiser as they are made, with random weights."""
+def begin(
+    config: TrainConfig, sampler: MixtureSampler, device: torch.device, network: EmbeddingNet | None = None
+) -> State:
+    """Network and optimiser as they are made, with random weights; or those of `network`, in place of the usual one."""
     scaler = machine.loss_scaler(machine.choose_precision(config.precision, device), device)
-    network = make_network(config.network, config.dropout).to(device)
+    network = (network or make_network(config.network, config.dropout)).to(device)
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
     state = State(network, optimiser, GradientClipper(config.clip_percentile), sampler.generator, scaler)
     if config.ema_decay:

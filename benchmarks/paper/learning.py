@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.paper.rows import Row
-from unmingle.model.network.trunk import EmbeddingNet, make_network
+from unmingle.model.network.trunk import EmbeddingNet
 from unmingle.training import checkpoint, train
 from unmingle.training.augment.scene import Surroundings
 from unmingle.training.checkpoint import LATEST, State
@@ -48,7 +48,7 @@ def learn(row: Row, config: TrainConfig, corpus: Corpus, folder: Path, interrupt
         config = dataclasses.replace(config, init=str(folder.parent / row.after / LATEST))
     torch.manual_seed(config.seed)
     sampler = MixtureSampler(corpus, config.mixtures, torch.Generator().manual_seed(config.seed))
-    state = train.begin(config, sampler, torch.device("cpu"))
+    state = train.begin(config, sampler, torch.device("cpu"), row.network(config.network))
     if (folder / LATEST).is_file():
         checkpoint.restore(folder / LATEST, state, config)
     else:
@@ -82,12 +82,12 @@ def _steps(
             bar.update()
 
 
-def load(config: TrainConfig, folder: Path) -> EmbeddingNet:
+def load(row: Row, config: TrainConfig, folder: Path) -> EmbeddingNet:
     """The network of a row that has been trained.
 
     Raises:
         TrainingError: it has not.
     """
-    network = make_network(config.network)
+    network = row.network(config.network)
     checkpoint.load_weights(folder / LATEST, network)
     return network.eval()

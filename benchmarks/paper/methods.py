@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.spatial.distance import cdist
 
 from benchmarks.paper.hearing import Heard, Masker, outputs
 from benchmarks.paper.normalised_cuts import local_features, normalised_cuts
-from benchmarks.paper.rows import Kind
+from benchmarks.paper.rows import Row
 from benchmarks.paper.two_heads import EmbeddingHead
 from unmingle.model.clustering import kmeans
 from unmingle.model.embedding.embedder import Embedder
@@ -16,20 +18,40 @@ from unmingle.model.signal import features, masks
 
 Method = Callable[[Heard], Masker]
 
-SEED = 0
+SEED, STARTS = 0, 4
 CUT_WIDTH = 0.5
 """Of the Gaussian kernel on embeddings, which lie on the unit sphere."""
 
 
-def of(kind: Kind, embedder: Embedder) -> Method:
+def of(row: Row, embedder: Embedder) -> Method:
     """What is done with the numbers of a row's network."""
-    match kind:
+    match row.kind:
         case "masks":
             return direct_masks(embedder)
         case "both":
             return deep_clustering(EmbeddingHead(embedder))
         case _:
-            return deep_clustering(embedder)
+            return deep_clustering(embedder) if row.unit_norm else euclidean_clustering(embedder)
+
+
+def euclidean_clustering(embedder: Embedder) -> Method:
+    """Lloyd's k-means on the embeddings of active bins, which may be of any length; the best of several starts."""
+
+    def prepare(heard: Heard) -> Masker:
+        embeddings = outputs(embedder, heard)
+
+        def mask(part: slice) -> masks.Masks:
+            points, active = embeddings[part], heard.active[part]
+            rng, chosen = np.random.default_rng(SEED), points[active].astype(np.float64)
+            found = [kmeans2(chosen, len(heard.sources), minit="++", missing="warn", rng=rng)[0] for _ in range(STARTS)]
+            distances = [cdist(chosen, centroids, "sqeuclidean").min(1).sum() for centroids in found]
+            centroids = found[int(np.argmin(distances))]
+            nearest = cdist(points.reshape(-1, points.shape[-1]), centroids).argmin(1).reshape(points.shape[:-1])
+            return (nearest == np.arange(len(centroids))[:, None, None]).astype(np.float32)
+
+        return mask
+
+    return prepare
 
 
 def deep_clustering(embedder: Embedder) -> Method:

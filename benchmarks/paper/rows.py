@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from benchmarks.paper import direct, two_heads
+from benchmarks.paper.heads import Activation, PaperNet
 from unmingle.model.config import ModelConfig
 from unmingle.training.mixtures import MixtureConfig, Weighting
 from unmingle.training.objectives import Objective, parse_objective
@@ -36,6 +37,8 @@ class Row:
         share: of the hours of mixtures.
         learning_rate: the highest.
         sharpness: of the masks in the objective.
+        hidden: cells of each layer and direction.
+        activation, unit_norm: of the embeddings.
         lists: what it is tested on, by the list's name.
     """
 
@@ -50,6 +53,9 @@ class Row:
     share: float = 1.0
     learning_rate: float = 3e-3
     sharpness: float = direct.SHARPNESS
+    hidden: int = 128
+    activation: Activation = "none"
+    unit_norm: bool = True
     lists: tuple[str, ...] = ("valid_closed_2mix", "test_2mix")
 
     def config(self, data: str, hours: float, seed: int) -> TrainConfig:
@@ -64,7 +70,7 @@ class Row:
             hop=128,
             embedding_dim=self.dim,
             layers=2,
-            hidden=128,
+            hidden=self.hidden,
             frames_per_step=2,
             mask_sharpness=self.sharpness,
         )
@@ -83,11 +89,17 @@ class Row:
         )
         return dataclasses.replace(config, steps=max(1, round(self.share * hours * 3600.0 / config.seconds_per_step)))
 
+    def network(self, config: ModelConfig) -> PaperNet:
+        """With random weights."""
+        return PaperNet(config, self.activation, unit_norm=self.unit_norm)
+
 
 _AFFINITY = parse_objective("affinity")
 _THREE = ("valid_closed_2mix", "test_2mix", "test_3mix")
 _THEN: dict[str, Any] = {"after": "dc-20", "share": 0.5, "learning_rate": 1e-3, "sharpness": 5.0}
 """A second stage, as the shipped model has them: objectives that learn little from random weights."""
+_PAPER: dict[str, Any] = {"hidden": 300, "activation": "tanh", "share": 6.0, "learning_rate": 1.5e-3, "lists": _THREE}
+"""Of the paper's size: two layers of 600, 300 in each direction; and more to hear."""
 
 ROWS = (
     Row("dc-20", "deep clustering, D = 20", 20, _AFFINITY, lists=_THREE),
@@ -106,9 +118,13 @@ ROWS = (
         kind="masks",
     ),
     Row("dc-20-two-and-three", "deep clustering, D = 20, two and three", 20, _AFFINITY, TWO_AND_THREE, lists=_THREE),
+    Row("dc-60", "deep clustering, D = 60", 60, _AFFINITY),
     Row("dc-40", "deep clustering, D = 40", 40, _AFFINITY),
     Row("dc-10", "deep clustering, D = 10", 10, _AFFINITY),
     Row("dc-5", "deep clustering, D = 5", 5, _AFFINITY),
+    Row("dc-20-tanh", "deep clustering, D = 20, tanh", 20, _AFFINITY, activation="tanh"),
+    Row("dc-20-logistic", "deep clustering, D = 20, logistic", 20, _AFFINITY, activation="logistic"),
+    Row("dc-20-free", "deep clustering, D = 20, tanh, any norm", 20, _AFFINITY, activation="tanh", unit_norm=False),
     Row("dc-20-equal", "deep clustering, D = 20, bins weigh the same", 20, _AFFINITY, weighting="equal"),
     Row(
         "dc-20-masks",
@@ -125,6 +141,10 @@ ROWS = (
             ("attractor", "whitened_kmeans+3*attractor"),
             ("kmeans-mask", "whitened_kmeans+3*kmeans_mask"),
         )
+    ),
+    Row("paper-size", "the paper's size, D = 40", 40, _AFFINITY, **_PAPER),
+    Row(
+        "paper-size-equal", "the paper's size, D = 40, bins weigh the same", 40, _AFFINITY, weighting="equal", **_PAPER
     ),
 )
 """In the order in which they are trained: what the others are compared with comes first."""

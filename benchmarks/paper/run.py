@@ -152,7 +152,7 @@ def train_and_test(row: Row, about: Experiment, corpus: Corpus, lists: Lists, ou
         trained = learning.learn(row, config, corpus, out / row.name, interruption)
     if trained is None:
         raise KeyboardInterrupt
-    method = methods.of(row.kind, TorchEmbedder(trained.network))
+    method = methods.of(row, TorchEmbedder(trained.network))
     result = {
         "title": row.title,
         "trained_on": "2" if len(row.num_sources) == 2 else "2, 3",
@@ -179,7 +179,7 @@ def test_untrained(name: str, about: Experiment, lists: Lists, out: Path) -> Non
     config = train_config.network
     method: Method = methods.cuts_of_local_features
     if name == "cuts-embeddings":
-        method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(train_config, out / MAIN.name)))
+        method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(MAIN, train_config, out / MAIN.name)))
     elif name == "oracle-nmf":
         lists = {key: listed for key, listed in lists.items() if key == CLOSED}
         method = OracleNmf(find_recordings(about.data))
