@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from benchmarks.paper.rows import MAIN, Row
 from benchmarks.paper.scoring import by_pairing, score, score_ideal
 from tests.benchmarks.conftest import ROOT
 from unmingle.model.config import ModelConfig
+from unmingle.model.network.trunk import make_network
 from unmingle.model.signal.masks import labels_to_masks
 from unmingle.training.errors import TrainingError
 from unmingle.training.evaluation.mixture_list import read_list
@@ -25,6 +28,33 @@ pytestmark = pytest.mark.slow
 
 CONFIG = MAIN.config("nowhere", 1.0, 0).network
 EXAMPLES = read_list(ROOT / "examples" / "list.csv")
+
+
+@pytest.mark.parametrize(("activation", "low", "high"), [("tanh", -1.0, 1.0), ("logistic", 0.0, 1.0)])
+def test_embeddings_end_as_a_row_says(activation, low, high):
+    row = dataclasses.replace(MAIN, activation=activation, hidden=8)
+    torch.manual_seed(0)
+    network = row.network(row.config("nowhere", 1.0, 0).network).eval()
+    heard = 20.0 * torch.randn(2, 6, network.config.bands)
+    with torch.no_grad():
+        unit = network(heard)
+        free = dataclasses.replace(row, unit_norm=False).network(network.config)
+        free.load_state_dict(network.state_dict())
+        anywhere = free(heard)
+    assert unit.norm(dim=-1).numpy() == pytest.approx(1.0, abs=1e-5)
+    assert low < anywhere.min() and anywhere.max() < high
+    assert anywhere.norm(dim=-1).std() > 0.01
+    np.testing.assert_allclose(normalize(anywhere, dim=-1), unit, atol=1e-5)
+
+
+def test_a_row_without_either_is_the_trainers_network():
+    torch.manual_seed(0)
+    network = MAIN.network(CONFIG).eval()
+    usual = make_network(CONFIG).eval()
+    usual.load_state_dict(network.state_dict())
+    heard = torch.randn(1, 4, CONFIG.bands)
+    with torch.no_grad():
+        assert torch.equal(network(heard), usual(heard))
 
 
 def a_batch():
@@ -113,7 +143,7 @@ def test_embeddings_that_know_the_truth_reach_the_ideal_mask_by_kmeans_and_by_cu
 
     monkeypatch.setattr(methods, "outputs", oracle)
     ideal = score_ideal(EXAMPLES, CONFIG)["global"]["all"]
-    for method in (methods.deep_clustering(None), methods.cuts_of_embeddings(None)):
+    for method in (methods.deep_clustering(None), methods.euclidean_clustering(None), methods.cuts_of_embeddings(None)):
         found = score(method, EXAMPLES, CONFIG, "oracle")
         assert found["global"]["all"] == pytest.approx(ideal, abs=0.3)
         assert found["local"]["all"] == pytest.approx(ideal, abs=0.3)
@@ -182,7 +212,7 @@ def test_the_head_with_embeddings_is_clustered_and_the_one_with_masks_is_not():
         def embed(self, features):
             return both[None].astype(np.float32)
 
-    masker = methods.of("both", Planted())(heard)
+    masker = methods.of(dataclasses.replace(MAIN, kind="both"), Planted())(heard)
     assert heard.improvement_db(masker(heard.whole)) == pytest.approx(heard.improvement_db(heard.ideal()), abs=0.5)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from benchmarks.paper import seeds
 from tests.benchmarks.conftest import ROOT, TRAINING
 
 pytestmark = pytest.mark.slow
@@ -72,6 +74,28 @@ def test_rows_that_are_done_are_not_done_again(done):
     assert again.returncode == 0, again.stderr
     assert again.stdout == printed
     assert (folder / "out" / "dc-20" / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_seeds_are_put_together_and_other_differences_are_refused(done, tmp_path, capsys):
+    folder, _ = done
+    first = folder / "out"
+    shutil.copytree(first, tmp_path / "second", ignore=shutil.ignore_patterns("*.pt"))
+    settings = json.loads((first / "settings.json").read_text())
+    (tmp_path / "second" / "settings.json").write_text(json.dumps({**settings, "seed": "1"}))
+    result = json.loads((first / "dc-20" / "result.json").read_text())
+    figures = result["lists"]["test_2mix"]["global"]
+    mean = figures["all"]
+    figures["all"] += 2.0
+    (tmp_path / "second" / "dc-20" / "result.json").write_text(json.dumps(result))
+    assert seeds.main([str(first), str(tmp_path / "second")]) == 0
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if "test_2mix | deep clustering, D = 20 |" in text]
+    assert f"| {mean + 1.0:.1f} +- 1.0 |" in line
+    assert seeds.main([str(first), str(first)]) == 1
+    assert "different seeds" in capsys.readouterr().err
+    (tmp_path / "second" / "settings.json").write_text(json.dumps({**settings, "seed": "1", "hours": "9.0"}))
+    assert seeds.main([str(first), str(tmp_path / "second")]) == 1
+    assert seeds.main([str(tmp_path)]) == 1
+    assert "settings.json" in capsys.readouterr().err
 
 
 def test_a_folder_holds_rows_of_one_budget_only(done):
