@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from benchmarks.paper import experiment, learning, methods, table
+from benchmarks.paper.casa import by_pitch
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.methods import Method
 from benchmarks.paper.oracle_nmf import OracleNmf
@@ -37,6 +38,7 @@ from unmingle.training.validation import TorchEmbedder
 Lists = Mapping[str, list[ListedMixture]]
 
 UNTRAINED = {
+    "casa": "auditory scene analysis, by pitch",
     "cuts-features": "normalised cuts, local features",
     "cuts-embeddings": "normalised cuts, embeddings of D = 20",
     "oracle-nmf": "oracle NMF",
@@ -177,7 +179,7 @@ def test_untrained(name: str, about: Experiment, lists: Lists, out: Path) -> Non
     """
     train_config = MAIN.config(str(about.data), about.hours, about.seed)
     config = train_config.network
-    method: Method = methods.cuts_of_local_features
+    method: Method = by_pitch if name == "casa" else methods.cuts_of_local_features
     if name == "cuts-embeddings":
         method = methods.cuts_of_embeddings(TorchEmbedder(learning.load(MAIN, train_config, out / MAIN.name)))
     elif name == "oracle-nmf":
