@@ -60,9 +60,8 @@ export class Opening {
    * @param {Record<string, string>} fields how, where not by default
    */
   async asJob(file, fields) {
-    const wanted = { num_sources: "auto", ...fields };
     const job = await this.#patiently(() =>
-      this.api.createJob(file, wanted, this.#sending("Waiting"), this.signal),
+      this.api.createJob(file, fields, this.#sending("Waiting"), this.signal),
     );
     // Whoever cancels in this very moment does not leave a job behind.
     if (this.signal.aborted) await this.api.removeJob(job.id).catch(() => {});

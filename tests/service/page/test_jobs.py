@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Page, Response, Route, expect
 
+from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import RunningServer, noise
 from tests.service.page.visitor import WAIT_S, Visitor
 
@@ -63,6 +64,18 @@ def test_progress_is_shown_and_cancelling_deletes_the_job(
     hurried.wait_for(lambda _: hurried.http.get(job).status_code == 404)
     visitor.forgive()
     visitor.saw_no_faults()
+
+
+def test_a_model_that_cannot_count_separates_a_long_recording_into_two(page: Page, tmp_path: Path) -> None:
+    hurried = RunningServer(tmp_path, {"UNMINGLE_MODEL": str(SMALL_MODEL), "UNMINGLE_MAX_SECONDS": "2"})
+    try:
+        path = tmp_path / "talk.wav"
+        path.write_bytes(noise(4))
+        visitor = Visitor(page, hurried)
+        expect(visitor.opened(path)).to_have_count(2)
+        visitor.saw_no_faults()
+    finally:
+        hurried.kill()
 
 
 def test_a_job_is_found_again_shown_without_memory_and_deleted_on_being_asked(
