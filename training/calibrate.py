@@ -27,11 +27,11 @@ from unmingle.model.clustering import background, counting
 from unmingle.model.clustering.kmeans import EmbeddingSample
 from unmingle.model.embedding.embedded import OnHost
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.errors import UnmingleError
 from unmingle.model.network.export import describe
 from unmingle.model.options import MAX_SOURCES
 from unmingle.model.recording import ArrayRecording, Samples
 from unmingle.model.signal import features, segments
+from unmingle.training import command
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.augment.scene import Surroundings, make_scene
 from unmingle.training.augment.surroundings import find_surroundings
@@ -101,12 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mixtures", type=int, default=240, help="of each number of sources (default 240)")
     parser.add_argument("--diagram", type=Path, help="draw how far the chances can be believed into this picture")
     asked = parser.parse_args(argv)
-    try:
-        calibrate(asked.model, asked.data, asked.mixtures, asked.also, asked.diagram)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.run(lambda: calibrate(asked.model, asked.data, asked.mixtures, asked.also, asked.diagram))
 
 
 def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (), diagram: Path | None = None) -> None:

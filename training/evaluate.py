@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from unmingle.model.clustering import counting
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.errors import UnmingleError
 from unmingle.model.threads import usable_cores
 from unmingle.model.weights.bundled import bundled_model
+from unmingle.training import command
 from unmingle.training.evaluation.case_scoring import score_case
 from unmingle.training.evaluation.conditions import CONDITIONS, cases, sounds_of
 from unmingle.training.evaluation.drawn_mixtures import mixtures_of
@@ -42,36 +42,32 @@ LIBRARIES = ("mir_eval", "pystoi", "numpy", "scipy")
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate, print the report and write it; returns the process's exit code."""
     asked = _parse(argv)
+    return command.run(lambda: _run(asked), "stopped; nothing was written")
+
+
+def _run(asked: argparse.Namespace) -> None:
     out = asked.out or _default_folder(asked)
-    try:
-        if asked.voices:
-            if asked.data is None:
-                raise EvaluationError("--voices draws mixtures from a corpus; name its folder with --data.")
-            listed = mixtures_of(asked.data, asked.split, asked.voices, asked.limit or DRAWN)
-            subject = f"{asked.voices} voices of '{asked.split}' of {_shown(asked.data)}"
-        elif asked.list.is_dir():
-            found = read_published_set(asked.list, asked.split, asked.mixtures, asked.limit)
-            listed, subject = list(found.mixtures), found.title
-        else:
-            listed, subject = read_list(asked.list, asked.limit), _shown(asked.list)
-        if asked.condition:
-            if asked.mixtures and not asked.mixtures.startswith("mix_clean"):
-                raise EvaluationError(
-                    f"--condition makes surroundings for sources, and {asked.mixtures} has its own: take mix_clean, "
-                    "or leave --condition out."
-                )
-            sounds = sounds_of(asked.data or asked.list.parent)
-            evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs, asked.refiner)
-        else:
-            check_packages(asked.measures)
-            evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources, asked.measures, asked.refiner)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    if asked.voices:
+        if asked.data is None:
+            raise EvaluationError("--voices draws mixtures from a corpus; name its folder with --data.")
+        listed = mixtures_of(asked.data, asked.split, asked.voices, asked.limit or DRAWN)
+        subject = f"{asked.voices} voices of '{asked.split}' of {_shown(asked.data)}"
+    elif asked.list.is_dir():
+        found = read_published_set(asked.list, asked.split, asked.mixtures, asked.limit)
+        listed, subject = list(found.mixtures), found.title
+    else:
+        listed, subject = read_list(asked.list, asked.limit), _shown(asked.list)
+    if asked.condition:
+        if asked.mixtures and not asked.mixtures.startswith("mix_clean"):
+            raise EvaluationError(
+                f"--condition makes surroundings for sources, and {asked.mixtures} has its own: take mix_clean, "
+                "or leave --condition out."
+            )
+        sounds = sounds_of(asked.data or asked.list.parent)
+        evaluate_under(asked.condition, asked.model, listed, sounds, subject, out, asked.jobs, asked.refiner)
+    else:
+        check_packages(asked.measures)
+        evaluate(asked.model, listed, subject, out, asked.jobs, asked.num_sources, asked.measures, asked.refiner)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

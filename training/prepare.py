@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from unmingle.model.errors import UnmingleError
+from unmingle.training import command
 from unmingle.training.corpora.listed import LISTED, write_lists
 from unmingle.training.corpora.preparing import PROBLEMS, prepare
 from unmingle.training.corpora.published import PUBLISHED, read_published
@@ -26,15 +26,7 @@ _NAMED = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Survey, decode, report; returns the process's exit code."""
     asked = _parse(argv)
-    try:
-        _prepare(asked)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return command.run(lambda: _prepare(asked), "stopped; the same command goes on from here")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

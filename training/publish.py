@@ -18,10 +18,9 @@ import onnx
 
 from unmingle.model.clustering import counting
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.errors import UnmingleError
 from unmingle.model.network.export import describe, export, export_float16, export_int8
 from unmingle.model.network.trunk import make_network
-from unmingle.training import calibrate, checkpoint
+from unmingle.training import calibrate, checkpoint, command
 from unmingle.training.errors import TrainingError
 
 COUNTING_OF_KEY = "unmingle.counting_of"
@@ -52,12 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     precision.add_argument("--int8", action="store_true", help="layers in 8 bits: a quarter of the size, fast on CPUs")
     precision.add_argument("--float16", action="store_true", help="layers in float16: half of the size, fast on GPUs")
     asked = parser.parse_args(argv)
-    try:
-        publish(asked)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.run(lambda: publish(asked))
 
 
 def publish(asked: argparse.Namespace) -> None:

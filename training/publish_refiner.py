@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.errors import UnmingleError
 from unmingle.model.network.export_refiner import export_refiner
+from unmingle.training import command
 from unmingle.training.errors import TrainingError
 from unmingle.training.refining.run import load_weights, save_weights
 
@@ -27,23 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="also write the weights, for the init of a later run")
     asked = parser.parse_args(argv)
-    try:
-        refiner = load_weights(asked.weights)
-        refiner.config = dataclasses.replace(refiner.config, name=asked.name)
-        trunks = []
-        for path in asked.model:
-            embedder = OnnxEmbedder(path, "cpu")
-            if embedder.config.embedding_dim != refiner.config.embedding_dim:
-                raise TrainingError(f"{path} has embeddings of another size than the refiner was trained on.")
-            trunks.append(embedder.model_hash)
-        export_refiner(refiner, asked.output, trunks)
-        if asked.checkpoint:
-            save_weights(asked.checkpoint, refiner)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return command.run(lambda: _publish(asked))
+
+
+def _publish(asked: argparse.Namespace) -> None:
+    refiner = load_weights(asked.weights)
+    refiner.config = dataclasses.replace(refiner.config, name=asked.name)
+    trunks = []
+    for path in asked.model:
+        embedder = OnnxEmbedder(path, "cpu")
+        if embedder.config.embedding_dim != refiner.config.embedding_dim:
+            raise TrainingError(f"{path} has embeddings of another size than the refiner was trained on.")
+        trunks.append(embedder.model_hash)
+    export_refiner(refiner, asked.output, trunks)
+    if asked.checkpoint:
+        save_weights(asked.checkpoint, refiner)
     print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB, for {', '.join(trunks)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unmingle.model.errors import UnmingleError
 from unmingle.model.network.trunk import make_network
-from unmingle.training import checkpoint, train
+from unmingle.training import checkpoint, command, train
 from unmingle.training.errors import TrainingError
 from unmingle.training.refining import run as refining
 from unmingle.training.refining.refine_config import RefineConfig
@@ -143,19 +142,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs of all stages")
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages only")
     asked = parser.parse_args(argv)
-    try:
-        stages = read(asked.recipe)
-        unknown = set(asked.only or ()) - {stage.name for stage in stages}
-        if unknown:
-            raise TrainingError(f"{asked.recipe} has no stage {', '.join(sorted(unknown))}.")
-        cook([stage for stage in stages if not asked.only or stage.name in asked.only], asked.data, asked.runs)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    return command.run(lambda: _run(asked))
+
+
+def _run(asked: argparse.Namespace) -> None:
+    stages = read(asked.recipe)
+    unknown = set(asked.only or ()) - {stage.name for stage in stages}
+    if unknown:
+        raise TrainingError(f"{asked.recipe} has no stage {', '.join(sorted(unknown))}.")
+    cook([stage for stage in stages if not asked.only or stage.name in asked.only], asked.data, asked.runs)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from unmingle.model.errors import UnmingleError
 from unmingle.model.network.trunk import EmbeddingNet, make_network
-from unmingle.training import arguments, checkpoint, machine
+from unmingle.training import arguments, checkpoint, command, machine
 from unmingle.training.augment.surroundings import find_surroundings
 from unmingle.training.checkpoint import LATEST, State
 from unmingle.training.divergence import Divergence
@@ -53,24 +52,18 @@ VALIDATION_SHARE = 0.2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainer; returns the process's exit code."""
     processes = Processes()
+
+    def work() -> int:
+        asked = arguments.parse(argv)
+        stack.enter_context(processes.joined())
+        folder, config, resume = processes.from_first(find_run(asked, processes))
+        return train(folder, config, resume, processes, asked.profile, asked.wandb)
+
     with ExitStack() as stack:
         if not processes.is_first:
             # One of them speaks; errors are told by all.
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        try:
-            asked = arguments.parse(argv)
-            stack.enter_context(processes.joined())
-            folder, config, resume = processes.from_first(find_run(asked, processes))
-            return train(folder, config, resume, processes, asked.profile, asked.wandb)
-        except UnmingleError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except OSError as error:  # a disk that is full, a folder that may not be written to
-            print(f"error: {error.filename or 'a file of the run'}: {error.strerror or error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            return 130
+        return command.run(work)
 
 
 def find_run(asked: arguments.Arguments, processes: Processes) -> tuple[Path, TrainConfig, bool]:

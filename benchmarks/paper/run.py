@@ -26,8 +26,8 @@ from benchmarks.paper.oracle_nmf import OracleNmf
 from benchmarks.paper.rows import FRAMES, MAIN, ROWS, SAMPLE_RATE, Row
 from benchmarks.paper.scoring import Figures, score, score_ideal
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.errors import UnmingleError
 from unmingle.model.weights.bundled import bundled_model
+from unmingle.training import command
 from unmingle.training.corpus import Corpus, read_corpus
 from unmingle.training.evaluation.errors import EvaluationError
 from unmingle.training.evaluation.mixture_list import ListedMixture, read_list
@@ -58,15 +58,7 @@ UNASKED = [name for name in NAMES if name != "oracle-nmf"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, test, write and print; returns the process's exit code."""
     asked = _parse(argv)
-    try:
-        run(asked)
-    except UnmingleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return command.run(lambda: run(asked), "stopped; the same command goes on")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.paper import experiment
 from benchmarks.paper.run import NAMES
+from unmingle.training import command
 from unmingle.training.errors import TrainingError
 
 COLUMNS = (("global", "all"), ("global", "same"), ("global", "different"), ("local", "all"), ("global", "sdr"))
@@ -26,12 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="OUT")
     asked = parser.parse_args(argv)
-    try:
-        print(table(asked.folders))
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.run(lambda: print(table(asked.folders)))
 
 
 def table(folders: Sequence[Path]) -> str:
