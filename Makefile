@@ -102,7 +102,7 @@ $(SERVING): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(ALL): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,formats,client,plot,training,test,dev]'
+	$(PIP_INSTALL) --editable '.[cpu,formats,client,plot,cluster,training,test,dev]'
 	@touch $(SERVING) $@
 
 # An environment of their own: what they depend on has no say in what we depend on.

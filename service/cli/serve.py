@@ -8,7 +8,7 @@ from typing import Any
 
 from unmingle.service import logs, memory
 from unmingle.service.settings import read_settings, unknown_in_environment
-from unmingle.service.workers.staff import Staff
+from unmingle.service.workers.staff import staff_of
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def serve(given: Mapping[str, Any]) -> None:
     for name in unknown_in_environment():
         log.warning("%s is not a setting and has no effect; `unmingle settings` lists them all", name)
     memory.bound_arenas()  # before there are threads
-    staff = Staff(settings)
+    staff = staff_of(settings)
     from unmingle.service.server import run
 
     run(settings, staff)
