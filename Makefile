@@ -102,7 +102,7 @@ $(SERVING): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(ALL): pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[cpu,formats,client,plot,training,tracing,test,dev]'
+	$(PIP_INSTALL) --editable '.[cpu,formats,client,plot,cluster,tracing,training,test,dev]'
 	@touch $(SERVING) $@
 
 # An environment of their own: what they depend on has no say in what we depend on.

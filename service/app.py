@@ -44,7 +44,7 @@ from unmingle.service.scheduling.limits import LIMITS
 from unmingle.service.schemas import ModelEntry
 from unmingle.service.settings import Settings
 from unmingle.service.version import version
-from unmingle.service.workers.staff import Staff, lanes
+from unmingle.service.workers.staff import Staff, lanes, staff_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None, staff: Staff | None = None) -> 
         DataDirError: the data directory cannot be written, or another server uses it.
     """
     settings = settings or Settings()
-    staff = staff or Staff(settings)
+    staff = staff or staff_of(settings)
     facts = staff.facts()
     if facts.fallback:
         log.info("the network runs on the CPU: %s", facts.fallback)
@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, staff: Staff | None = None) -> 
     model = ModelEntry(name=facts.config.name, hash=facts.hash)
     abilities = Abilities(facts.config)
     decoder = Decoder(settings.decoders)
-    engine = Engine(staff.workers, staff.hire, lanes(settings), metrics.begun)
+    engine = Engine(staff.workers, staff.hire, lanes(settings), metrics.begun, staff.scaling)
     ledger = Ledger(_capacity(settings), AnswerRate(settings.request_timeout_s / 2))
     ledger.seconds_per_audio_second = lambda: engine.real_time_factor
     try:

@@ -21,7 +21,8 @@ def configure(form: Literal["console", "json"], level: str) -> None:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    # Ray, where it is in use, adds a time of its own to every record.
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and not name.startswith("_")}
 
 
 class _Json(logging.Formatter):

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from unmingle.model.errors import UnmingleError
@@ -21,6 +29,12 @@ def default_data_dir() -> Path:
     """The user's data directory (XDG)."""
     home = os.environ.get("XDG_DATA_HOME")
     return (Path(home) if home else Path.home() / ".local" / "share") / "unmingle"
+
+
+def _part_or_whole(gpus: float) -> float:
+    if gpus > 1 and gpus % 1:
+        raise ValueError("expected a part of one GPU, or whole ones")
+    return gpus
 
 
 class Settings(BaseSettings):
@@ -38,7 +52,7 @@ class Settings(BaseSettings):
     gpu_memory_bytes: PositiveInt = Field(
         default=4096 * MIB, description="What the network may take of a GPU's memory."
     )
-    data_dir: Path = Field(
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default_factory=default_data_dir,
         description="The only directory the server writes to: uploads in flight and jobs. One server per directory.",
     )
@@ -64,6 +78,31 @@ class Settings(BaseSettings):
         default=30.0,
         ge=1.0,
         description="A worker process that gives no sign of life for so long is ended and replaced.",
+    )
+    ray_address: str = Field(
+        default="",
+        description="Ray cluster whose machines separate, instead of processes here: auto, host:port or "
+        "ray://host:port. Its machines need UNMINGLE_DATA_DIR under the same path.",
+    )
+    ray_workers: PositiveInt = Field(default=1, description="Workers on Ray, each with the model; at least so many.")
+    ray_max_workers: PositiveInt | None = Field(
+        default=None,
+        description="Workers on Ray while there is much to do; by default no more than UNMINGLE_RAY_WORKERS.",
+    )
+    ray_seconds_per_worker: PositiveFloat = Field(
+        default=60.0, description="There is a worker on Ray for every so many seconds of audio that wait or run."
+    )
+    ray_idle_s: NonNegativeFloat = Field(
+        default=120.0, description="A worker on Ray that has not been needed for so long ends."
+    )
+    ray_cpus: PositiveInt = Field(
+        default=1, description="CPUs of one worker on Ray, and by default the threads of its network."
+    )
+    ray_gpus: Annotated[float, AfterValidator(_part_or_whole)] = Field(
+        default=0.0, ge=0, description="GPUs of one worker on Ray; 0.25 has four workers share one."
+    )
+    ray_start_s: PositiveFloat = Field(
+        default=60.0, description="Longest wait for the Ray cluster and for its first workers when the server starts."
     )
     max_queued_seconds: PositiveFloat = Field(
         default=1800.0, description="Seconds of audio that may wait or run; more gets 503."

@@ -8,7 +8,7 @@ from typing import Any
 
 from unmingle.service import logs, memory, tracing
 from unmingle.service.settings import read_settings, unknown_in_environment
-from unmingle.service.workers.staff import Staff
+from unmingle.service.workers.staff import staff_of
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def serve(given: Mapping[str, Any]) -> None:
     memory.bound_arenas()  # before there are threads
     if settings.traces_url:
         tracing.configure(settings.traces_url, "unmingle")
-    staff = Staff(settings)
+    staff = staff_of(settings)
     from unmingle.service.server import run
 
     try:

@@ -1,4 +1,4 @@
-"""Gives work to the workers, replaces those that are lost, and stops what is cancelled. It computes nothing itself.
+"""Gives work to the workers, once more where one is lost, and stops what is cancelled. It computes nothing itself.
 
 The ledger decides what is let in.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from unmingle.model.errors import UnmingleError
 from unmingle.service import tracing
 from unmingle.service.problems import Problem
+from unmingle.service.scheduling.crew import Crew
+from unmingle.service.scheduling.scaling import Scaling
 from unmingle.service.scheduling.traced import traced
 from unmingle.service.scheduling.work import LANES, Control, Lane, StoppedError, Task, Ticket, Work
 from unmingle.service.scheduling.work_queue import WorkQueue
@@ -23,14 +23,8 @@ from unmingle.service.scheduling.worker import Reason, Worker, WorkerLostError
 
 __all__ = ["LANES", "Control", "Engine", "Lane", "State", "StoppedError", "Task", "Work"]
 
-log = logging.getLogger(__name__)
-
 State = Literal["starting", "ok", "failed", "stopped"]
 T = TypeVar("T")
-
-_FAILED_AFTER = 3
-"""Workers one after the other that did not get ready."""
-_LONGEST_PAUSE_S = 30.0
 
 
 class Engine:
@@ -42,6 +36,7 @@ class Engine:
         hire: Callable[[], Worker],
         lanes: Mapping[Lane, int],
         on_begun: Callable[[float], None] | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         """An engine that has not begun.
 
@@ -50,46 +45,50 @@ class Engine:
             hire: gives one in place of one that was lost.
             lanes: how many recordings of each lane are separated at the same time.
             on_begun: told of every request how many seconds it waited for a worker.
+            scaling: how many workers there should be; by default, always as many as to begin with.
         """
-        self._first, self._hire, self._on_begun = tuple(workers), hire, on_begun
+        self._on_begun = on_begun
         self._queue = WorkQueue(lanes)
-        self._ready: dict[Worker, list[Ticket]] = {}
-        """What each has in hand."""
-        self._keepers: list[asyncio.Task[None]] = []
+        self._crew = Crew(workers, hire, scaling, self._is_ready, self._has_failed)
         self._attending: set[asyncio.Task[None]] = set()
-        self._was_ready = self._failed = self._stopped = False
-        self.unready_since = time.monotonic()
-        """time.monotonic() since when no worker has been ready; of no meaning while one is."""
-        self._past_processor_s = 0.0
-        self.lost: collections.Counter[Reason] = collections.Counter()
-        """How many workers were lost, and why."""
+        self._stopped = False
 
     @property
     def state(self) -> State:
         """ "ok" while a worker is ready; "starting" also while a lost one is replaced, and no other is left."""
         if self._stopped:
             return "stopped"
-        return "ok" if self._ready else "failed" if self._failed else "starting"
+        return "ok" if self._crew.ready else "failed" if self._crew.failed else "starting"
 
     @property
     def takes_work(self) -> bool:
         """Whether work is taken: also while a lost worker is replaced, which is soon."""
-        return self.state == "ok" or (self.state == "starting" and self._was_ready)
+        return self.state == "ok" or (self.state == "starting" and self._crew.was_ready)
 
     @property
     def workers(self) -> tuple[int, int]:
         """How many are ready, and how many there are to be."""
-        return len(self._ready), len(self._first)
+        return self._crew.size
+
+    @property
+    def lost(self) -> collections.Counter[Reason]:
+        """How many workers were lost, and why."""
+        return self._crew.lost
+
+    @property
+    def unready_since(self) -> float:
+        """time.monotonic() since when no worker has been ready; of no meaning while one is."""
+        return self._crew.unready_since
 
     @property
     def resident_bytes(self) -> int:
         """What the workers hold of memory, of late."""
-        return sum(worker.resident_bytes for worker in tuple(self._ready))
+        return self._crew.resident_bytes
 
     @property
     def processor_s(self) -> float:
         """Seconds of processor time that workers have taken so far."""
-        return self._past_processor_s + sum(worker.processor_s for worker in tuple(self._ready))
+        return self._crew.processor_s
 
     @property
     def real_time_factor(self) -> float:
@@ -110,16 +109,14 @@ class Engine:
 
     def start(self) -> None:
         """Take work as soon as a worker is ready."""
-        self._keepers = [asyncio.create_task(self._keep(worker)) for worker in self._first]
+        self._crew.start(lambda: sum(self._queue.audio_seconds(lane) for lane in LANES))
 
     async def stop(self) -> None:
         """End all workers; nobody waits for them any more."""
         self._stopped = True
         for ticket in self._queue.empty():
             ticket.result.cancel()
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._crew.stop()
         await asyncio.gather(*self._attending, return_exceptions=True)
 
     async def run(self, work: Work[T]) -> T:
@@ -146,50 +143,13 @@ class Engine:
             ticket.waits.end()
             self._queue.give_up(ticket)
 
-    async def _keep(self, worker: Worker | None) -> None:
-        """Keep one place for a worker filled."""
-        failures = 0
-        try:
-            while True:
-                try:
-                    worker = worker or self._hire()
-                    factor = await worker.ready()
-                except (WorkerLostError, UnmingleError, OSError) as error:
-                    log.error("A worker does not get ready: %s", error)
-                    failures += 1
-                    if worker:
-                        await worker.end()
-                    worker = None
-                    if failures >= _FAILED_AFTER and not self._ready:
-                        self._fail()
-                    await asyncio.sleep(min(_LONGEST_PAUSE_S, 2.0**failures))
-                    continue
-                failures = 0
-                self._is_ready(worker, factor)
-                self._is_lost(worker, await worker.lost())
-                worker = None
-        finally:
-            if worker:
-                await worker.end()
-
-    def _is_ready(self, worker: Worker, factor: float) -> None:
-        log.info("ready", extra={"real_time_factor": round(factor, 4)})
-        if not self._was_ready:
+    def _is_ready(self, factor: float) -> None:
+        if not self._crew.was_ready:
             self._queue.real_time_factor = factor
-        self._was_ready, self._failed = True, False
-        self._ready[worker] = []
         self._assign()
 
-    def _is_lost(self, worker: Worker, loss: WorkerLostError) -> None:
-        del self._ready[worker]
-        self._past_processor_s += worker.processor_s
-        self.unready_since = time.monotonic()
-        self.lost[loss.reason] += 1
-        log.error("a worker is lost and will be replaced: %s", loss, extra={"reason": loss.reason})
-
-    def _fail(self) -> None:
+    def _has_failed(self) -> None:
         """No worker gets ready: nobody shall wait for one."""
-        self._failed = True
         for ticket in self._queue.empty():
             if not ticket.result.done():
                 ticket.result.set_exception(_not_ready("failed"))
@@ -199,7 +159,7 @@ class Engine:
         given = True
         while given:
             given = False
-            for worker, in_hand in sorted(self._ready.items(), key=lambda item: len(item[1])):
+            for worker, in_hand in sorted(self._crew.ready.items(), key=lambda item: len(item[1])):
                 if not worker.alive:
                     continue
                 suspects = not any(ticket.suspect for ticket in in_hand)

@@ -8,11 +8,11 @@ from unmingle.service.scheduling.work import Control, Task
 
 T = TypeVar("T")
 
-Reason = Literal["killed", "crashed", "ended", "hung"]
+Reason = Literal["killed", "crashed", "ended", "hung", "node"]
 """Why a worker was lost: SIGKILL (which is what the kernel sends when memory runs out), another signal, an exit of its
-own, or silence."""
+own, silence, or because its machine in a cluster has gone."""
 
-REASONS: tuple[Reason, ...] = ("killed", "crashed", "ended", "hung")
+REASONS: tuple[Reason, ...] = ("killed", "crashed", "ended", "hung", "node")
 
 
 class WorkerLostError(Exception):

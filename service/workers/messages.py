@@ -167,6 +167,19 @@ async def next_of(stream: asyncio.StreamReader) -> Message:
     return message
 
 
+def first_of(heard: bytearray) -> Message | None:
+    """The first message in what has been heard so far, which is taken off; None where it is not all there yet."""
+    if len(heard) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack_from(heard)
+    end = _LENGTH.size + length
+    if len(heard) < end:
+        return None
+    message: Message = pickle.loads(bytes(heard[_LENGTH.size : end]))
+    del heard[:end]
+    return message
+
+
 class Line:
     """The same for threads. Blocking; several may send."""
 

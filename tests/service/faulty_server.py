@@ -127,9 +127,9 @@ def main() -> int:
         process.main()
         return 0
     from unmingle.service.cli.command import main as unmingle
-    from unmingle.service.workers import here
+    from unmingle.service.workers import launch
 
-    here.PROGRAM = (sys.executable, __file__, "worker")
+    launch.PROGRAM = (sys.executable, __file__, "worker")
 
     return unmingle()
 

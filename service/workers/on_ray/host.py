@@ -1,0 +1,141 @@
+"""What runs in Ray's own processes: it starts a worker's process on its machine, and passes on what that says.
+
+The worker is the same process as on one machine. So the bytes are the same, a crash in native code is told by its exit
+code, and nothing that computes shares a process with Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ray
+
+from unmingle.service.version import version
+from unmingle.service.workers.launch import launch
+
+_WAIT_S = 1.0
+_LEAVING_S = 5.0
+_CHUNK_BYTES = 2**18
+_END_S = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign:
+    """A file in the server's data directory: whoever finds its content there shares the directory.
+
+    Attributes:
+        path: absolute.
+        content: that nobody else writes.
+    """
+
+    path: Path
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Home:
+    """Where a worker lives.
+
+    Attributes:
+        node: Ray's id of the machine.
+        address: of the machine.
+        actor, pid: numbers of the actor's process and the worker's.
+    """
+
+    node: str
+    address: str
+    actor: int
+    pid: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why there can be no worker on a machine, and what to do about that."""
+
+    detail: str
+
+
+class Host:
+    """An actor with a worker's process. Its methods block, and may be called beside each other."""
+
+    def begin(self, terms: bytes, sign: Sign, server_version: str) -> Home | Refusal:
+        """Start the process, and tell it how it is to work: a packed `Terms`."""
+        context = ray.get_runtime_context()
+        address = ray.util.get_node_ip_address()
+        if version() != server_version:
+            return Refusal(
+                f"Unmingle is {version()} on the Ray node {address} and {server_version} on the server. Install the "
+                "same version on all nodes."
+            )
+        if fault := _fault_of(sign):
+            return Refusal(
+                f"The Ray node {address} does not share the server's data directory: {fault}. Mount one directory "
+                f"under the path {sign.path.parent} on all nodes, where the server's user and Ray's can write."
+            )
+        self._process, self._line = launch()
+        self._line.sendall(terms)
+        return Home(context.get_node_id(), address, os.getpid(), self._process.pid)
+
+    def say(self, messages: bytes) -> None:
+        """To the process."""
+        with contextlib.suppress(OSError):  # it has ended, which `news` tells
+            self._line.sendall(messages)
+
+    def news(self) -> tuple[bytes, int | None]:
+        """What the process has said since, after waiting a moment for it; and its exit code, after its last word."""
+        heard, _, _ = select.select([self._line], [], [], _WAIT_S)
+        if not heard:
+            return b"", None
+        try:
+            data = self._line.recv(_CHUNK_BYTES)
+        except ConnectionResetError:
+            data = b""
+        if data:
+            return data, None
+        try:
+            return b"", self._process.wait(_LEAVING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return b"", self._process.wait()
+
+
+def end(home: Home) -> None:
+    """Kill an actor's process and the worker's, however stuck they are, and wait until they have gone. On its node."""
+    with contextlib.suppress(ProcessLookupError):
+        if b"ray::" in _command(home.actor):
+            os.kill(home.actor, signal.SIGKILL)
+        if b"unmingle" in _command(home.pid):
+            os.kill(home.pid, signal.SIGKILL)
+    give_up = time.monotonic() + _END_S
+    while (b"ray::" in _command(home.actor) or b"unmingle" in _command(home.pid)) and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+
+def _command(process: int) -> bytes:
+    """Command line of a process; empty where it has ended, or the system does not tell."""
+    if sys.platform != "linux":
+        return b""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _fault_of(sign: Sign) -> str | None:
+    """Why the sign's directory is of no use here."""
+    try:
+        if sign.path.read_text() != sign.content:
+            return f"{sign.path} is another server's"
+        with tempfile.TemporaryFile(dir=sign.path.parent):
+            return None
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"

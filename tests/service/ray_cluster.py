@@ -1,0 +1,102 @@
+"""A Ray cluster of two nodes on this machine, in a process of its own: tests themselves do not import Ray.
+
+As a script, it starts the head and prints its address, then does what lines on standard input say: "add" or "kill" the
+second node. It ends, with all nodes, when standard input does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service.harness import ROOT, children_of, read
+
+AVAILABLE = importlib.util.find_spec("ray") is not None
+CPUS = 2
+"""Of each node."""
+_STORE_BYTES = 100 * 2**20
+
+
+class RayCluster:
+    """The nodes, and the workers on them."""
+
+    def __init__(self, log: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.service.ray_cluster"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.address = self._answer()
+        self.second: int | None = None
+        """Process of the second node's raylet."""
+
+    def add(self) -> None:
+        """Start the second node."""
+        self.second = int(self._ask("add"))
+
+    def kill(self) -> None:
+        """End the second node, without a chance to say so."""
+        self._ask("kill")
+        self.second = None
+
+    def workers(self) -> dict[int, tuple[int, int]]:
+        """Processes of the workers, each with those of its actor and of its node's raylet."""
+        found = {}
+        for raylet in (child for child in children_of(self._process.pid) if b"raylet" in read(child, "cmdline")):
+            for actor in (child for child in children_of(raylet) if read(child, "cmdline").startswith(b"ray::Host")):
+                for worker in children_of(actor):
+                    if b"workers.process" in read(worker, "cmdline"):
+                        found[worker] = actor, raylet
+        return found
+
+    def close(self) -> None:
+        """End all nodes."""
+        try:
+            self._process.communicate(timeout=60)
+        finally:
+            self._process.kill()
+
+    def _ask(self, what: str) -> str:
+        assert self._process.stdin
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("done "):
+                return line.removeprefix("done ").strip()
+        raise RuntimeError("the Ray cluster has ended; see its log")
+
+
+def main() -> None:
+    from ray.cluster_utils import Cluster
+
+    nodes = {"num_cpus": CPUS, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=nodes)
+    del nodes["include_dashboard"]
+    second = None
+    print("done", cluster.address, flush=True)
+    for line in sys.stdin:
+        match line.strip():
+            case "add":
+                second = cluster.add_node(**nodes)
+                print("done", second.all_processes["raylet"][0].process.pid, flush=True)
+            case "kill":
+                cluster.remove_node(second, allow_graceful=False)
+                print("done -", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Workers on a Ray cluster of two nodes: the bytes of a worker here, and only what a lost one had is affected."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import SMALL_MODEL
+from tests.service.harness import (
+    ROOT,
+    RunningServer,
+    connect,
+    free_port,
+    idle,
+    noise,
+    post,
+    read,
+    request_bytes,
+    separating,
+)
+from tests.service.jobs.test_jobs import submit, wait
+from tests.service.ray_cluster import AVAILABLE, RayCluster
+
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.slow,
+    pytest.mark.skipif(not AVAILABLE, reason="Ray is not installed: pip install 'unmingle[cluster]'"),
+]
+
+WITHIN_S = 120
+LEAST, MOST = 2, 3
+LONG_S = 20.0
+"""Of a recording that takes the small model so long that there is time to do something to its worker."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    running = RayCluster(tmp_path_factory.mktemp("cluster") / "log.txt")
+    running.add()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Iterator[RunningServer]:
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_WORKERS": str(LEAST),
+        "UNMINGLE_RAY_MAX_WORKERS": str(MOST),
+        "UNMINGLE_RAY_IDLE_S": "1",
+        "UNMINGLE_WORKER_SILENCE_S": "10",
+    }
+    running = RunningServer(tmp_path_factory.mktemp("on_ray"), environment)
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def ready(server: RunningServer) -> RunningServer:
+    """Once it has nothing to do, and all workers that it has at least."""
+    server.wait_for(idle)
+    until(lambda: sizes(server) == (LEAST, 0))
+    return server
+
+
+def until(what: Callable[[], object]) -> None:
+    give_up = time.monotonic() + WITHIN_S
+    while not what():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def sizes(server: RunningServer) -> tuple[int, int]:
+    """How many workers are ready, and how many start."""
+    text = server.http.get("/metrics").text
+    ready, starting = (re.search(rf'^unmingle_workers{{state="{s}"}} (\d+)', text, re.M) for s in ("ready", "starting"))
+    assert ready and starting
+    return int(ready[1]), int(starting[1])
+
+
+def lost(server: RunningServer) -> dict[str, int]:
+    """Workers so far, by the reason, without those of which there are none."""
+    text = server.http.get("/metrics").text
+    found = re.findall(r'^unmingle_workers_lost_total\{reason="(\w+)"\} (\d+)', text, re.M)
+    return {reason: int(count) for reason, count in found if float(count)}
+
+
+def more(before: dict[str, int], reason: str) -> dict[str, int]:
+    return {**before, reason: before.get(reason, 0) + 1}
+
+
+def files_of(answer: httpx.Response) -> dict[str, bytes]:
+    """All but the manifest, which tells times."""
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+
+
+def busy(cluster: RayCluster) -> int:
+    """The worker that computes: it takes the most processor time while we look."""
+    before = {worker: ticks(worker) for worker in cluster.workers()}
+    time.sleep(0.3)
+    return max(before, key=lambda worker: ticks(worker) - before[worker])
+
+
+def ticks(process: int) -> int:
+    fields = read(process, "stat").rpartition(b")")[2].split()
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def test_answers_have_the_bytes_of_workers_here(
+    ready: RunningServer, small_server: RunningServer, two_speakers: Path
+) -> None:
+    for content in (two_speakers.read_bytes(), noise(3)):
+        assert files_of(post(ready, content)) == files_of(post(small_server, content))
+    flac = {"num_sources": 2, "format": "flac"}
+    assert files_of(post(ready, noise(3), **flac)) == files_of(post(small_server, noise(3), **flac))
+    location = submit(ready, noise(3), num_sources=2, background="share").headers["location"]
+    wait(ready, location, "done")
+    assert files_of(ready.http.get(location + "/result")) == files_of(post(small_server, noise(3), num_sources=2))
+
+
+def test_the_front_computes_nothing_and_each_node_has_a_worker(ready: RunningServer, cluster: RayCluster) -> None:
+    assert b"onnxruntime" not in read(ready.process.pid, "maps")
+    workers = cluster.workers()
+    assert len({raylet for _, raylet in workers.values()}) == LEAST
+    for worker in workers:
+        assert b"onnxruntime" in read(worker, "maps")
+        assert b"UNMINGLE_" not in read(worker, "environ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "to_actor", "reason"),
+    [
+        (signal.SIGKILL, True, "killed"),
+        (signal.SIGSEGV, False, "crashed"),
+        (signal.SIGSTOP, True, "hung"),
+    ],
+)
+def test_a_request_whose_worker_is_lost_is_answered_all_the_same(
+    ready: RunningServer,
+    cluster: RayCluster,
+    long_stems: dict[str, bytes],
+    sent: signal.Signals,
+    to_actor: bool,
+    reason: str,
+) -> None:
+    before = lost(ready)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(post, ready, noise(LONG_S), num_sources=8)
+        ready.wait_for(separating)
+        worker = busy(cluster)
+        actor, _ = cluster.workers()[worker]
+        os.kill(actor if to_actor else worker, sent)
+        assert files_of(answer.result()) == long_stems
+    assert lost(ready) == more(before, reason)
+    assert not read(worker, "cmdline")
+    assert not read(actor, "cmdline")
+
+
+def test_a_request_whose_node_is_lost_is_answered_all_the_same(
+    ready: RunningServer, cluster: RayCluster, long_stems: dict[str, bytes]
+) -> None:
+    before = lost(ready)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = [pool.submit(post, ready, noise(LONG_S), num_sources=8) for _ in range(LEAST)]
+        ready.wait_for(lambda body: body["queue"]["running"] == LEAST)
+        cluster.kill()
+        assert [files_of(answer.result()) for answer in answers] == [long_stems] * LEAST
+    assert lost(ready) == more(before, "node")
+    cluster.add()
+
+
+@pytest.fixture(scope="module")
+def long_stems(small_server: RunningServer) -> dict[str, bytes]:
+    return files_of(post(small_server, noise(LONG_S), num_sources=8))
+
+
+def test_a_client_that_leaves_frees_its_worker(ready: RunningServer, cluster: RayCluster) -> None:
+    before, workers = lost(ready), set(cluster.workers())
+    with connect(ready) as client:
+        client.sendall(request_bytes(noise(300)))
+        ready.wait_for(separating)
+    ready.wait_for(idle)
+    ready.wait_for(lambda _: not ready.spooled())
+    assert lost(ready) == before
+    assert set(cluster.workers()) == workers
+
+
+def test_there_are_more_workers_under_load_and_fewer_after(ready: RunningServer, cluster: RayCluster) -> None:
+    location = submit(ready, noise(600), num_sources=8).headers["location"]
+    until(lambda: sizes(ready) == (MOST, 0))
+    assert len(cluster.workers()) == MOST
+    ready.http.delete(location)
+    until(lambda: sizes(ready) == (LEAST, 0))
+    until(lambda: len(cluster.workers()) == LEAST)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"UNMINGLE_RAY_ADDRESS": "127.0.0.1:{port}"},
+            "No Ray cluster answers at UNMINGLE_RAY_ADDRESS=127.0.0.1:{port}",
+        ),
+        ({"UNMINGLE_RAY_ADDRESS": "somewhere"}, "expected auto, host:port or ray://host:port"),
+        ({"UNMINGLE_RAY_CPUS": "64"}, "room for 0 workers of 64 CPUs, and 1 are wanted"),
+        ({"UNMINGLE_RAY_GPUS": "0.5"}, "room for 0 workers of 1 CPUs and 0.5 GPUs"),
+        ({"UNMINGLE_RAY_GPUS": "1.5"}, "expected a part of one GPU, or whole ones"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start(
+    cluster: RayCluster, tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    port = str(free_port())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")},
+        "UNMINGLE_DATA_DIR": str(tmp_path),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_START_S": "1",
+        **{name: value.format(port=port) for name, value in settings.items()},
+    }
+    serve = [sys.executable, "-m", "unmingle", "serve", "--port", "0"]
+    done = subprocess.run(
+        serve, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False
+    )
+    assert done.returncode == 2
+    assert message.format(port=port) in done.stderr
+    assert "Traceback" not in done.stderr
