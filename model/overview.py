@@ -8,7 +8,9 @@ Axes: (column, band) for pictures, (point, dim) for embeddings, (source, frame, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,10 +164,51 @@ class Gathering:
         self._paint(segment, first, end, shares, behind)
         self._sample(segment, first, end, embedded, behind)
 
+    def skip(self, segment: Segment) -> None:
+        """Leave out a segment, which another one looks at."""
+        self._covered = max(self._covered, min(segment.start + len(segment.magnitude), self._frames))
+
+    def extend(self, later: Gathering) -> None:
+        """Take in what another one gathered of the segments that follow."""
+        # Each paints pixels of its own, and leaves the others at 0.
+        np.maximum(self._source, later._source, out=self._source)
+        np.maximum(self._certainty, later._certainty, out=self._certainty)
+        np.maximum(self._magnitude, later._magnitude, out=self._magnitude)
+        self._places += later._places
+        self._embeddings += later._embeddings
+        self._weights += later._weights
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that was gathered, to be written down."""
+        painted = np.flatnonzero((self._source.any(1) | self._certainty.any(1)) | self._magnitude.any(1))
+        first, end = (int(painted[0]), int(painted[-1]) + 1) if len(painted) else (0, 0)
+        return {
+            "first": np.array(first),
+            "source": self._source[first:end],
+            "certainty": self._certainty[first:end],
+            "magnitude": self._magnitude[first:end],
+            **self._points(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take what was written down, in place of what was gathered."""
+        columns = slice(int(arrays["first"]), int(arrays["first"]) + len(arrays["source"]))
+        self._source[columns], self._certainty[columns] = arrays["source"], arrays["certainty"]
+        self._magnitude[columns] = arrays["magnitude"]
+        self._places, self._embeddings = [arrays["places"]], [arrays["embeddings"]]
+        self._weights = [arrays["weights"]]
+
+    def _points(self) -> dict[str, NDArray[Any]]:
+        dim = self._config.embedding_dim
+        return {
+            "places": np.concatenate([np.zeros((0, 2), np.int64), *self._places]),
+            "embeddings": np.concatenate([np.zeros((0, dim), np.float32), *self._embeddings]),
+            "weights": np.concatenate([np.zeros(0, np.float32), *self._weights]),
+        }
+
     def finish(self, centroids: Vectors, order: tuple[int, ...]) -> Overview:
         """All that was gathered, of a separation with these centroids whose stems come in this order."""
         config = self._config
-        dim = config.embedding_dim
         return Overview(
             centroids,
             np.array(order, np.int64),
@@ -176,11 +219,9 @@ class Gathering:
             self._certainty,
             self._magnitude,
             chosen_points(
-                np.concatenate([np.zeros((0, 2), np.int64), *self._places]),
-                np.concatenate([np.zeros((0, dim), np.float32), *self._embeddings]),
-                np.concatenate([np.zeros(0, np.float32), *self._weights]),
-                MOST_POINTS,
-                np.random.default_rng(0),
+                **self._points(),
+                most=MOST_POINTS,
+                rng=np.random.default_rng(0),
             ),
         )
 
