@@ -80,15 +80,15 @@ class Measured:
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **named)
 
-    def restore(self, path: Path) -> None:
-        """Read what `save` wrote, in place of what was measured."""
+    def restore(self, path: Path, sources: int) -> None:
+        """Read what `save` wrote of so many sources, in place of what was measured."""
         with np.load(path, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             named = {name: arrays[name] for name in arrays.files}
         self.track.restore(_of("track_", named))
         if self.gathering:
             self.gathering.restore(_of("gathering_", named))
-        self.clarity = Clarity(len(self.track.totals()), facts["clarity"])
+        self.clarity = Clarity(sources, facts["clarity"])
         self.stage_seconds, self.samples = facts["stage_seconds"], facts["samples"]
 
 

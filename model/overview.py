@@ -142,6 +142,8 @@ class Gathering:
         self._magnitude = np.zeros(shape, np.float32)
         self._looked_at = point_frames(self._frames, MOST_POINTS)
         self._covered = 0
+        self._begin: int | None = None
+        """The first frame that was looked at."""
         self._places: list[NDArray[np.int64]] = []
         self._embeddings: list[Vectors] = []
         self._weights: list[NDArray[np.float32]] = []
@@ -161,6 +163,7 @@ class Gathering:
         self._covered = max(self._covered, end)
         if first >= end:
             return
+        self._begin = first if self._begin is None else self._begin
         self._paint(segment, first, end, shares, behind)
         self._sample(segment, first, end, embedded, behind)
 
@@ -170,9 +173,10 @@ class Gathering:
 
     def extend(self, later: Gathering) -> None:
         """Take in what another one gathered of the segments that follow."""
-        # Each paints pixels of its own, and leaves the others at 0.
-        np.maximum(self._source, later._source, out=self._source)
-        np.maximum(self._certainty, later._certainty, out=self._certainty)
+        if later._begin is None:
+            return
+        columns = self._middle >= later._begin
+        self._source[columns], self._certainty[columns] = later._source[columns], later._certainty[columns]
         np.maximum(self._magnitude, later._magnitude, out=self._magnitude)
         self._places += later._places
         self._embeddings += later._embeddings
@@ -183,6 +187,7 @@ class Gathering:
         painted = np.flatnonzero((self._source.any(1) | self._certainty.any(1)) | self._magnitude.any(1))
         first, end = (int(painted[0]), int(painted[-1]) + 1) if len(painted) else (0, 0)
         return {
+            "begin": np.array([] if self._begin is None else [self._begin], np.int64),
             "first": np.array(first),
             "source": self._source[first:end],
             "certainty": self._certainty[first:end],
@@ -192,6 +197,7 @@ class Gathering:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take what was written down, in place of what was gathered."""
+        self._begin = next(iter(arrays["begin"].tolist()), None)
         columns = slice(int(arrays["first"]), int(arrays["first"]) + len(arrays["source"]))
         self._source[columns], self._certainty[columns] = arrays["source"], arrays["certainty"]
         self._magnitude[columns] = arrays["magnitude"]
@@ -225,8 +231,13 @@ class Gathering:
             ),
         )
 
+    @property
+    def _middle(self) -> NDArray[np.int64]:
+        """(columns,): the frame that each pixel shows."""
+        return (self._edges[:-1] + self._edges[1:]) // 2
+
     def _paint(self, segment: Segment, first: int, end: int, shares: Masks, behind: Masks | None) -> None:
-        middle = (self._edges[:-1] + self._edges[1:]) // 2
+        middle = self._middle
         own = np.flatnonzero((middle >= first) & (middle < end))
         at = middle[own] - segment.start
         certainty = masks.claim(shares[:, at], 1.0) if len(shares) > 1 else np.ones(shares.shape[1:], np.float32)[at]

@@ -75,7 +75,7 @@ def heard_magnitude(
     """
     clock = clock or StageClock()
     high_pass = high_pass or HighPass(config.sample_rate, recording.channels)
-    return _magnitude(_at_rate(recording, config.sample_rate, clock), recording.channels, config, clock, high_pass)
+    return _magnitude(at_rate(recording, config.sample_rate, clock), recording.channels, config, clock, high_pass)
 
 
 def heard_magnitude_from(
@@ -139,8 +139,8 @@ def _magnitude(
     yield bands(analyser.finish)
 
 
-def _at_rate(recording: Recording, sample_rate: int, clock: StageClock) -> Iterator[Samples]:
-    """The blocks of a recording at another rate: (channels, samples)."""
+def at_rate(recording: Recording, sample_rate: int, clock: StageClock) -> Iterator[Samples]:
+    """The blocks of a recording at another rate: (channels, samples), at least one sample in all."""
     if recording.sample_rate == sample_rate:
         yield from clock.around("read", recording.blocks())
         return
