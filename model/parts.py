@@ -1,4 +1,4 @@
-"""Where a long recording can be cut, so that its parts are worked on side by side.
+"""Where a long recording can be cut, so that its parts are worked on side by side, and what all of them need to know.
 
 Nothing is heard of the cuts: a part gives, to the last bit, what a separation in one go gives there.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from unmingle.model.config import ModelConfig
 from unmingle.model.signal import segments, stft
 from unmingle.model.signal.activity import block_samples
+from unmingle.model.signal.masks import Vectors
 from unmingle.model.signal.segments import SegmentLayout, SegmentRange
 
 _MARGIN = 8
@@ -37,6 +38,25 @@ class Part:
     start: int
     end: int
     is_last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the second pass needs to know of the first.
+
+    Attributes:
+        centroids: (sources, dim).
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
+        has_background: whether some of the recording is background, beside what is to be separated.
+        rumbles: whether much of it is too low for anybody to hear.
+        segments: how many there are in all.
+    """
+
+    centroids: Vectors
+    count_chance: float | None
+    has_background: bool
+    rumbles: bool
+    segments: int
 
 
 def cut_into_parts(

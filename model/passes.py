@@ -21,7 +21,7 @@ from unmingle.model.heard import Heard
 from unmingle.model.measured import Measured
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.overview import Gathering
-from unmingle.model.parts import Part
+from unmingle.model.parts import Part, Plan
 from unmingle.model.recording import Recording, Samples, seekable
 from unmingle.model.refining.refiner import Refiner
 from unmingle.model.results import Outcome
@@ -53,25 +53,6 @@ _LEAST_SHARE = 1e-4
 """Of a bin, below which it is not worth asking how the sources share it."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What the second pass needs to know of the first.
-
-    Attributes:
-        centroids: (sources, dim).
-        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
-        has_background: whether some of the recording is background, beside what is to be separated.
-        rumbles: whether much of it is too low for anybody to hear.
-        segments: how many there are in all.
-    """
-
-    centroids: kmeans.Vectors
-    count_chance: float | None
-    has_background: bool
-    rumbles: bool
-    segments: int
 
 
 def expected_bytes(recording: Recording, config: ModelConfig) -> float:

@@ -20,7 +20,8 @@ from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.overview import Gathering
-from unmingle.model.passes import Listening, Masking, Plan, Progress, Sink, expected_frames
+from unmingle.model.parts import Plan
+from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_frames
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
 from unmingle.model.refining.refiner import OnnxRefiner, Refiner

@@ -19,11 +19,11 @@ from unmingle.model.inspection import of_result
 from unmingle.model.measured import Measured, added
 from unmingle.model.options import SeparationOptions
 from unmingle.model.overview import Gathering
-from unmingle.model.parts import Part
-from unmingle.model.passes import Listening, Masking, Plan, Progress, Sink, expected_bytes, expected_frames
+from unmingle.model.parts import Part, Plan
+from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_bytes, expected_frames
 from unmingle.model.recording import Recording, Samples, Seekable
 from unmingle.model.results import Outcome
-from unmingle.model.separator import Separator, locating_by, narrowed, reference_of
+from unmingle.model.separator import SAMPLE_RATES_HZ, Separator, locating_by, narrowed, reference_of
 from unmingle.model.signal.segments import SegmentRange, at_rate
 from unmingle.model.spatial.survey import Survey, what_the_network_hears
 from unmingle.model.stage_clock import StageClock
@@ -32,7 +32,8 @@ from unmingle.model.stage_clock import StageClock
 def can_be_spread(recording: Recording, surveyed: Survey | None, options: SeparationOptions) -> bool:
     """Whether parts of a recording can be separated by themselves."""
     apart = options.channels == "separate" and recording.channels > 1
-    return not apart and locating_by(surveyed, options) is None
+    low, high = SAMPLE_RATES_HZ
+    return low <= recording.sample_rate <= high and not apart and locating_by(surveyed, options) is None
 
 
 def heard_blocks(separator: Separator, recording: Recording, surveyed: Survey | None) -> Iterator[Samples] | None:
