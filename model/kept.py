@@ -9,6 +9,7 @@ Axes: (source, dim) for centroids, (point, dim) for embeddings, (source, frame, 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -22,10 +23,11 @@ from unmingle.model.clustering import background, kmeans
 from unmingle.model.embedding.embedded import OnHost
 from unmingle.model.embedding.on_disk import KeptOnDisk
 from unmingle.model.errors import ParameterError
+from unmingle.model.heard import Heard
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import MAX_SOURCES, SeparationOptions
 from unmingle.model.overview import Pixels, Points, chosen_points, loudness_of, point_frames
-from unmingle.model.passes import Heard, Listening, Masking, Progress, Sink, expected_bytes
+from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_bytes
 from unmingle.model.recording import Recording
 from unmingle.model.results import Outcome
 from unmingle.model.separator import Separator, locating_by, narrowed, reference_of
@@ -35,7 +37,7 @@ from unmingle.model.spatial.survey import what_the_network_hears
 from unmingle.model.stage_clock import StageClock
 
 _FACTS = "facts.json"
-_SAMPLES = "samples.npz"
+_HEARD = "heard.npz"
 
 
 class KeptRecording:
@@ -63,25 +65,16 @@ class KeptRecording:
         """
         kept = KeptOnDisk(self._directory, self._config, expected_bytes(self._recording, self._config))
         inspected = Inspected(self._recording)
-        rng = np.random.default_rng(seed)
         surveyed = self._separator.survey(inspected, SeparationOptions())
         listening = self._listening(what_the_network_hears(inspected, surveyed), kept)
-        listening.listen(rng, tell)
+        listening.listen(seed, tell)
         kept.close()
-        heard = listening.heard
-        listened = rng.bit_generator.state
-        chances = listening.chances(rng)
-        samples = {"all": heard.sample.arrays(), "foreground": heard.foreground_sample.arrays()}
-        named = {f"{which}_{name}": array for which, arrays in samples.items() for name, array in arrays.items()}
-        np.savez(self._directory / _SAMPLES, allow_pickle=False, **named)
+        # With its generator as it is now: it goes on from here, as it would in a separation in one go.
+        listening.heard.save(self._directory / _HEARD)
+        chances = listening.chances(listening.heard.rng)
         facts = {
-            "foreground": vars(heard.foreground),
-            "removed": heard.removed,
-            "segments": heard.segments,
             "chances": None if chances is None else chances.tolist(),
             "all_meant": listening.all_meant(MAX_SOURCES),
-            # The generator goes on from here, as it would in a separation in one go.
-            "rng": listened,
             "warnings": inspected.inspection.warnings(),
         }
         (self._directory / _FACTS).write_text(json.dumps(facts))
@@ -121,6 +114,7 @@ class KeptRecording:
         masking = Masking(
             self._recording,
             listening,
+            listening.plan(centroids, None),
             self._separator.embedder,
             StageClock(),
             options.mask_kind,
@@ -129,7 +123,7 @@ class KeptRecording:
             arrangement,
             refiner=self._separator.refiner,
         )
-        outcome = masking.run(centroids, None, narrowed(sink, options, surveyed), tell)
+        outcome = masking.run(narrowed(sink, options, surveyed), tell)
         warnings = tuple(self._facts["warnings"]) + of_result(outcome.stems, None)
         outcome = dataclasses.replace(outcome, warnings=warnings, reference=reference_of(surveyed, options))
         return outcome, centroids
@@ -190,24 +184,14 @@ class KeptRecording:
         return Listening(recording, self._separator.embedder, self._separator.layout, StageClock(), kept)
 
     def _heard(self) -> Heard:
-        foreground = background.Foreground()
-        vars(foreground).update(self._facts["foreground"])
-        with np.load(self._directory / _SAMPLES) as arrays:
-            sample, foreground_sample = (
-                kmeans.EmbeddingSample.of_arrays(
-                    {name.removeprefix(which): arrays[name] for name in arrays.files if name.startswith(which)}
-                )
-                for which in ("all_", "foreground_")
-            )
-        return Heard(sample, foreground_sample, foreground, self._facts["removed"], self._facts["segments"])
+        return Heard.load(self._directory / _HEARD)
 
     def _expecting(self, num_sources: int, heard: Heard) -> tuple[Listening, np.random.Generator]:
         """Where a separation into so many would be after the first pass."""
-        listening, facts, rng = self._listening(self._recording, self._disk()), self._facts, np.random.default_rng()
+        listening = self._listening(self._recording, self._disk())
         listening.remember(heard)
-        rng.bit_generator.state = facts["rng"]
-        listening.take_all(facts["all_meant"][num_sources - 1])
-        return listening, rng
+        listening.take_all(self._facts["all_meant"][num_sources - 1])
+        return listening, copy.deepcopy(heard.rng)
 
     def _clarity(self, sample: kmeans.EmbeddingSample, centroids: Vectors) -> float:
         """Of the least clear source, by the sample alone."""

@@ -8,7 +8,9 @@ Axes: (column, band) for pictures, (point, dim) for embeddings, (source, frame, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +142,8 @@ class Gathering:
         self._magnitude = np.zeros(shape, np.float32)
         self._looked_at = point_frames(self._frames, MOST_POINTS)
         self._covered = 0
+        self._begin: int | None = None
+        """The first frame that was looked at."""
         self._places: list[NDArray[np.int64]] = []
         self._embeddings: list[Vectors] = []
         self._weights: list[NDArray[np.float32]] = []
@@ -159,13 +163,58 @@ class Gathering:
         self._covered = max(self._covered, end)
         if first >= end:
             return
+        self._begin = first if self._begin is None else self._begin
         self._paint(segment, first, end, shares, behind)
         self._sample(segment, first, end, embedded, behind)
+
+    def skip(self, segment: Segment) -> None:
+        """Leave out a segment, which another one looks at."""
+        self._covered = max(self._covered, min(segment.start + len(segment.magnitude), self._frames))
+
+    def extend(self, later: Gathering) -> None:
+        """Take in what another one gathered of the segments that follow."""
+        if later._begin is None:
+            return
+        columns = self._middle >= later._begin
+        self._source[columns], self._certainty[columns] = later._source[columns], later._certainty[columns]
+        np.maximum(self._magnitude, later._magnitude, out=self._magnitude)
+        self._places += later._places
+        self._embeddings += later._embeddings
+        self._weights += later._weights
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that was gathered, to be written down."""
+        painted = np.flatnonzero((self._source.any(1) | self._certainty.any(1)) | self._magnitude.any(1))
+        first, end = (int(painted[0]), int(painted[-1]) + 1) if len(painted) else (0, 0)
+        return {
+            "begin": np.array([] if self._begin is None else [self._begin], np.int64),
+            "first": np.array(first),
+            "source": self._source[first:end],
+            "certainty": self._certainty[first:end],
+            "magnitude": self._magnitude[first:end],
+            **self._points(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take what was written down, in place of what was gathered."""
+        self._begin = next(iter(arrays["begin"].tolist()), None)
+        columns = slice(int(arrays["first"]), int(arrays["first"]) + len(arrays["source"]))
+        self._source[columns], self._certainty[columns] = arrays["source"], arrays["certainty"]
+        self._magnitude[columns] = arrays["magnitude"]
+        self._places, self._embeddings = [arrays["places"]], [arrays["embeddings"]]
+        self._weights = [arrays["weights"]]
+
+    def _points(self) -> dict[str, NDArray[Any]]:
+        dim = self._config.embedding_dim
+        return {
+            "places": np.concatenate([np.zeros((0, 2), np.int64), *self._places]),
+            "embeddings": np.concatenate([np.zeros((0, dim), np.float32), *self._embeddings]),
+            "weights": np.concatenate([np.zeros(0, np.float32), *self._weights]),
+        }
 
     def finish(self, centroids: Vectors, order: tuple[int, ...]) -> Overview:
         """All that was gathered, of a separation with these centroids whose stems come in this order."""
         config = self._config
-        dim = config.embedding_dim
         return Overview(
             centroids,
             np.array(order, np.int64),
@@ -176,16 +225,19 @@ class Gathering:
             self._certainty,
             self._magnitude,
             chosen_points(
-                np.concatenate([np.zeros((0, 2), np.int64), *self._places]),
-                np.concatenate([np.zeros((0, dim), np.float32), *self._embeddings]),
-                np.concatenate([np.zeros(0, np.float32), *self._weights]),
-                MOST_POINTS,
-                np.random.default_rng(0),
+                **self._points(),
+                most=MOST_POINTS,
+                rng=np.random.default_rng(0),
             ),
         )
 
+    @property
+    def _middle(self) -> NDArray[np.int64]:
+        """(columns,): the frame that each pixel shows."""
+        return (self._edges[:-1] + self._edges[1:]) // 2
+
     def _paint(self, segment: Segment, first: int, end: int, shares: Masks, behind: Masks | None) -> None:
-        middle = (self._edges[:-1] + self._edges[1:]) // 2
+        middle = self._middle
         own = np.flatnonzero((middle >= first) & (middle < end))
         at = middle[own] - segment.start
         certainty = masks.claim(shares[:, at], 1.0) if len(shares) > 1 else np.ones(shares.shape[1:], np.float32)[at]

@@ -6,6 +6,7 @@ Axes: (source, frame, band) for masks, (source, channel, sample) for stems.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,15 +17,18 @@ from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping, Keeps
+from unmingle.model.heard import Heard
+from unmingle.model.measured import Measured
 from unmingle.model.options import Background, MaskKind
 from unmingle.model.overview import Gathering
-from unmingle.model.recording import Recording, Samples
+from unmingle.model.parts import Part, Plan
+from unmingle.model.recording import Recording, Samples, seekable
 from unmingle.model.refining.refiner import Refiner
-from unmingle.model.results import Outcome, StemReport
+from unmingle.model.results import Outcome
 from unmingle.model.signal import features, masks, segments, stft
-from unmingle.model.signal.activity import EnergyTrack
 from unmingle.model.signal.arrangement import Arrangement
 from unmingle.model.signal.high_pass import HighPass
+from unmingle.model.signal.mixture import Mixture
 from unmingle.model.spatial.blocks import Locating, SpatialFilter
 from unmingle.model.stage_clock import StageClock
 
@@ -51,25 +55,6 @@ _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Heard:
-    """What the first pass finds out about a recording, besides the embeddings themselves.
-
-    Attributes:
-        sample: of all embeddings.
-        foreground_sample: of those that are not background.
-        foreground: how much of the recording that is.
-        removed: part of the energy that is too low to be heard.
-        segments: how many there are.
-    """
-
-    sample: kmeans.EmbeddingSample
-    foreground_sample: kmeans.EmbeddingSample
-    foreground: background.Foreground
-    removed: float
-    segments: int
-
-
 def expected_bytes(recording: Recording, config: ModelConfig) -> float:
     """How much the embeddings of a recording will take in float32, about."""
     return 4 * expected_frames(recording, config) * config.bands * config.embedding_dim
@@ -84,7 +69,7 @@ class Listening:
     """The first pass; also gives the second one the embeddings, from memory or anew.
 
     Attributes:
-        segments: how many were listened to so far.
+        heard: what was found out so far.
     """
 
     def __init__(
@@ -94,24 +79,27 @@ class Listening:
         layout: segments.SegmentLayout,
         clock: StageClock,
         keeping: Keeps | None = None,
+        wanted: segments.SegmentRange | None = None,
     ) -> None:
-        """Args: keeping: where embeddings wait for the second pass; by default in memory, where they have room."""
+        """Args:
+        keeping: where embeddings wait for the second pass; by default in memory, where they have room.
+        wanted: the segments to listen to, of a `Seekable` recording at the model's rate; None is all.
+        """
         self._recording = recording
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
-        self._sample = kmeans.EmbeddingSample()
-        self._foreground_sample = kmeans.EmbeddingSample()
-        self._foreground = background.Foreground()
-        self._high_pass = HighPass(embedder.config.sample_rate, recording.channels)
+        self._wanted = wanted
+        self.heard = Heard.nothing(np.random.default_rng())
         self._all_expected = False
-        self._removed: float | None = None
-        self.segments = 0
-        self._expected_frames = max(1.0, expected_frames(recording, embedder.config))
+        frames = wanted.frames if wanted else expected_frames(recording, embedder.config)
+        self._expected_frames = max(1.0, frames)
         self._keeping: Keeps = keeping or Keeping(expected_bytes(recording, embedder.config))
 
-    def listen(self, rng: np.random.Generator, progress: Progress) -> None:
-        """Embed all segments and gather a bounded sample of their embeddings."""
+    def listen(self, seed: int, progress: Progress) -> None:
+        """Embed all segments and gather a bounded sample of their embeddings; `seed` decides which."""
+        first = self._wanted.first if self._wanted else 0
+        heard = self.heard = Heard.nothing(np.random.default_rng(seed), first)
         frames = 0
 
         def tell(more: int) -> None:
@@ -119,42 +107,40 @@ class Listening:
             frames += more
             progress(min(0.5, 0.5 * frames / self._expected_frames))
 
-        for segment, embedded in self._embed(tell):
+        high_pass = self._high_pass()
+        heard.energy = high_pass.energy
+        for segment, embedded in self._embed(high_pass, tell):
+            number = first + heard.segments
+            # What is drawn in a segment does not depend on what was drawn before, so it can be done anywhere.
+            rng = _generator(seed, number) if number else heard.rng
             with self._clock.stage("cluster"):
                 weights = features.clustering_weights(segment.magnitude)
-                self._sample.add(embedded, weights, rng)
+                heard.sample.add(embedded, weights, rng)
                 behind = background.chance(embedded, self._embedder.config)
                 if behind is not None:
                     kept = background.foreground(weights, behind)
-                    self._foreground.add(weights, kept)
-                    self._foreground_sample.add(embedded, kept, rng)
+                    heard.foreground.add(weights, kept)
+                    heard.foreground_sample.add(embedded, kept, rng)
             with self._clock.stage("keep"):
                 self._keeping.add(segment, embedded)
-            self.segments += 1
+            heard.segments += 1
             del embedded  # what is not kept shall be gone before there is more
             tell(0)
+
+    def remember(self, heard: Heard) -> None:
+        """Take what an earlier listening to the same recording found out, instead of listening."""
+        self.heard = heard
+
+    def plan(self, centroids: kmeans.Vectors, count_chance: float | None) -> Plan:
+        """What the second pass is to do, once all was listened to and `settle` or `take_all` called."""
+        rumbles = self.heard.energy.removed > _RUMBLE
+        return Plan(centroids, count_chance, self.has_background, rumbles, self.heard.segments)
 
     @property
     def has_background(self) -> bool:
         """Whether some of the recording is background, beside what is to be separated."""
         known = self._embedder.config.background_sharpness > 0
-        return known and self._foreground.exists and not self._all_expected
-
-    @property
-    def rumbles(self) -> bool:
-        """Whether much of the recording is too low for anybody to hear; known once all was listened to."""
-        removed = self._high_pass.removed if self._removed is None else self._removed
-        return removed > _RUMBLE
-
-    @property
-    def heard(self) -> Heard:
-        """What was found out; known once all was listened to."""
-        return Heard(self._sample, self._foreground_sample, self._foreground, self._high_pass.removed, self.segments)
-
-    def remember(self, heard: Heard) -> None:
-        """Take what an earlier listening to the same recording found out, instead of listening."""
-        self._sample, self._foreground_sample = heard.sample, heard.foreground_sample
-        self._foreground, self._removed, self.segments = heard.foreground, heard.removed, heard.segments
+        return known and self.heard.foreground.exists and not self._all_expected
 
     def count(self, fewest: int, most: int, rng: np.random.Generator) -> tuple[int, float]:
         """The likeliest number of sources from `fewest` to `most`, and its chance; `fewest` of silence, for certain."""
@@ -179,24 +165,24 @@ class Listening:
             num_sources: of those there are.
             given: whether somebody said so; otherwise they were counted without the background.
         """
-        if self._foreground.share <= _MOSTLY_BACKGROUND:
+        if self.heard.foreground.share <= _MOSTLY_BACKGROUND:
             self.take_all(given and self._fewer(num_sources)[-1] > _SURELY_FEWER)
             return
-        within = self._within(num_sources, self._sample)
+        within = self._within(num_sources, self.heard.sample)
         meant = bool(within) and within[-1] > _ALL_WITHIN
         self.take_all(meant or (given and self._fewer(num_sources)[-1] > _FEWER_HEARD))
 
     def all_meant(self, most: int) -> tuple[bool, ...]:
         """What `settle` would decide for 1, 2... `most` sources that are given."""
         fewer = self._fewer(most)
-        if self._foreground.share <= _MOSTLY_BACKGROUND:
+        if self.heard.foreground.share <= _MOSTLY_BACKGROUND:
             return tuple(f > _SURELY_FEWER for f in fewer)
-        within = self._within(most, self._sample) or (0.0,) * most
+        within = self._within(most, self.heard.sample) or (0.0,) * most
         return tuple(w > _ALL_WITHIN or f > _FEWER_HEARD for w, f in zip(within, fewer, strict=True))
 
     def _fewer(self, most: int) -> tuple[float, ...]:
         """Chance that fewer than 1, 2... `most` sources are heard before the background; 0 if that cannot be told."""
-        return (0.0, *(self._within(most - 1, self._foreground_sample) or (0.0,) * (most - 1)))
+        return (0.0, *(self._within(most - 1, self.heard.foreground_sample) or (0.0,) * (most - 1)))
 
     def take_all(self, meant: bool) -> None:
         """`settle`, where it is known whether the background is meant."""
@@ -211,31 +197,31 @@ class Listening:
             return (1.0,) * most
         with self._clock.stage("count"):
             # A generator of its own: what comes after does not depend on how far was asked.
-            evidence = counting.Evidence(sample, self._foreground.share, np.random.default_rng(0))
+            evidence = counting.Evidence(sample, self.heard.foreground.share, np.random.default_rng(0))
             return counting.chances_within(most, evidence, weights)
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""
         with self._clock.stage("cluster"):
-            return kmeans.cluster(*self._heard.all(), num_sources, rng).centroids
+            return kmeans.cluster(*self._clustered.all(), num_sources, rng).centroids
 
     @property
-    def _heard(self) -> kmeans.EmbeddingSample:
-        return self._foreground_sample if self.has_background else self._sample
+    def _clustered(self) -> kmeans.EmbeddingSample:
+        return self.heard.foreground_sample if self.has_background else self.heard.sample
 
     def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
         weights = self._embedder.config.count_weights
-        if not len(self._heard) or not counting.counts_up_to(weights):
+        if not len(self._clustered) or not counting.counts_up_to(weights):
             return None
         with self._clock.stage("count"):
-            evidence = counting.Evidence(self._heard, self._foreground.share, rng)
+            evidence = counting.Evidence(self._clustered, self.heard.foreground.share, rng)
             return counting.probabilities(evidence, weights)
 
     def embedded(self, still_wanted: Callable[[], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
         """Every segment with its embeddings, once after `listen` was called; what `still_wanted` raises ends it."""
         if not self._keeping.whole:
-            for segment, again in self._embed(lambda _: still_wanted()):
+            for segment, again in self._embed(self._high_pass(), lambda _: still_wanted()):
                 with self._clock.stage("keep"):
                     # The masks are the same, whether there was room to keep the embeddings or not.
                     rounded = self._keeping.rounded(again)
@@ -246,23 +232,40 @@ class Listening:
                 embedded = kept.restored()
             yield segment, embedded
 
-    def _embed(self, heard_more: Callable[[int], None]) -> Iterator[tuple[segments.Segment, Embedded]]:
+    def _high_pass(self) -> HighPass:
+        config = self._embedder.config
+        first = segments.first_sample_of(self._wanted.start, config) if self._wanted else 0
+        return HighPass(config.sample_rate, self._recording.channels, first)
+
+    def _embed(
+        self, high_pass: HighPass, heard_more: Callable[[int], None]
+    ) -> Iterator[tuple[segments.Segment, Embedded]]:
         config = self._embedder.config
 
-        def telling(pieces: Iterator[segments.Magnitude]) -> Iterator[segments.Magnitude]:
-            for piece in pieces:
+        def pieces() -> Iterator[segments.Magnitude]:
+            for piece in self._magnitude(high_pass):
                 heard_more(len(piece))
                 yield piece
 
-        self._high_pass = HighPass(config.sample_rate, self._recording.channels)
-        heard = telling(segments.heard_magnitude(self._recording, config, self._clock, self._high_pass))
-        for batch in segments.batches(segments.cut(heard, self._layout), self._embedder.segments_at_once):
+        found = segments.taken(pieces(), self._wanted) if self._wanted else segments.cut(pieces(), self._layout)
+        for batch in segments.batches(found, self._embedder.segments_at_once):
             with self._clock.stage("listen"):
                 observed = [features.log_magnitude(s.magnitude, config.floor_db) for s in batch]
             with self._clock.stage("embed"):
                 embedded = embed_each(self._embedder, np.stack(observed))
             yield from zip(batch, embedded, strict=True)
             del embedded
+
+    def _magnitude(self, high_pass: HighPass) -> Iterator[segments.Magnitude]:
+        config, recording, clock = self._embedder.config, self._recording, self._clock
+        if self._wanted is None:
+            return segments.heard_magnitude(recording, config, clock, high_pass)
+        return segments.heard_magnitude_from(self._wanted.start, seekable(recording), config, clock, high_pass)
+
+
+def _generator(seed: int, segment: int) -> np.random.Generator:
+    """That of one segment: independent of those of others, and of that of the seed itself."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(segment,)))
 
 
 class Masking:
@@ -272,6 +275,7 @@ class Masking:
         self,
         recording: Recording,
         listening: Listening,
+        plan: Plan,
         embedder: Embedder,
         clock: StageClock,
         mask_kind: MaskKind,
@@ -280,13 +284,19 @@ class Masking:
         arrangement: Arrangement | None = None,
         gathering: Gathering | None = None,
         refiner: Refiner | None = None,
+        part: Part | None = None,
     ) -> None:
         """Args:
+        recording: `Seekable`, where only a part is wanted.
+        listening: gives the embeddings of all segments, or of those that the part needs.
+        plan: what is to be done.
         locating: how to use where sounds come from; None uses the masks alone.
         arrangement: which centroids make which sources, and where; by default, each makes one everywhere.
         gathering: is shown every segment, for an overview; only without an arrangement.
         refiner: makes soft masks better; None uses those of the clustering.
+        part: what is wanted, without `locating`; None is all.
         """
+        self._plan, self._part = plan, part
         self._refiner = refiner if mask_kind == "soft" else None
         self._gathering = gathering
         self._locating = locating
@@ -300,24 +310,30 @@ class Masking:
         self._background: Background = background
         self._apart = background != "share"
 
-    def run(self, centroids: kmeans.Vectors, count_chance: float | None, sink: Sink, progress: Progress) -> Outcome:
+    def run(self, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
-        grid = masks.Grid.at_rate(self._recording.sample_rate, self._config)
-        sources = self._arrangement.sources if self._arrangement else len(centroids)
+        return self.measured(sink, progress).outcome(self._plan.centroids, self._plan.count_chance, self._background)
+
+    def measured(self, sink: Sink, progress: Progress) -> Measured:
+        """Send the stems, or the part of them that is wanted, to `sink`, and say what was measured on them."""
+        recording, plan, part = self._recording, self._plan, self._part
+        grid = masks.Grid.at_rate(recording.sample_rate, self._config)
+        sources = self._arrangement.sources if self._arrangement else len(plan.centroids)
         rows = sources + self._apart - 1
         shaping: SpatialFilter | _MaskFilter = _MaskFilter(rows)
         if self._locating:
             # A filter reaches as far as its window, and rooms are longer than the network's.
             grid = masks.Grid(grid.sample_rate, _REACH * grid.window, _REACH * grid.hop)
             shaping = SpatialFilter(rows + self._locating.enhance, self._locating)
-        regridder = masks.Regridder(self._config, grid)
+        first_frame = part.start // grid.hop if part else 0
+        stretch = _Stretch(part.start - first_frame * grid.hop, part.end - part.start) if part else _Stretch()
+        regridder = masks.Regridder(self._config, grid, first_frame)
         synthesiser = stft.Synthesiser(grid.window, grid.hop)
         # What is too low to be heard never enters the stems; the background is what they leave.
-        without_rumble = self._apart and self._listening.rumbles
-        mixture = _Mixture(self._recording, grid, without_rumble)
-        track = EnergyTrack(self._recording.sample_rate, sources)
-        clarity = masks.Clarity(sources)
-        written = 0
+        without_rumble = self._apart and plan.rumbles
+        mixture = Mixture(recording, grid, without_rumble, first_frame)
+        found = Measured.nothing(recording, sources, self._clock, self._gathering)
+        expected = part.end - part.start if part else recording.samples
 
         def shape(blocks: Iterator[stft.Spectrum]) -> None:
             for block in self._clock.around(shaping.stage, blocks):
@@ -325,7 +341,6 @@ class Masking:
                     synthesise(block[:, :, start : start + step])
 
         def synthesise(separated: stft.Spectrum) -> None:
-            nonlocal written
             with self._clock.stage("synthesise"):
                 others = synthesiser.push(separated)
                 whole = mixture.samples(others.shape[-1])
@@ -334,59 +349,55 @@ class Masking:
                 if len(others) == rows:
                     # What the others leave, which is what its masks would give.
                     np.subtract(whole, stems[:-1].sum(0), out=stems[-1])
-                track.push(stems)
-            written += stems.shape[-1]
+                stems = stretch.of(stems)
+                found.track.push(stems)
+            found.samples += stems.shape[-1]
             if stems.shape[-1]:
                 sink(stems[:sources] if self._background == "drop" else stems)
             tell()
 
         def tell() -> None:
-            progress(min(1.0, 0.5 + 0.5 * written / max(1, self._recording.samples)))
+            progress(min(1.0, 0.5 + 0.5 * found.samples / max(1, expected)))
 
-        bytes_per_frame = 16 * (sources + self._apart) * self._recording.channels * (grid.window // 2 + 1)
+        bytes_per_frame = 16 * (sources + self._apart) * recording.channels * (grid.window // 2 + 1)
         step = max(1, _SYNTHESIS_BYTES // bytes_per_frame)
-        for run in segments.blend(self._masked(centroids, clarity, tell)):
-            for start in range(0, run.shape[1], step):
+        early = regridder.reads_from - part.masked.start if part else 0
+        for run in _later(segments.blend(self._masked(found.clarity, tell)), early):
+            for start in range(0, 0 if stretch.is_over else run.shape[1], step):
                 with self._clock.stage("mask"):
                     shares = regridder.push(run[: shaping.needed, start : start + step])
                 with self._clock.stage("stft"):
                     spectrum = mixture.take(shares.shape[1])
                 shape(shaping.push(shares[:, : spectrum.shape[1]], spectrum))
-        while (spectrum := mixture.take(step)).shape[1]:
+        while not stretch.is_over and (spectrum := mixture.take(step)).shape[1]:
             shape(shaping.push(regridder.hold(spectrum.shape[1]), spectrum))
         shape(shaping.finish())
         progress(1.0)
-        order, reports = _reports(track, clarity)
-        return Outcome(
-            order,
-            self._background,
-            reports,
-            count_chance,
-            written,
-            self._clock.seconds,
-            spatial=shaping.report,
-            overview=self._gathering.finish(centroids, order) if self._gathering else None,
-        )
+        return dataclasses.replace(found, spatial=shaping.report)
 
-    def _masked(
-        self, centroids: kmeans.Vectors, clarity: masks.Clarity, still_wanted: Callable[[], None]
-    ) -> Iterator[tuple[int, masks.Masks]]:
+    def _masked(self, clarity: masks.Clarity, still_wanted: Callable[[], None]) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
+        plan, part = self._plan, self._part
         for segment, embedded in self._listening.embedded(still_wanted):
-            behind = background.chance(embedded, self._config) if self._listening.has_background else None
+            # Of a segment that is another part's, only the masks are needed.
+            measured = part is None or segment.start >= part.listened.start
+            behind = background.chance(embedded, self._config) if plan.has_background else None
             heard = segment.magnitude if behind is None else segment.magnitude * (1.0 - behind)
-            own = centroids
-            if self._listening.segments > 1:
+            own = plan.centroids
+            if plan.segments > 1:
                 with self._clock.stage("cluster"):
                     weights = features.clustering_weights(segment.magnitude)
                     weights = weights if behind is None else background.foreground(weights, behind)
                     rng = np.random.default_rng(segment.start)
-                    own = kmeans.local_centroids(centroids, embedded, weights, rng)
+                    own = kmeans.local_centroids(plan.centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
                 soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
-                clarity.push(soft, heard)
-                if self._gathering:
+                if measured:
+                    clarity.push(soft, heard)
+                if self._gathering and measured:
                     self._gathering.add(segment, embedded, soft, behind)
+                elif self._gathering:
+                    self._gathering.skip(segment)
                 shares = soft if self._mask_kind == "soft" else self._arranged(embedded.hard_masks(own))
             if self._refiner:
                 shares, behind = self._refined(self._refiner, segment, behind, soft, own)
@@ -434,14 +445,32 @@ class Masking:
         return behind
 
 
-def _reports(track: EnergyTrack, clarity: masks.Clarity) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
-    """The order of the stems, loudest first, and a report on each in that order."""
-    energy = track.totals()
-    order = np.argsort(-energy, kind="stable").tolist()
-    total = float(energy.sum())
-    stretches, confidence = track.stretches(), clarity.per_source()
-    reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
-    return tuple(order), tuple(reports)
+def _later(runs: Iterator[masks.Masks], frames: int) -> Iterator[masks.Masks]:
+    """Without the first so many frames."""
+    for run in runs:
+        yield run[:, frames:]
+        frames = max(0, frames - run.shape[1])
+
+
+class _Stretch:
+    """The samples of stems that are wanted; of those that are made, some come before, and some after."""
+
+    def __init__(self, early: int = 0, wanted: float = math.inf) -> None:
+        self._early, self._wanted = early, wanted
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all were given."""
+        return self._wanted <= 0
+
+    def of(self, stems: Samples) -> Samples:
+        """Of the next (sources, channels, samples), those that are wanted."""
+        found = stems[..., self._early :]
+        self._early = max(0, self._early - stems.shape[-1])
+        if found.shape[-1] > self._wanted:
+            found = found[..., : int(self._wanted)]
+        self._wanted -= found.shape[-1]
+        return found
 
 
 class _MaskFilter:
@@ -461,54 +490,3 @@ class _MaskFilter:
     def finish(self) -> Iterator[stft.Spectrum]:
         """Nothing is left."""
         yield from ()
-
-
-class _Mixture:
-    """The recording itself, as it is asked for: frames of its spectrum, and samples once their frames were taken."""
-
-    def __init__(self, recording: Recording, grid: masks.Grid, without_rumble: bool) -> None:
-        """Args: without_rumble: whether the spectrum, not the samples, is that of what can be heard only."""
-        self._high_pass = HighPass(recording.sample_rate, recording.channels) if without_rumble else None
-        self._blocks = recording.blocks()
-        self._hop = grid.hop
-        self._analyser = stft.Analyser(grid.window, grid.hop)
-        self._nothing = np.zeros((recording.channels, 0), np.float32)
-        self._block = self._nothing
-        self._heard: list[Samples] = []
-        self._spectra: list[stft.Spectrum] = []
-        self._ended = False
-
-    def take(self, frames: int) -> stft.Spectrum:
-        """(channels, frames, bins): the next `frames` frames, fewer only at the end."""
-        while not self._ended and sum(part.shape[1] for part in self._spectra) < frames:
-            piece = self._next(frames * self._hop)
-            self._heard.append(piece)
-            self._ended = piece.shape[-1] < frames * self._hop
-            self._spectra.append(self._analyser.push(self._high_pass.push(piece) if self._high_pass else piece))
-            if self._ended:
-                if self._high_pass:
-                    self._spectra.append(self._analyser.push(self._high_pass.finish()))
-                self._spectra.append(self._analyser.finish())
-        waiting = self._spectra[0] if len(self._spectra) == 1 else np.concatenate(self._spectra, axis=1)
-        self._spectra = [waiting[:, frames:]]
-        return waiting[:, :frames]
-
-    def samples(self, count: int) -> Samples:
-        """(channels, samples): the next `count` samples, fewer only at the end."""
-        waiting = np.concatenate(self._heard, axis=-1) if self._heard else self._nothing
-        self._heard = [waiting[:, count:]]
-        return waiting[:, :count]
-
-    def _next(self, count: int) -> Samples:
-        """(channels, samples) of the recording, fewer than `count` only at its end."""
-        parts = []
-        while count:
-            if not self._block.shape[-1]:
-                block = next(self._blocks, None)
-                if block is None:
-                    break
-                self._block = block
-            part, self._block = self._block[:, :count], self._block[:, count:]
-            parts.append(part)
-            count -= part.shape[-1]
-        return np.concatenate(parts, axis=-1) if parts else self._nothing

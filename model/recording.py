@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,26 @@ class Recording(Protocol):
         ...
 
 
+@runtime_checkable
+class Seekable(Recording, Protocol):
+    """A recording that can be read from any sample on."""
+
+    def blocks_from(self, start: int) -> Iterator[Samples]:
+        """As `blocks`, without the first `start` samples."""
+        ...
+
+
+def seekable(recording: Recording) -> Seekable:
+    """The recording itself.
+
+    Raises:
+        TypeError: it can be read from its start only.
+    """
+    if not isinstance(recording, Seekable):
+        raise TypeError(f"{type(recording).__name__} can be read from its start only")
+    return recording
+
+
 def as_array(given: object) -> NDArray[np.floating]:
     """An array of what somebody has: an array, a list, or a tensor that may lie on a GPU or have a gradient.
 
@@ -133,9 +153,13 @@ class ArrayRecording:
 
     def blocks(self) -> Iterator[Samples]:
         """Views of the array, BLOCK_S seconds each."""
+        return self.blocks_from(0)
+
+    def blocks_from(self, start: int) -> Iterator[Samples]:
+        """The same from sample `start` on."""
         step = max(1, round(BLOCK_S * self.sample_rate))
-        for start in range(0, self.samples, step):
-            yield self._signal[:, start : start + step]
+        for first in range(start, self.samples, step):
+            yield self._signal[:, first : first + step]
 
 
 class OneChannel:

@@ -20,6 +20,7 @@ from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
 from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.overview import Gathering
+from unmingle.model.parts import Plan
 from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_frames
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
@@ -192,19 +193,10 @@ class Separator:
         surveyed: Survey | None,
         overview: bool,
     ) -> Outcome:
-        counted = self.abilities.to_count(options)
         clock = StageClock()
-        rng = np.random.default_rng(options.seed)
         listening = Listening(what_the_network_hears(recording, surveyed), self.embedder, self.layout, clock)
-        listening.listen(rng, tell)
-        chance = None
-        num_sources = options.num_sources
-        if counted:
-            num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
-        elif not isinstance(num_sources, int):
-            num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
-        listening.settle(num_sources, given=isinstance(options.num_sources, int))
-        centroids = listening.centroids(num_sources, rng)
+        listening.listen(options.seed, tell)
+        plan = self.planned(listening, options)
         background = self.background_of(options)
         locating = locating_by(surveyed, options)
         gathering = None
@@ -214,6 +206,7 @@ class Separator:
         masking = Masking(
             recording,
             listening,
+            plan,
             self.embedder,
             clock,
             options.mask_kind,
@@ -222,7 +215,19 @@ class Separator:
             gathering=gathering,
             refiner=self.refiner,
         )
-        return masking.run(centroids, chance, sink, tell)
+        return masking.run(sink, tell)
+
+    def planned(self, listening: Listening, options: SeparationOptions) -> Plan:
+        """Count the sources, if that is wanted, and find them, once all was listened to."""
+        rng = listening.heard.rng
+        chance = None
+        num_sources = options.num_sources
+        if self.abilities.to_count(options):
+            num_sources, chance = listening.count(options.min_sources, options.max_sources, rng)
+        elif not isinstance(num_sources, int):
+            num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
+        listening.settle(num_sources, given=isinstance(options.num_sources, int))
+        return listening.plan(listening.centroids(num_sources, rng), chance)
 
     @property
     def abilities(self) -> Abilities:

@@ -99,6 +99,7 @@ def create_app(settings: Settings | None = None, staff: Staff | None = None) -> 
                 abilities,
                 metrics.separated,
                 overview=True,
+                spreads=True,
             ),
             ledger,
         )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ from typing import Protocol, TypeVar
 from unmingle.model.abilities import Abilities
 from unmingle.service import tracing
 from unmingle.service.decoding.decoder import DecodeLimits, Decoder
+from unmingle.service.decoding.recordings import DecodedRecording
+from unmingle.service.output.stems import StemSet
 from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
+from unmingle.service.workers.spreading import PARTS, Spreading, bytes_between, may_be_spread, parts_of
 from unmingle.service.workers.tasks import Separate
 
 DECODED = "decoded"
@@ -39,7 +43,7 @@ class Decoded:
 
     Attributes:
         seconds: its length.
-        audio_bytes: of its samples, which are on disk.
+        audio_bytes: of its samples, which are on disk, and of what its parts leave to each other.
         stem_bytes: what its stems will take at the most.
         left_s: until the deadline.
     """
@@ -62,6 +66,7 @@ class Pipeline:
         abilities: what it can do.
         on_separated: told the manifest of every separation.
         overview: whether stems come with one.
+        spreads: whether a long recording is cut into parts, for all workers at the same time.
     """
 
     decoder: Decoder
@@ -71,6 +76,7 @@ class Pipeline:
     abilities: Abilities
     on_separated: Callable[[Manifest], None]
     overview: bool = False
+    spreads: bool = False
 
     async def separate(
         self,
@@ -78,7 +84,7 @@ class Pipeline:
         directory: Path,
         parameters: SeparateParameters,
         limits: DecodeLimits,
-        task: Callable[[Separate], Task[T]],
+        task: Callable[[Task[StemSet]], Task[T]],
         on_decoded: Callable[[Decoded], Awaitable[None]],
         *,
         timeout_s: float = math.inf,
@@ -88,7 +94,7 @@ class Pipeline:
 
         Args:
             upload: the file as it came.
-            directory: gets `stems`, and `decoded` for as long as it is needed.
+            directory: gets `stems`, and `decoded` and `parts` for as long as they are needed.
             parameters: how to separate.
             limits: of decoding.
             task: what a worker is to do: the separation, or something around it. What that gives is returned.
@@ -112,16 +118,33 @@ class Pipeline:
                 seconds = recording.samples / recording.sample_rate
                 span.note({"unmingle.audio_s": seconds, "unmingle.channels": recording.channels})
             size = 4 * recording.samples * recording.channels
-            most_stems = self.abilities.most_stems(parameters.options, recording.channels)
-            await on_decoded(Decoded(seconds, size, size * most_stems, give_up - time.monotonic()))
+            stem_bytes = size * self.abilities.most_stems(parameters.options, recording.channels)
+            parts = self._parts(recording, parameters)
+            if parts > 1:
+                size += bytes_between(recording, self.abilities.config.sample_rate, parts)
+            await on_decoded(Decoded(seconds, size, stem_bytes, give_up - time.monotonic()))
             separate = Separate(recording, directory / "stems", self.model, parameters, self.overview)
-            result = await self.engine.run(Work(task(separate), seconds, self.lane, control or Control()))
+            control = control or Control()
+            last: Task[StemSet] | None = None
+            if parts > 1:
+                last = await Spreading(self.engine, separate, control).run(parts)
+            result = await self.engine.run(
+                Work(task(last or separate), seconds if last is None else 0.0, self.lane, control)
+            )
         self.on_separated(result.manifest)
         # Not before the result is there: a worker may be lost, and the next one reads it again. Nobody waits for it.
-        asyncio.get_running_loop().run_in_executor(None, _unlink, directory / DECODED)
+        asyncio.get_running_loop().run_in_executor(None, _remove, directory / DECODED, directory / PARTS)
         return result
 
+    def _parts(self, recording: DecodedRecording, parameters: SeparateParameters) -> int:
+        """How many parts a recording is cut into; 1 where it stays whole."""
+        if not self.spreads or not may_be_spread(recording, parameters.options):
+            return 1
+        _, workers = self.engine.workers
+        return parts_of(recording.samples / recording.sample_rate, workers)
 
-def _unlink(file: Path) -> None:
+
+def _remove(decoded: Path, parts: Path) -> None:
     with contextlib.suppress(OSError):
-        file.unlink()
+        decoded.unlink()
+    shutil.rmtree(parts, ignore_errors=True)

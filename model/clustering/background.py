@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,25 +44,29 @@ def foreground(weights: Weights, behind: Weights) -> Weights:
 class Foreground:
     """How much of a recording is not background."""
 
-    def __init__(self) -> None:
-        self._all = 0.0
-        self._kept = 0.0
-        self._frames = 0
+    def __init__(self, segments: Iterable[tuple[float, float, int]] = ()) -> None:
+        """Args: segments: those of another one."""
+        self.segments = [(whole, kept, frames) for whole, kept, frames in segments]
+        """Of each segment: the weight of all bins, what is left of it, and how many frames have voices in them."""
 
     def add(self, weights: Weights, kept: Weights) -> None:
         """Take in a segment: weights of all bins, and what is left of them without the background."""
         before, after = weights.sum(-1, dtype=np.float64), kept.sum(-1, dtype=np.float64)
-        self._all += float(before.sum())
-        self._kept += float(after.sum())
         loud = before > 0.1 * before.mean()
-        self._frames += int((loud & (after > 0.5 * before)).sum())
+        frames = int((loud & (after > 0.5 * before)).sum())
+        self.segments.append((float(before.sum()), float(after.sum()), frames))
+
+    def extend(self, later: Foreground) -> None:
+        """Take in what follows in the same recording."""
+        self.segments += later.segments
 
     @property
     def share(self) -> float:
         """Part of the weight that is not background, 0 to 1; 1 of silence."""
-        return self._kept / self._all if self._all > 0 else 1.0
+        whole, kept = (sum(segment[at] for segment in self.segments) for at in (0, 1))
+        return kept / whole if whole > 0 else 1.0
 
     @property
     def exists(self) -> bool:
         """Whether anything is heard besides background. Where not, the background itself is what is to be separated."""
-        return self.share >= _LEAST_SHARE or self._frames >= _FEWEST_FRAMES
+        return self.share >= _LEAST_SHARE or sum(frames for _, _, frames in self.segments) >= _FEWEST_FRAMES

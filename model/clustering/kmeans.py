@@ -13,6 +13,9 @@ from unmingle.model.embedding.embedded import Embedded
 
 Vectors = NDArray[np.float32]
 
+_EVERY_OTHER = 0.25
+"""Where a sample of half of equal weights begins, so that it takes every other one: far from where two meet."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Clusters:
@@ -117,38 +120,70 @@ class Excerpt:
 
 
 class EmbeddingSample:
-    """A bounded sample of the embeddings of a recording of any length, drawn in proportion to weight."""
+    """A bounded sample of the embeddings of a recording of any length, drawn in proportion to weight.
 
-    def __init__(self, most: int = 65_536, per_segment: int = 8192, most_excerpts: int = 8) -> None:
+    What is kept of a segment depends on that segment, on its generator and on how much there is in all. So parts of a
+    recording can be sampled anywhere and joined.
+    """
+
+    def __init__(
+        self, most: int = 65_536, per_segment: int = 8192, most_excerpts: int = 8, first_segment: int = 0
+    ) -> None:
+        """Args: first_segment: number, in the recording, of the segment that is added first."""
         self._most = most
-        self._per_segment = per_segment
+        self._per_segment = self._excerpt_size = per_segment
         self._points: list[Vectors] = []
         self._mass: list[Vectors] = []
-        self._excerpts: list[Excerpt] = []
+        self._excerpts: list[tuple[int, Excerpt]] = []
         self._most_excerpts = most_excerpts
-        self._excerpt_size = per_segment
         self._excerpt_every = 1
-        self._segments = 0
+        self._next_segment = first_segment
 
     def add(self, embedded: Embedded, weights: Vectors, rng: np.random.Generator) -> None:
         """Take in one segment: its embeddings and (frames, bands) weights."""
         chosen, mass = _choose(weights.ravel(), self._excerpt_size, rng)
         points = embedded.at(chosen)
-        if self._segments % self._excerpt_every == 0:
-            self._excerpts.append(Excerpt(points, mass, chosen // weights.shape[1]))
-            if len(self._excerpts) > self._most_excerpts:
-                # Every other one goes, so that those that stay are evenly spread over the recording.
-                self._excerpts = self._excerpts[::2]
-                self._excerpt_every *= 2
-        self._segments += 1
-        points, mass = _sample(points, mass, self._per_segment, rng)
+        if self._next_segment % self._excerpt_every == 0:
+            self._excerpts.append((self._next_segment, Excerpt(points, mass, chosen // weights.shape[1])))
+        self._next_segment += 1
         self._points.append(points)
         self._mass.append(mass)
-        if len(self) > self._most:
+        self._thin(len(self._points) - 1)
+        self._bound()
+
+    def extend(self, later: EmbeddingSample) -> None:
+        """Take in a sample of what follows in the same recording."""
+        self._points += later._points
+        self._mass += later._mass
+        self._excerpts += later._excerpts
+        self._next_segment = later._next_segment
+        self._per_segment = min(self._per_segment, later._per_segment)
+        self._excerpt_every = max(self._excerpt_every, later._excerpt_every)
+        self._thin()
+        self._bound()
+
+    def _bound(self) -> None:
+        """Let go of what is too much."""
+        while len(self) > self._most and self._per_segment > 1:
             # Halve what every segment may contribute, the past ones too, so that early and late count the same.
             self._per_segment //= 2
-            thinned = [_sample(p, m, self._per_segment, rng) for p, m in zip(self._points, self._mass, strict=True)]
-            self._points, self._mass = [p for p, _ in thinned], [m for _, m in thinned]
+            self._thin()
+        self._excerpts = [each for each in self._excerpts if each[0] % self._excerpt_every == 0]
+        while len(self._excerpts) > self._most_excerpts:
+            # Every other one goes, so that those that stay are evenly spread over the recording.
+            self._excerpt_every *= 2
+            self._excerpts = [each for each in self._excerpts if each[0] % self._excerpt_every == 0]
+
+    def _thin(self, first: int = 0) -> None:
+        """Halve what there is of each segment, from the `first` one here on, until it is no more than it may be."""
+        for at in range(first, len(self._points)):
+            points, mass, most = self._points[at], self._mass[at], self._excerpt_size
+            while most > self._per_segment:
+                most //= 2
+                if len(mass) > most:
+                    chosen, mass = _systematic(mass, most, _EVERY_OTHER)
+                    points = points[chosen]
+            self._points[at], self._mass[at] = points, mass
 
     def __len__(self) -> int:
         """How many bins were kept."""
@@ -161,10 +196,15 @@ class EmbeddingSample:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All that was kept, to be written down."""
         points, mass = self.all() if self._points else (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
-        excerpts = self._excerpts
+        excerpts = self.excerpts()
         return {
             "points": points,
             "mass": mass,
+            "lengths": np.array(list(map(len, self._mass)), np.int64),
+            "next_segment": np.array(self._next_segment),
+            "per_segment": np.array(self._per_segment),
+            "excerpt_every": np.array(self._excerpt_every),
+            "excerpt_segments": np.array([number for number, _ in self._excerpts], np.int64),
             "excerpt_lengths": np.array([len(excerpt.weights) for excerpt in excerpts], np.int64),
             "excerpt_embeddings": np.concatenate([e.embeddings for e in excerpts]) if excerpts else points[:0],
             "excerpt_weights": np.concatenate([e.weights for e in excerpts]) if excerpts else mass[:0],
@@ -173,19 +213,23 @@ class EmbeddingSample:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> EmbeddingSample:
-        """A sample that was written down; it takes in no more."""
+        """A sample that was written down."""
         sample = cls()
-        sample._points, sample._mass = [arrays["points"]], [arrays["mass"]]
-        ends = np.cumsum(arrays["excerpt_lengths"])
-        for start, end in zip((0, *ends[:-1]), ends, strict=True) if len(ends) else ():
-            sample._excerpts.append(
-                Excerpt(*(arrays[f"excerpt_{name}"][start:end] for name in ("embeddings", "weights", "frames")))
-            )
+        sample._points, sample._mass = (_split(arrays[name], arrays["lengths"]) for name in ("points", "mass"))
+        sample._next_segment = int(arrays["next_segment"])
+        sample._per_segment = int(arrays["per_segment"])
+        sample._excerpt_every = int(arrays["excerpt_every"])
+        parts = (
+            _split(arrays[f"excerpt_{name}"], arrays["excerpt_lengths"]) for name in ("embeddings", "weights", "frames")
+        )
+        sample._excerpts = [
+            (int(number), Excerpt(*own)) for number, *own in zip(arrays["excerpt_segments"], *parts, strict=True)
+        ]
         return sample
 
     def excerpts(self) -> list[Excerpt]:
         """A few segments, spread over the recording, in as much detail as each was sampled at first."""
-        return list(self._excerpts)
+        return [excerpt for _, excerpt in self._excerpts]
 
 
 def _sample(embeddings: Vectors, weights: Vectors, most: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
@@ -199,10 +243,20 @@ def _choose(weights: Vectors, most: int, rng: np.random.Generator) -> tuple[NDAr
     counted = np.flatnonzero(weights > 0)
     if len(counted) <= most:
         return counted, weights[counted]
-    total = np.cumsum(weights[counted], dtype=np.float64)
-    at = (rng.random() + np.arange(most)) * (total[-1] / most)
-    chosen = counted[np.searchsorted(total, at).clip(max=len(counted) - 1)]
+    chosen, mass = _systematic(weights[counted], most, rng.random())
+    return counted[chosen], mass
+
+
+def _systematic(weights: Vectors, most: int, begin: float) -> tuple[NDArray[np.int64], Vectors]:
+    """`most` of more positive weights; the sample begins at `begin`, 0 to 1, of its first step."""
+    total = np.cumsum(weights, dtype=np.float64)
+    at = (begin + np.arange(most)) * (total[-1] / most)
+    chosen = np.searchsorted(total, at).clip(max=len(weights) - 1)
     return chosen, np.full(most, total[-1] / most, np.float32)
+
+
+def _split(array: NDArray[Any], lengths: NDArray[np.int64]) -> list[NDArray[Any]]:
+    return np.split(array, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
 def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:

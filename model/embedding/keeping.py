@@ -65,3 +65,24 @@ class Keeping:
         """As `keep` would have them, where it keeps any."""
         kept = embedded.keep(self._expected_bytes)
         return embedded if kept is None else kept.restored()
+
+
+class Forgetting:
+    """Keeps nothing: all is embedded anew for the second pass, by somebody else, perhaps."""
+
+    whole = False
+
+    def __init__(self, expected_bytes: float) -> None:
+        """Args: expected_bytes: of the embeddings of the whole recording, in float32, about."""
+        self._rounding = Keeping(expected_bytes)
+
+    def add(self, segment: Segment, embedded: Embedded) -> None:
+        """Forget them."""
+
+    def taken(self) -> Iterator[tuple[Segment, Kept]]:
+        """Nothing."""
+        yield from ()
+
+    def rounded(self, embedded: Embedded) -> Embedded:
+        """As `Keeping` has it."""
+        return self._rounding.rounded(embedded)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +56,7 @@ class EnergyTrack:
         """Args: sources: the first of the stems; one more, if there is one, is the background."""
         self._rule = rule or ActivityRule()
         self._sources = sources
-        self._block = max(1, round(self._rule.block_s * sample_rate))
+        self._block = block_samples(sample_rate, self._rule)
         self._sample_rate = sample_rate
         self._energies: list[NDArray[np.float64]] = []
         self._waiting: Samples | None = None
@@ -68,6 +70,28 @@ class EnergyTrack:
         whole = stems.shape[-1] // self._block * self._block
         self._energies.append(_energy(stems[..., :whole].reshape(*stems.shape[:2], -1, self._block)))
         self._waiting = stems[..., whole:].copy()
+
+    def extend(self, later: EnergyTrack) -> None:
+        """Take in what follows, which began where a block does.
+
+        Raises:
+            ValueError: it did not.
+        """
+        if self._waiting is not None and self._waiting.size:
+            raise ValueError(f"{self._waiting.shape[-1]} samples are left over; expected whole blocks")
+        self._energies += later._energies
+        self._waiting, self._samples = later._waiting, self._samples + later._samples
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that was gathered, of at least one push, to be written down."""
+        assert self._waiting is not None
+        energies = np.concatenate(self._energies, axis=-1)
+        return {"energies": energies, "waiting": self._waiting, "samples": np.array(self._samples)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take what was written down, in place of what was gathered."""
+        self._energies, self._waiting = [arrays["energies"]], arrays["waiting"]
+        self._samples = int(arrays["samples"])
 
     def totals(self) -> NDArray[np.float64]:
         """(sources,): the energy of each stem so far."""
@@ -98,6 +122,11 @@ class EnergyTrack:
             else:
                 found.append(Stretch(start, end))
         return tuple(s for s in found if s.end_s - s.start_s >= self._rule.shortest_s)
+
+
+def block_samples(sample_rate: int, rule: ActivityRule | None = None) -> int:
+    """Samples of a block of time."""
+    return max(1, round((rule or ActivityRule()).block_s * sample_rate))
 
 
 def _energy(stems: Samples) -> NDArray[np.float64]:

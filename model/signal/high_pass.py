@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,21 +36,28 @@ def _response(sample_rate: int) -> tuple[int, int, NDArray[np.complex64]]:
 class HighPass:
     """The high-pass over a signal that comes in pieces; what comes out is in step with what went in.
 
-    It works in blocks of one size (overlap-save), so that what comes out does not depend on how the signal was cut.
+    It works in blocks of one size (overlap-save), so that what comes out does not depend on how the signal was cut, nor
+    on where in the signal it began.
 
     Attributes:
-        energy_in, energy_out: of all that went in, and of all that came out, so far.
+        reads_from: the first sample that it is to be given.
+        gives_from: the first sample that comes out.
+        energy: of every block, before and after.
     """
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
+    def __init__(self, sample_rate: int, channels: int, first_sample: int = 0) -> None:
+        """Args: first_sample: what comes before it is not needed."""
         self._half, self._size, self._response = _response(sample_rate)
-        self.energy_in = self.energy_out = 0.0
+        step = self._size - 2 * self._half
+        first_block = max(0, first_sample) // step
+        self.gives_from = first_block * step
+        self.reads_from = max(0, self.gives_from - self._half)
+        self.energy = BlockEnergy(first_block)
         # A signal comes out of nothing, and ends in nothing.
-        self._waiting = np.zeros((channels, self._half), np.float32)
+        self._waiting = np.zeros((channels, 0 if first_block else self._half), np.float32)
 
     def push(self, samples: Samples) -> Samples:
         """(channels, n) next samples -> (channels, m), what is ready by now."""
-        self.energy_in += float(np.square(samples, dtype=np.float64).sum())
         self._waiting = np.concatenate((self._waiting, samples), axis=-1)
         step = self._size - 2 * self._half
         ready = []
@@ -71,10 +79,31 @@ class HighPass:
         """(channels, size) -> (channels, step): what does not depend on samples outside of the block."""
         found = np.fft.irfft(np.fft.rfft(block) * self._response, self._size)
         kept = np.asarray(found[:, 2 * self._half :], np.float32)
-        self.energy_out += float(np.square(kept, dtype=np.float64).sum())
+        self.energy.add(block[:, self._half : self._size - self._half], kept)
         return kept
+
+
+class BlockEnergy:
+    """How much energy the high-pass takes away, block by block; parts of a signal can be joined."""
+
+    def __init__(self, first_block: int = 0, blocks: Iterable[tuple[float, float]] = ()) -> None:
+        self.first_block, self.blocks = first_block, [(before, after) for before, after in blocks]
+
+    def add(self, before: Samples, after: Samples) -> None:
+        """Take in the next block."""
+        self.blocks.append((_energy(before), _energy(after)))
+
+    def extend(self, later: BlockEnergy) -> None:
+        """Go on with what follows in the same signal, which may begin with blocks that are here already."""
+        del self.blocks[later.first_block - self.first_block :]
+        self.blocks += later.blocks
 
     @property
     def removed(self) -> float:
         """Part of the energy that nobody hears, 0 to 1; 0 of silence."""
-        return max(0.0, 1.0 - self.energy_out / self.energy_in) if self.energy_in > 0 else 0.0
+        before, after = (sum(column) for column in zip(*self.blocks, strict=True)) if self.blocks else (0.0, 0.0)
+        return max(0.0, 1.0 - after / before) if before > 0 else 0.0
+
+
+def _energy(samples: Samples) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,11 +104,11 @@ class Clarity:
     Either alone orders stems worse by their true SI-SDR, on mixtures of two as of three speakers.
     """
 
-    def __init__(self, num_sources: int) -> None:
-        self._margin = 0.0
-        self._magnitude = 0.0
-        self._taken = np.zeros(num_sources)
-        self._there = np.zeros(num_sources)
+    def __init__(self, num_sources: int, sums: Iterable[Iterable[float]] = ()) -> None:
+        """Args: sums: those of another one."""
+        self._sources = num_sources
+        self.sums = [tuple(row) for row in sums]
+        """Of some frames: margin, magnitude, then what each source's mask takes, then the energy that is there."""
 
     def push(self, masks: Masks, magnitude: Masks) -> None:
         """Take in a segment: (sources, frames, bands) soft masks and (frames, bands) magnitudes."""
@@ -116,20 +117,25 @@ class Clarity:
             shares = masks[:, frames].reshape(len(masks), -1)
             heard = magnitude[frames].ravel()
             energy = np.square(heard)
-            self._margin += float(_margin(shares) @ heard)
-            self._magnitude += float(heard.sum(dtype=np.float64))
-            self._there += shares @ energy
-            self._taken += np.square(shares) @ energy
+            margin, loudness = float(_margin(shares) @ heard), float(heard.sum(dtype=np.float64))
+            taken, there = np.square(shares) @ energy, shares @ energy
+            self.sums.append((margin, loudness, *taken.tolist(), *there.tolist()))
+
+    def extend(self, later: Clarity) -> None:
+        """Take in what follows."""
+        self.sums += later.sums
 
     def per_source(self) -> tuple[float, ...]:
         """0 to 1 for each source; 0 for one that has nothing."""
-        if not self._magnitude:
-            return (0.0,) * len(self._there)
-        sources = len(self._there)
-        purity = self._taken / np.maximum(self._there, np.finfo(float).tiny)
+        sources = self._sources
+        margin, magnitude, *energies = np.sum(self.sums, axis=0) if self.sums else np.zeros(2 + 2 * sources)
+        if not magnitude:
+            return (0.0,) * sources
+        taken, there = np.reshape(energies, (2, sources))
+        purity = taken / np.maximum(there, np.finfo(float).tiny)
         if sources > 1:
             purity = np.maximum(0.0, (sources * purity - 1.0) / (sources - 1.0))
-        return tuple(np.sqrt(purity * self._margin / self._magnitude).tolist())
+        return tuple(np.sqrt(purity * margin / magnitude).tolist())
 
 
 def _margin(masks: Masks) -> Masks:
@@ -201,9 +207,14 @@ def regrid(masks: Masks, config: ModelConfig, grid: Grid, frames: int) -> Masks:
 
 
 class Regridder:
-    """`regrid` for masks that arrive in pieces: the same masks, whatever the pieces."""
+    """`regrid` for masks that arrive in pieces: the same masks, whatever the pieces.
 
-    def __init__(self, config: ModelConfig, grid: Grid) -> None:
+    Attributes:
+        reads_from: the network's frame that it is to be given first.
+    """
+
+    def __init__(self, config: ModelConfig, grid: Grid, first_frame: int = 0) -> None:
+        """Args: first_frame: of `grid`, the first that is wanted."""
         own = Grid(config.sample_rate, config.window, config.hop)
         bands = band_hz(config)
         # Rounded so that a grid that coincides is copied, not blurred by the last bit of a division.
@@ -217,9 +228,9 @@ class Regridder:
         seconds = grid.frame_seconds(2)
         at = (seconds * own.sample_rate + own.window / 2) / own.hop - 1.0
         self._first_at, self._step = float(at[0]), float(at[1] - at[0])
-        self._given = 0
+        self._given = first_frame
         self._last: Masks | None = None
-        self._passed = 0
+        self.reads_from = self._passed = max(0, int(np.floor(self._first_at + self._step * first_frame + 1e-6)))
 
     def push(self, masks: Masks) -> Masks:
         """(sources, frames, bands) of the network -> (sources, frames, bins): the frames that are determined by now."""

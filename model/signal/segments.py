@@ -14,7 +14,7 @@ import soxr
 from numpy.typing import NDArray
 
 from unmingle.model.config import ModelConfig
-from unmingle.model.recording import Recording, Samples
+from unmingle.model.recording import Recording, Samples, Seekable
 from unmingle.model.signal import features, stft
 from unmingle.model.signal.high_pass import HighPass
 from unmingle.model.stage_clock import StageClock
@@ -42,6 +42,30 @@ class Segment:
     magnitude: Magnitude
 
 
+@dataclasses.dataclass(frozen=True)
+class SegmentRange:
+    """Neighbouring segments of a recording.
+
+    Attributes:
+        first: number of the first of them.
+        spans: first frame and length of each.
+    """
+
+    first: int
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def start(self) -> int:
+        """First frame of the first of them."""
+        return self.spans[0][0]
+
+    @property
+    def frames(self) -> int:
+        """From the first frame to the last."""
+        start, length = self.spans[-1]
+        return start + length - self.start
+
+
 def heard_magnitude(
     recording: Recording, config: ModelConfig, clock: StageClock | None = None, high_pass: HighPass | None = None
 ) -> Iterator[Magnitude]:
@@ -50,9 +74,47 @@ def heard_magnitude(
     The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
     """
     clock = clock or StageClock()
-    analyser = stft.Analyser(config.window, config.hop)
     high_pass = high_pass or HighPass(config.sample_rate, recording.channels)
-    step = max(1, _FRAMES_AT_ONCE // recording.channels) * config.hop
+    return _magnitude(at_rate(recording, config.sample_rate, clock), recording.channels, config, clock, high_pass)
+
+
+def heard_magnitude_from(
+    frame: int, recording: Seekable, config: ModelConfig, clock: StageClock, high_pass: HighPass
+) -> Iterator[Magnitude]:
+    """What `heard_magnitude` gives of a recording at the model's rate, to the last bit, but from a frame of it on.
+
+    Args:
+        frame: the first one that is wanted.
+        recording: at the model's rate.
+        config: of the model.
+        clock: counts the time.
+        high_pass: from `first_sample_of(frame, config)` on.
+    """
+    heard = clock.around("read", recording.blocks_from(high_pass.reads_from))
+    # The analyser begins as if there was nothing before; the frames which that is wrong for are left out.
+    early = frame - max(0, frame - config.window // config.hop + 1)
+    skip = first_sample_of(frame, config) - high_pass.gives_from
+    for magnitude in _magnitude(heard, recording.channels, config, clock, high_pass, skip):
+        yield magnitude[early:]
+        early = max(0, early - len(magnitude))
+
+
+def first_sample_of(frame: int, config: ModelConfig) -> int:
+    """Where to begin, so that this frame is right."""
+    return max(0, frame - config.window // config.hop + 1) * config.hop
+
+
+def _magnitude(
+    heard: Iterable[Samples],
+    channels: int,
+    config: ModelConfig,
+    clock: StageClock,
+    high_pass: HighPass,
+    skip: int = 0,
+) -> Iterator[Magnitude]:
+    """Args: skip: samples that come out of the high-pass and are left out."""
+    analyser = stft.Analyser(config.window, config.hop)
+    step = max(1, _FRAMES_AT_ONCE // channels) * config.hop
 
     def bands(analysed: Callable[[], stft.Spectrum]) -> Magnitude:
         with clock.stage("listen"):
@@ -61,20 +123,24 @@ def heard_magnitude(
             power += np.square(spectrum.imag)
             return features.band_magnitude(power[0] if len(power) == 1 else power.mean(0), config)
 
-    for heard in _at_rate(recording, config.sample_rate, clock):
+    def filtered() -> Iterator[Samples]:
+        for block in heard:
+            with clock.stage("listen"):
+                audible = high_pass.push(block)
+            yield audible
         with clock.stage("listen"):
-            audible = high_pass.push(heard)
-        for start in range(0, audible.shape[-1], step):
-            yield bands(functools.partial(analyser.push, audible[:, start : start + step]))
-    with clock.stage("listen"):
-        audible = high_pass.finish()
-    for start in range(0, audible.shape[-1], step):
-        yield bands(functools.partial(analyser.push, audible[:, start : start + step]))
+            audible = high_pass.finish()
+        yield audible
+
+    for audible in filtered():
+        wanted, skip = audible[:, skip:], max(0, skip - audible.shape[-1])
+        for start in range(0, wanted.shape[-1], step):
+            yield bands(functools.partial(analyser.push, wanted[:, start : start + step]))
     yield bands(analyser.finish)
 
 
-def _at_rate(recording: Recording, sample_rate: int, clock: StageClock) -> Iterator[Samples]:
-    """The blocks of a recording at another rate: (channels, samples)."""
+def at_rate(recording: Recording, sample_rate: int, clock: StageClock) -> Iterator[Samples]:
+    """The blocks of a recording at another rate: (channels, samples), at least one sample in all."""
     if recording.sample_rate == sample_rate:
         yield from clock.around("read", recording.blocks())
         return
@@ -122,6 +188,35 @@ def cut(pieces: Iterable[Magnitude], layout: SegmentLayout) -> Iterator[Segment]
         return
     yield Segment(start, waiting[: layout.frames])
     yield Segment(start + rest, waiting[rest:])
+
+
+def spans(frames: int, layout: SegmentLayout) -> list[tuple[int, int]]:
+    """First frame and length of each segment that `cut` makes of so many frames."""
+    step = layout.frames - layout.overlap
+    whole = max(0, (frames - layout.frames) // step)
+    found = [(number * step, layout.frames) for number in range(whole)]
+    rest = frames - whole * step
+    if rest > layout.frames + step // 2:
+        return [*found, (whole * step, layout.frames), (frames - layout.frames, layout.frames)]
+    return [*found, (whole * step, rest)] if rest else found
+
+
+def taken(pieces: Iterable[Magnitude], wanted: SegmentRange) -> Iterator[Segment]:
+    """Some segments, of a run of frames that begins with the first of them.
+
+    Raises:
+        EOFError: the frames end before the last of them does.
+    """
+    run, begin = iter(pieces), wanted.start
+    parts: list[Magnitude] = []
+    for start, length in wanted.spans:
+        while begin + sum(map(len, parts)) < start + length:
+            if (piece := next(run, None)) is None:
+                raise EOFError(f"The recording ends before frame {start + length}.")
+            parts.append(piece)
+        waiting = np.concatenate(parts)[start - begin :]
+        yield Segment(start, waiting[:length])
+        parts, begin = [waiting], start
 
 
 def batches(segments: Iterable[Segment], most: int) -> Iterator[list[Segment]]:

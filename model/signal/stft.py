@@ -111,10 +111,11 @@ class Synthesiser:
         # A window is a whole number of hops, so overlap-add is a few shifted sums of blocks, with no loop over frames.
         blocks = pieces.reshape(*pieces.shape[:-1], overlap, self._hop)
         summed = np.zeros((*spectrum.shape[:-2], frames + overlap - 1, self._hop), np.float32)
-        for shift in range(overlap):
-            summed[..., shift : shift + frames, :] += blocks[..., shift, :]
         if self._tail is not None:
-            summed[..., : overlap - 1, :] += self._tail
+            summed[..., : overlap - 1, :] = self._tail
+        # Of the frames that a block lies under, the first is added first: pieces do not change how it is rounded.
+        for shift in reversed(range(overlap)):
+            summed[..., shift : shift + frames, :] += blocks[..., shift, :]
         self._tail = summed[..., frames:, :].copy()
         ready = summed[..., :frames, :].reshape(*spectrum.shape[:-2], frames * self._hop)
         skip = min(self._to_skip, ready.shape[-1])

@@ -50,8 +50,16 @@ class DecodedRecording:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Read from the start."""
         downmix = Downmix()
+        yield from self._read(0, downmix)
+        self.warnings = (*self._of_file, *downmix.warnings())
+
+    def blocks_from(self, start: int) -> Iterator[NDArray[np.float32]]:
+        """Read from sample `start` on."""
+        return self._read(start, Downmix())
+
+    def _read(self, start: int, downmix: Downmix) -> Iterator[NDArray[np.float32]]:
         with self._path.open("rb") as file:
+            file.seek(4 * self._file_channels * start)
             while data := file.read(4 * self._file_channels * max(1, _BLOCK_SAMPLES // self._file_channels)):
                 block = np.frombuffer(data, np.float32).reshape(-1, self._file_channels).T
                 yield block if len(block) == self.channels else downmix.mixed(block)
-        self.warnings = (*self._of_file, *downmix.warnings())

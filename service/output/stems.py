@@ -112,12 +112,24 @@ def write(
         outcome = separate(writer.write)
     finally:
         writer.close()
+    return finish(outcome, recording, directory, model, parameters)
+
+
+def finish(
+    outcome: Outcome,
+    recording: DecodedRecording | FileRecording,
+    directory: Path,
+    model: ModelEntry,
+    parameters: SeparateParameters,
+) -> StemSet:
+    """Give the sources in `directory` the names of stems, and write what goes with them. It may be done twice."""
+    channels = parameters.options.channels_of_stems(recording.channels)
     num_sources = len(outcome.order)
     for number, source in enumerate(outcome.order, 1):
-        os.replace(directory / f"source_{source}", directory / f"stem_{number}.wav")
+        _rename(directory / f"source_{source}", directory / f"stem_{number}.wav")
     has_background = outcome.background == "stem"
     if has_background:
-        os.replace(directory / f"source_{num_sources}", directory / f"{BACKGROUND}.wav")
+        _rename(directory / f"source_{num_sources}", directory / f"{BACKGROUND}.wav")
     manifest = Manifest(
         unmingle_version=version(),
         model=model,
@@ -153,6 +165,11 @@ def write(
     if outcome.overview:
         outcome.overview.save(directory / OVERVIEW)
     return StemSet(directory, manifest)
+
+
+def _rename(source: Path, target: Path) -> None:
+    if source.exists() or not target.exists():
+        os.replace(source, target)
 
 
 def _spatial_entry(outcome: Outcome) -> SpatialEntry | None:

@@ -162,8 +162,7 @@ class Engine:
             for worker, in_hand in sorted(self._crew.ready.items(), key=lambda item: len(item[1])):
                 if not worker.alive:
                     continue
-                suspects = not any(ticket.suspect for ticket in in_hand)
-                if ticket := self._queue.begin(time.perf_counter(), suspects=suspects):
+                if ticket := self._queue.begin(time.perf_counter(), in_hand):
                     in_hand.append(ticket)
                     attending = asyncio.create_task(self._attend(worker, in_hand, ticket))
                     self._attending.add(attending)

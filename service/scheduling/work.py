@@ -16,11 +16,12 @@ if TYPE_CHECKING:  # the front of the server names it only: it loads neither ONN
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-Lane = Literal["requests", "jobs", "packing", "views"]
-"""requests: a client waits for the answer; jobs: nobody does; packing: stems that are there are sent in another form;
-views: pictures of what was heard, which take no time. Each lane has places of its own."""
+Lane = Literal["requests", "jobs", "parts", "packing", "views"]
+"""requests: a client waits for the answer; jobs: nobody does; parts: of a job that many workers share; packing: stems
+that are there are sent in another form; views: pictures of what was heard, which take no time. Each lane has places of
+its own; that of parts has one with every worker."""
 
-LANES: tuple[Lane, ...] = ("requests", "jobs", "packing", "views")
+LANES: tuple[Lane, ...] = ("requests", "jobs", "parts", "packing", "views")
 
 
 class StoppedError(Exception):
@@ -32,12 +33,12 @@ class Control:
 
     def __init__(self, on_progress: Callable[[float], None] | None = None) -> None:
         """Args:
-        on_progress: called with every progress.
+        on_progress: called with every progress, here or from where the work is.
         """
         self._stop = threading.Event()
         self._on_progress = on_progress
         self._on_stop: Callable[[], None] | None = None
-        self.done = 0.0
+        self._done = 0.0
 
     def __call__(self, done: float) -> None:
         """Note the progress, 0 to 1.
@@ -46,10 +47,19 @@ class Control:
             StoppedError: the work was asked to stop.
         """
         self.done = done
-        if self._on_progress:
-            self._on_progress(done)
         if self._stop.is_set():
             raise StoppedError
+
+    @property
+    def done(self) -> float:
+        """The progress, 0 to 1."""
+        return self._done
+
+    @done.setter
+    def done(self, done: float) -> None:
+        self._done = done
+        if self._on_progress:
+            self._on_progress(done)
 
     @property
     def stopped(self) -> bool:

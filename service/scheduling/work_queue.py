@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from unmingle.service.scheduling.work import Lane, Ticket
 
@@ -59,15 +59,19 @@ class WorkQueue:
         if ticket in self._waiting:
             self._waiting.remove(ticket)
 
-    def begin(self, now: float, *, suspects: bool = True) -> Ticket | None:
-        """The next one to run, which runs from now on; None where none may.
+    def begin(self, now: float, in_hand: Collection[Ticket] = ()) -> Ticket | None:
+        """The next one to run, which runs from now on with a worker that has others `in_hand`; None where none may.
 
-        Without `suspects`, none that may have killed its worker: only one of them at a time is with a worker, so that
-        the guilty one takes no other with it twice.
+        Only one that may have killed its worker is with a worker at a time, so that the guilty one takes no other with
+        it twice. And only one part of a recording is, as one after the other is as fast, and other workers may come.
         """
         self._charge(now)
+        suspects = not any(ticket.suspect for ticket in in_hand)
+        parts = not any(ticket.work.lane == "parts" for ticket in in_hand)
         for ticket in tuple(self._waiting):
             if not self._may_run(ticket) or (ticket.suspect and not suspects):
+                continue
+            if ticket.work.lane == "parts" and not parts:
                 continue
             self._waiting.remove(ticket)
             if not ticket.result.done():
@@ -78,14 +82,19 @@ class WorkQueue:
 
     def _may_run(self, ticket: Ticket) -> bool:
         lane = ticket.work.lane
+        if lane in ("jobs", "parts") and ticket.suspect and self._suspects_wait():
+            return False  # an hour of audio is no company for those whose clients wait
+        if lane == "parts":
+            return True
         beside = [other.work for other in self._running if other.work.lane == lane]
         if len(beside) >= self._workers[lane]:
             return False
-        if lane == "jobs" and ticket.suspect and any(t.suspect and t.work.lane != lane for t in self._waiting):
-            return False  # an hour of audio is no company for those whose clients wait
         if lane != "requests" or ticket.work.audio_seconds <= LONG_S:
             return True
         return sum(work.audio_seconds > LONG_S for work in beside) < self._for_long
+
+    def _suspects_wait(self) -> bool:
+        return any(ticket.suspect and ticket.work.lane not in ("jobs", "parts") for ticket in self._waiting)
 
     def end(self, ticket: Ticket, now: float, complete: bool) -> None:
         """It has run; `complete` where its time tells what its audio costs."""
@@ -103,7 +112,7 @@ class WorkQueue:
 
     def _charge(self, now: float) -> None:
         """Divide the time that has passed among those that run, since they shared the processor."""
-        separating = [ticket for ticket in self._running if ticket.work.lane in ("requests", "jobs")]
+        separating = [ticket for ticket in self._running if ticket.work.lane in ("requests", "jobs", "parts")]
         for ticket in separating:
             ticket.charged_s += (now - self._counted_until) / len(separating)
         self._counted_until = now

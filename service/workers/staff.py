@@ -100,7 +100,13 @@ def lanes(settings: Settings) -> Mapping[Lane, int]:
 
     Jobs have workers of their own, so that an hour of audio does not keep short requests waiting.
     """
-    return {"requests": settings.workers, "jobs": settings.job_workers, "packing": _PACKING, "views": _VIEWS}
+    return {
+        "requests": settings.workers,
+        "jobs": settings.job_workers,
+        "parts": 1,  # with every worker
+        "packing": _PACKING,
+        "views": _VIEWS,
+    }
 
 
 def terms_of(settings: Settings, cores: int) -> Terms:

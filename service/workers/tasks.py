@@ -14,7 +14,7 @@ from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output import encoding, stems
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.stems import StemSet
-from unmingle.service.scheduling.work import Control
+from unmingle.service.scheduling.work import Control, Task
 from unmingle.service.schemas import Format, ModelEntry, SeparateParameters, Subtype
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
@@ -59,13 +59,13 @@ class SeparateAndPack:
     """Separate a recording, and make the answer of its stems.
 
     Attributes:
-        separate: how.
+        separate: gives the stems.
         delivery: the answer that is wanted.
         place: the directory for what the answer needs besides the stems, which is made.
         max_json_bytes: largest stems that are sent as JSON.
     """
 
-    separate: Separate
+    separate: Task[StemSet]
     delivery: Delivery
     place: Path
     max_json_bytes: int

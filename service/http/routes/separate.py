@@ -17,12 +17,14 @@ from unmingle.service.http.receiving import Received, receive
 from unmingle.service.http.routes import jobs
 from unmingle.service.http.state import Service, ServiceState
 from unmingle.service.output.package import Delivery, Package, negotiate
+from unmingle.service.output.stems import StemSet
 from unmingle.service.pipeline import Decoded
 from unmingle.service.scheduling.capacity import Lease
 from unmingle.service.scheduling.engine import Control
 from unmingle.service.scheduling.limits import Resource
+from unmingle.service.scheduling.work import Task
 from unmingle.service.schemas import JobStatus, SeparateParameters
-from unmingle.service.workers.tasks import Separate, SeparateAndPack
+from unmingle.service.workers.tasks import SeparateAndPack
 
 router = APIRouter(tags=["separate"])
 
@@ -87,7 +89,7 @@ async def _work(
         extra = 0 if delivery.is_as_it_is else recording.stem_bytes
         lease.take(Resource.SPOOL_BYTES, upload_bytes + recording.audio_bytes + recording.stem_bytes + extra)
 
-    def packed(separate: Separate) -> SeparateAndPack:
+    def packed(separate: Task[StemSet]) -> SeparateAndPack:
         return SeparateAndPack(separate, delivery, received.directory / "package", settings.max_json_bytes)
 
     try:

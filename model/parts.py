@@ -1,0 +1,99 @@
+"""Where a long recording can be cut, so that its parts are worked on side by side, and what all of them need to know.
+
+Nothing is heard of the cuts: a part gives, to the last bit, what a separation in one go gives there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from unmingle.model.config import ModelConfig
+from unmingle.model.signal import segments, stft
+from unmingle.model.signal.activity import block_samples
+from unmingle.model.signal.masks import Vectors
+from unmingle.model.signal.segments import SegmentLayout, SegmentRange
+
+_MARGIN = 8
+"""Frames that a part of the stems ends before the next segment begins: masks reach a window ahead, and are
+interpolated."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a recording.
+
+    Attributes:
+        number: from 0.
+        listened: the segments that are listened to.
+        masked: the segments whose masks the stems are made with: one more, before those, as masks fade from one segment
+            to the next.
+        start, end: samples, at the recording's own rate, of the stems that it gives.
+        is_last: whether the recording ends with it.
+    """
+
+    number: int
+    listened: SegmentRange
+    masked: SegmentRange
+    start: int
+    end: int
+    is_last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the second pass needs to know of the first.
+
+    Attributes:
+        centroids: (sources, dim).
+        count_chance: how sure the number of sources is, 0 to 1; None where it was given.
+        has_background: whether some of the recording is background, beside what is to be separated.
+        rumbles: whether much of it is too low for anybody to hear.
+        segments: how many there are in all.
+    """
+
+    centroids: Vectors
+    count_chance: float | None
+    has_background: bool
+    rumbles: bool
+    segments: int
+
+
+def cut_into_parts(
+    samples: int, sample_rate: int, heard_samples: int, config: ModelConfig, layout: SegmentLayout, most: int
+) -> tuple[Part, ...]:
+    """About equal parts, at most so many; fewer where there are fewer segments.
+
+    Args:
+        samples: of the recording, at least one.
+        sample_rate: Hz, the recording's.
+        heard_samples: of the recording at the model's rate.
+        config: of the model.
+        layout: of segments.
+        most: how many parts there may be.
+    """
+    spans = segments.spans(stft.frame_count(heard_samples, config.window, config.hop), layout)
+    count = min(most, len(spans))
+    first = [len(spans) * number // count for number in range(count + 1)]
+    at = [0, *(_border(spans[number][0], sample_rate, config) for number in first[1:-1]), samples]
+    return tuple(
+        Part(
+            number,
+            _range(spans, first[number], first[number + 1]),
+            _range(spans, max(0, first[number] - 1), first[number + 1]),
+            at[number],
+            at[number + 1],
+            number == count - 1,
+        )
+        for number in range(count)
+    )
+
+
+def _range(spans: Sequence[tuple[int, int]], first: int, end: int) -> SegmentRange:
+    return SegmentRange(first, tuple(spans[first:end]))
+
+
+def _border(frame: int, sample_rate: int, config: ModelConfig) -> int:
+    """A sample shortly before the segment that begins with `frame`, where a block of activity begins."""
+    block = block_samples(sample_rate)
+    return (frame - _MARGIN) * config.hop * sample_rate // config.sample_rate // block * block
