@@ -30,9 +30,10 @@ from unmingle.service.http.routes import recordings as recordings_routes
 from unmingle.service.http.site import Site
 from unmingle.service.http.state import ServiceState
 from unmingle.service.http.telemetry import InFlight, RequestFrame
+from unmingle.service.jobs.database import JobStoreError
 from unmingle.service.jobs.jobs import Jobs
 from unmingle.service.jobs.limits import JobLimits
-from unmingle.service.jobs.store import JobStoreError
+from unmingle.service.jobs.opening import open_jobs
 from unmingle.service.page import routes as page
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
@@ -199,7 +200,9 @@ def _recordings(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Recor
 
 def _open_jobs(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Jobs:
     try:
-        return Jobs(settings.data_dir, pipeline, _job_limits(settings), ledger)
+        return open_jobs(
+            settings.data_dir, settings.database_url, settings.job_lease_s, pipeline, _job_limits(settings), ledger
+        )
     except JobStoreError as error:
         raise DataDirError(str(error)) from error
     except (OSError, sqlite3.Error) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from unmingle.model.errors import UnmingleError
 
 PREFIX = "UNMINGLE_"
+
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*:)[^@]*(?=@)")
+"""In a URL."""
 
 MIB = 2**20
 
@@ -41,6 +45,19 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="The only directory the server writes to: uploads in flight and jobs. One server per directory.",
+    )
+
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="Database of the jobs, which several servers may share: postgresql://user:password@host/database. "
+        "By default a file in the data directory.",
+    )
+    job_lease_s: float = Field(
+        default=20.0,
+        ge=3.0,
+        description="Where servers share jobs: after so many seconds without a sign of life from the server that runs "
+        "one, another server takes it over.",
     )
 
     max_upload_bytes: PositiveInt = Field(default=256 * MIB, description="Largest request body of an upload.")
@@ -208,4 +225,4 @@ def unknown_in_environment() -> list[str]:
 def listing(settings: Settings) -> Iterable[tuple[str, str, str]]:
     """(variable, value, description) of every setting, in the order of their definition."""
     for name, field in Settings.model_fields.items():
-        yield PREFIX + name.upper(), str(getattr(settings, name)), field.description or ""
+        yield PREFIX + name.upper(), _PASSWORD.sub(r"\1***", str(getattr(settings, name))), field.description or ""

@@ -28,7 +28,7 @@ from unmingle.service.http.documentation import (
 )
 from unmingle.service.http.receiving import receive
 from unmingle.service.http.state import Service, ServiceState
-from unmingle.service.jobs.store import UNFINISHED, Job
+from unmingle.service.jobs.job import UNFINISHED, Job
 from unmingle.service.output import encoding
 from unmingle.service.output.package import Delivery, negotiate
 from unmingle.service.problems import Problem
