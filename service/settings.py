@@ -53,6 +53,15 @@ class Settings(BaseSettings):
         description="Database of the jobs, which several servers may share: postgresql://user:password@host/database. "
         "By default a file in the data directory.",
     )
+    store_url: str = Field(
+        default="",
+        repr=False,
+        description="Where uploads and results of jobs are kept, for several servers that share a database: "
+        "s3://bucket/prefix, file:///directory, or another place that fsspec knows. By default the data directory.",
+    )
+    store_cache_bytes: PositiveInt = Field(
+        default=8192 * MIB, description="Disk space of copies of results that are in such a store."
+    )
     job_lease_s: float = Field(
         default=20.0,
         ge=3.0,
@@ -207,8 +216,8 @@ def loader_environment() -> dict[str, str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker process: all but the settings, among which are keys; it is told what it needs."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    """The environment of a worker process: all but settings and credentials; it is told what it needs."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith((PREFIX, "AWS_"))}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

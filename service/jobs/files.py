@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -101,8 +101,16 @@ class JobFiles(Protocol):
         """Whether the job has files, as far as can be told without asking anybody."""
         ...
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Delete what belongs to no job; called now and then."""
+    def unused(self) -> list[str]:
+        """Jobs whose copies on this server's disk are one too many; those that were used last come last."""
+        ...
+
+    def sweep(self, known: Callable[[], Collection[str]]) -> None:
+        """Delete what belongs to no job; called now and then.
+
+        Args:
+            known: gives the ids of all jobs.
+        """
         ...
 
     def fault(self) -> str | None:
@@ -178,7 +186,11 @@ class LocalFiles:
         """See `JobFiles`."""
         return self.directory(job_id).is_dir()
 
-    def sweep(self, known: Collection[str]) -> None:
+    def unused(self) -> list[str]:
+        """See `JobFiles`. There are no copies."""
+        return []
+
+    def sweep(self, known: Callable[[], Collection[str]]) -> None:
         """See `JobFiles`."""
 
     def fault(self) -> str | None:

@@ -16,6 +16,7 @@ import math
 import secrets
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from unmingle.service.decoding import audio_header
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 10.0
 _WATCH_S = 2.0
+_THREADS = 32
 _UNKNOWN_S = 60.0
 """Assumed duration of a job while the length of its recording is unknown."""
 
@@ -71,6 +73,8 @@ class Jobs:
 
     def start(self) -> None:
         """Resume what an earlier server left, and start working."""
+        if self._files.is_shared:  # files on their way to or from the store must not keep other work waiting
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "jobs"))
         self._runner.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch())]
         if self.store.is_shared:
@@ -253,8 +257,21 @@ class Jobs:
                     await self.delete(job_id)
                 await asyncio.to_thread(self.store.age, now - then)
                 then = now
+                await self._give_up_copies()
+                await asyncio.to_thread(self._files.sweep, self.store.ids)
             except Exception:
                 log.exception("Jobs that have expired cannot be deleted; trying again")
+
+    async def _give_up_copies(self) -> None:
+        """Of files that are in the store."""
+        for job_id in await asyncio.to_thread(self._files.unused):
+            if job_id in self._runner.runs():
+                continue
+            async with self.results.idle(job_id):
+                await asyncio.to_thread(self._files.forget, job_id)
+            job = await asyncio.to_thread(self.store.get, job_id)
+            if job:
+                self.leases.has(job_id, await asyncio.to_thread(self._files.disk_bytes, job_id, job.stored_bytes))
 
     async def _watch(self) -> None:
         """Check whether the jobs and their files can be had."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from unmingle.service.jobs.database import JobStoreError
@@ -15,26 +16,32 @@ from unmingle.service.scheduling.capacity import Ledger
 _SERVER = "server-id"
 
 
-def open_jobs(
-    data_dir: Path, database_url: str, lease_s: float, pipeline: Pipeline, limits: JobLimits, ledger: Ledger
-) -> Jobs:
-    """Open what there is.
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """Attributes:
+    database_url: of the database that several servers share; empty for a file in the data directory.
+    store_url: of the place for files that several servers share; empty for the data directory.
+    lease_s: how long a server keeps the jobs that it runs without a sign of life.
+    cache_bytes: of copies of files in the store that a server keeps on its disk.
+    """
 
-    Args:
-        data_dir: of this server.
-        database_url: of the database that several servers share; empty for a file in `data_dir`.
-        lease_s: how long a server keeps the jobs that it runs without a sign of life.
-        pipeline: separates.
-        limits: of jobs.
-        ledger: who holds how much of what.
+    database_url: str
+    store_url: str
+    lease_s: float
+    cache_bytes: int
+
+
+def open_jobs(data_dir: Path, shared: Shared, pipeline: Pipeline, limits: JobLimits, ledger: Ledger) -> Jobs:
+    """Open what there is.
 
     Raises:
         JobStoreError: the database cannot be used, or not together with these files.
+        StoreError: the store cannot be used.
         OSError, sqlite3.Error: the directory cannot be used.
     """
-    store = JobStore(database_url or data_dir / "jobs.sqlite", lease_s)
+    store = JobStore(shared.database_url or data_dir / "jobs.sqlite", shared.lease_s)
     try:
-        files: JobFiles = LocalFiles(data_dir, beside_database=not database_url)
+        files = _files(data_dir, shared)
         earlier = _earlier(data_dir, store.server)
         _agree(store, files, earlier)
     except BaseException:
@@ -43,16 +50,23 @@ def open_jobs(
     return Jobs(store, files, pipeline, limits, ledger, earlier if files.is_shared else None)
 
 
+def _files(data_dir: Path, shared: Shared) -> JobFiles:
+    if not shared.store_url:
+        return LocalFiles(data_dir, beside_database=not shared.database_url)
+    from unmingle.service.jobs.stored import StoredFiles
+    from unmingle.service.store.objects import ObjectStore
+
+    return StoredFiles(ObjectStore(shared.store_url), data_dir, shared.cache_bytes)
+
+
 def _agree(store: JobStore, files: JobFiles, earlier: str) -> None:
     """See that the servers that share a database have the files of its jobs in one place."""
-    if not files.place:
-        return
     agreed = store.agree_on_store(files.place, earlier)
     if agreed != files.place:
         raise JobStoreError(
-            f"The files of the jobs in {store.database.name} are in {agreed}, which another server uses or has used, "
-            f"and not in {files.place}. Servers that share a database need the same store: set UNMINGLE_STORE_URL; or "
-            "use another database."
+            f"The jobs in {store.database.name} have their files in {agreed or 'the data directory'}, and this server "
+            f"would look for them in {files.place or 'the data directory'}. Set UNMINGLE_STORE_URL as it was set for "
+            "them (servers that share a database need to share a store, too), or use another database."
         )
 
 

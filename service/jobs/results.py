@@ -8,7 +8,8 @@ import dataclasses
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from unmingle.model.overview import Overview
@@ -17,7 +18,7 @@ from unmingle.service.jobs.job import Job
 from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.peaks import Peaks, peaks
-from unmingle.service.output.stems import OVERVIEW
+from unmingle.service.output.stems import OVERVIEW, StemSet
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.engine import Control, Engine, StoppedError, Work
 from unmingle.service.scheduling.worker import WorkFailedError
@@ -133,6 +134,13 @@ class JobResults:
             )
         return found
 
+    @asynccontextmanager
+    async def idle(self, job_id: str) -> AsyncIterator[None]:
+        """While nothing is packed of a job, and nothing is known to be packed."""
+        async with self._locks.setdefault(job_id, asyncio.Lock()):
+            self._packages.pop(job_id, None)
+            yield
+
     def forget(self, job_id: str) -> None:
         """The job is deleted with all its files; packing it is stopped."""
         for control in self._packing.get(job_id, ()):
@@ -146,11 +154,19 @@ class JobResults:
             for control in controls:
                 control.stop()
 
+    async def _fetch(self, job: Job, stems: StemSet, files: Sequence[Path]) -> None:
+        """See that the files are on this server's disk, which has room for them."""
+        missing = [file for file in files if not file.exists()]
+        if missing:
+            samples_bytes = 4 * stems.manifest.samples * stems.manifest.channels
+            self._leases.take(job.id, self._leases.disk_bytes(job.id) + len(missing) * samples_bytes)
+            await asyncio.to_thread(self._files.stems, job, [file.name for file in missing])
+
     async def _make(self, job: Job, delivery: Delivery) -> tuple[Package, Path]:
         directory, control = self._files.directory(job.id), Control()
         stems = await asyncio.to_thread(self._files.stems, job, ())
         files = stems.files if delivery.stem is None else stems.files[delivery.stem - 1 : delivery.stem]
-        await asyncio.to_thread(self._files.stems, job, [file.name for file in files])
+        await self._fetch(job, stems, files)
         if not delivery.is_as_it_is:
             size = sum(file.stat().st_size for file in files)
             self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)

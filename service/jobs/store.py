@@ -125,6 +125,11 @@ class JobStore:
         with self.database.reading() as connection:
             return _find(connection, literal(True))
 
+    def ids(self) -> list[str]:
+        """Of every job that is kept."""
+        with self.database.reading() as connection:
+            return list(connection.execute(select(jobs.c.id)).scalars())
+
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
         with self.database.reading() as connection:
@@ -267,19 +272,16 @@ class JobStore:
         """Where the files of the jobs are: `place`, unless there are jobs or servers that have them elsewhere.
 
         Args:
-            place: where this server has them.
+            place: where this server has them; empty for beside the database.
             earlier: the server before this one, which is alive no more, whatever the database says.
         """
         with self.database.writing(_ADDING) as connection:
-            agreed = connection.execute(select(deployment.c.store).with_for_update()).scalar()
+            agreed = connection.execute(select(deployment.c.store).with_for_update()).scalar() or ""
             others = exists().where(self._is_alive(), servers.c.id != earlier)
-            if (
-                agreed
-                and agreed != place
-                and connection.execute(select(or_(exists(select(jobs.c.id)), others))).scalar()
-            ):
+            in_use = select(or_(exists(select(jobs.c.id)), others))
+            if agreed != place and connection.execute(in_use).scalar():
                 return str(agreed)
-            connection.execute(update(deployment).values(store=place))
+            connection.execute(update(deployment).where(deployment.c.store != place).values(store=place))
             return place
 
     def _is_alive(self) -> ColumnElement[bool]:

@@ -42,9 +42,10 @@ deployment = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("aged", Double, nullable=False),
-    Column("store", Text),
+    Column("store", Text, nullable=False, server_default=text("''")),
 )
 """One row, with id 1.
 
-`aged`: until when finished jobs have aged, by the database's clock. `store`: where the files of the jobs are.
+`aged`: until when finished jobs have aged, by the database's clock. `store`: where the files of the jobs are; empty for
+beside the database.
 """

@@ -21,6 +21,6 @@ def upgrade() -> None:
         "deployment",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("aged", sa.Double, nullable=False),
-        sa.Column("store", sa.Text),
+        sa.Column("store", sa.Text, nullable=False, server_default=sa.text("''")),
     )
     op.bulk_insert(deployment, [{"id": 1, "aged": 0.0}])
