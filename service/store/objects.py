@@ -62,7 +62,7 @@ class ObjectStore:
         try:
             from fsspec.core import url_to_fs
 
-            self._files, root = url_to_fs(url.rstrip("/"), **_KINDS.get(kind, {}))
+            self._files, root = url_to_fs(url.rstrip("/"), skip_instance_cache=True, **_KINDS.get(kind, {}))
         except ImportError as error:
             raise StoreError(
                 f"UNMINGLE_STORE_URL={self.place} needs a package that is not installed ({error}): "

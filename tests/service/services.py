@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 
 from tests.service.harness import free_port
@@ -79,6 +78,8 @@ class Postgresql:
 
     def database(self) -> str:
         """The URL of a new, empty database."""
+        import psycopg
+
         self._databases += 1
         name = f"test{self._databases}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
