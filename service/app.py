@@ -30,9 +30,10 @@ from unmingle.service.http.routes import recordings as recordings_routes
 from unmingle.service.http.site import Site
 from unmingle.service.http.state import ServiceState
 from unmingle.service.http.telemetry import InFlight, RequestFrame
+from unmingle.service.jobs.database import JobStoreError
 from unmingle.service.jobs.jobs import Jobs
 from unmingle.service.jobs.limits import JobLimits
-from unmingle.service.jobs.store import JobStoreError
+from unmingle.service.jobs.opening import Shared, open_jobs
 from unmingle.service.page import routes as page
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
@@ -43,6 +44,7 @@ from unmingle.service.scheduling.engine import Engine
 from unmingle.service.scheduling.limits import LIMITS
 from unmingle.service.schemas import ModelEntry
 from unmingle.service.settings import Settings
+from unmingle.service.store.objects import StoreError
 from unmingle.service.version import version
 from unmingle.service.workers.staff import Staff, lanes, staff_of
 
@@ -200,14 +202,18 @@ def _recordings(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Recor
 
 def _open_jobs(settings: Settings, pipeline: Pipeline, ledger: Ledger) -> Jobs:
     try:
-        return Jobs(settings.data_dir, pipeline, _job_limits(settings), ledger)
-    except JobStoreError as error:
+        return open_jobs(settings.data_dir, _shared(settings), pipeline, _job_limits(settings), ledger)
+    except (JobStoreError, StoreError) as error:
         raise DataDirError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         raise DataDirError(
             f"The data directory {settings.data_dir} cannot be used ({error}); is its disk full, or its jobs.sqlite "
             "in use?"
         ) from error
+
+
+def _shared(settings: Settings) -> Shared:
+    return Shared(settings.database_url, settings.store_url, settings.job_lease_s, settings.store_cache_bytes)
 
 
 def _job_limits(settings: Settings) -> JobLimits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,6 +68,10 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+class UnavailableError(OSError):
+    """What the server keeps its jobs in, and which is not a part of it, does not respond now."""
+
+
 class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
     """A request fails with a row of the table.
 
@@ -112,12 +115,9 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
             return Problem(error.code, str(error), extra=error.facts)
         case AudioError() | InputError():
             return Problem("audio_unusable", str(error))
-        case (
-            OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG)
-            | sqlite3.OperationalError(sqlite_errorcode=sqlite3.SQLITE_FULL)
-        ):
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             return Problem("disk_full", "The server's disk is full. Try again later, or with a smaller recording.")
-        case sqlite3.OperationalError():  # locked, or the disk does not respond
+        case UnavailableError():
             return Problem(
                 "not_ready",
                 "The server cannot read its jobs now. Try again in 5 s.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from unmingle.model.errors import UnmingleError
 
 PREFIX = "UNMINGLE_"
+
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*:)[^@]*(?=@)")
+"""In a URL."""
 
 MIB = 2**20
 
@@ -55,6 +59,28 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default_factory=default_data_dir,
         description="The only directory the server writes to: uploads in flight and jobs. One server per directory.",
+    )
+
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="Database of the jobs, which several servers may share: postgresql://user:password@host/database. "
+        "By default a file in the data directory.",
+    )
+    store_url: str = Field(
+        default="",
+        repr=False,
+        description="Where uploads and results of jobs are kept, for several servers that share a database: "
+        "s3://bucket/prefix, file:///directory, or another place that fsspec knows. By default the data directory.",
+    )
+    store_cache_bytes: PositiveInt = Field(
+        default=8192 * MIB, description="Disk space of copies of results that are in such a store."
+    )
+    job_lease_s: float = Field(
+        default=20.0,
+        ge=3.0,
+        description="Where servers share jobs: after so many seconds without a sign of life from the server that runs "
+        "one, another server takes it over.",
     )
 
     max_upload_bytes: PositiveInt = Field(default=256 * MIB, description="Largest request body of an upload.")
@@ -235,8 +261,8 @@ def loader_environment() -> dict[str, str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker process: all but the settings, among which are keys; it is told what it needs."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    """The environment of a worker process: all but settings and credentials; it is told what it needs."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith((PREFIX, "AWS_"))}
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -253,4 +279,4 @@ def unknown_in_environment() -> list[str]:
 def listing(settings: Settings) -> Iterable[tuple[str, str, str]]:
     """(variable, value, description) of every setting, in the order of their definition."""
     for name, field in Settings.model_fields.items():
-        yield PREFIX + name.upper(), str(getattr(settings, name)), field.description or ""
+        yield PREFIX + name.upper(), _PASSWORD.sub(r"\1***", str(getattr(settings, name))), field.description or ""

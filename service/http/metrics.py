@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sqlite3
 from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,7 +146,7 @@ class _Queues(Collector):
             factor.add_metric((lane,), engine.real_time_factor)
             ready.add_metric((lane,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
-        with contextlib.suppress(sqlite3.Error):  # the other metrics must not fail with the store
+        with contextlib.suppress(OSError):  # the other metrics must not fail with the database
             for state, count in self._jobs().items():
                 jobs.add_metric((state,), count)
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from unmingle.service.jobs.store import Job
+from unmingle.service.jobs.job import Job
 from unmingle.service.output.stems import StemSet
 
 UPLOAD, STEMS = "upload", "stems"

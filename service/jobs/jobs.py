@@ -1,30 +1,37 @@
-"""Jobs: recordings that take longer than a client waits. Each has a row in SQLite and a directory.
+"""Jobs: recordings that take longer than a client waits. Each has a row in the database, and files.
 
-A directory holds `upload` until the job is done, then `stems`; whatever else is in it belongs to work in progress and
-is deleted when a server starts. A job is accepted once its row is committed, and done once its stems are on disk and
-the row says so; if the server is killed in between, the job is started again from the upload. Deleting removes files
-first, so that it works on a full disk; a row without a directory belongs to a job that was being deleted.
+Its files are `upload` until the job is done, then `stems`; whatever else is in its directory belongs to work in
+progress and is deleted when a server starts. A job is accepted once its row is committed, and done once its stems are
+kept and the row says so; if the server is killed in between, the job is started again from the upload, by whichever
+server is there. Deleting removes files first, so that it works on a full disk; a row without files belongs to a job
+that was being deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import secrets
-import sqlite3
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from unmingle.service.decoding import audio_header
 from unmingle.service.decoding.decoder import too_long
 from unmingle.service.jobs import directories
 from unmingle.service.jobs.changes import Changes
+from unmingle.service.jobs.files import JobFiles
+from unmingle.service.jobs.job import UNFINISHED, Job
 from unmingle.service.jobs.leases import JobLeases
 from unmingle.service.jobs.limits import JobLimits
+from unmingle.service.jobs.quota import Quota, QuotaError
 from unmingle.service.jobs.results import JobResults
 from unmingle.service.jobs.runner import JobRunner
-from unmingle.service.jobs.store import UNFINISHED, Job, JobStore
+from unmingle.service.jobs.sharing import Sharing
+from unmingle.service.jobs.store import JobStore
 from unmingle.service.pipeline import Pipeline
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.capacity import Lease, Ledger
@@ -35,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 10.0
 _WATCH_S = 2.0
+_THREADS = 32
 _UNKNOWN_S = 60.0
 """Assumed duration of a job while the length of its recording is unknown."""
 
@@ -42,31 +50,35 @@ _UNKNOWN_S = 60.0
 class Jobs:
     """All jobs of a server. Belongs to one event loop."""
 
-    def __init__(self, directory: Path, pipeline: Pipeline, limits: JobLimits, ledger: Ledger) -> None:
-        """Open what there is.
-
-        Raises:
-            JobStoreError: the table of jobs is damaged or of another version.
-            OSError, sqlite3.Error: the directory cannot be used.
-        """
-        self._directory = directory / "jobs"
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self.store = JobStore(directory / "jobs.sqlite")
+    def __init__(
+        self,
+        store: JobStore,
+        files: JobFiles,
+        pipeline: Pipeline,
+        limits: JobLimits,
+        ledger: Ledger,
+        earlier: str | None,
+    ) -> None:
+        """Args: earlier: the server before this one; None where no other server can have left jobs."""
+        self.store, self._files = store, files
         self._pipeline, self._limits, self._ledger = pipeline, limits, ledger
         self.leases = JobLeases(ledger)
         self.changes = Changes()
-        self._runner = JobRunner(
-            self.store, self._directory, pipeline, limits, self.leases, self.changes, self._takes_work
-        )
-        self.results = JobResults(self._directory, limits.max_json_bytes, self.leases, pipeline.engine)
+        self._runner = JobRunner(store, files, pipeline, limits, self.leases, self.changes, self._takes_work, earlier)
+        self.results = JobResults(files, limits.max_json_bytes, self.leases, pipeline.engine)
+        self._sharing = Sharing(store, files, self._runner, self.leases, self.results, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
         self._fault: str | None = None
         ledger.first_job_s = self._first_done_s
 
     def start(self) -> None:
         """Resume what an earlier server left, and start working."""
+        if self._files.is_shared:  # files on their way to or from the store must not keep other work waiting
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "jobs"))
         self._runner.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch())]
+        if self.store.is_shared:
+            self._tasks.append(asyncio.create_task(self._sharing.run()))
 
     async def stop(self) -> None:
         """Put running jobs back into the queue for the next server."""
@@ -75,6 +87,9 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.results.stop()
         await self._runner.stop()
+        if self.store.is_shared:
+            with contextlib.suppress(OSError):  # then the others wait until the lease is over
+                await asyncio.to_thread(self.store.leave)
         self.store.close()
 
     @property
@@ -128,17 +143,18 @@ class Jobs:
         lease.take(Resource.JOBS)
         lease.take(Resource.JOB_BYTES, size)
         job_id = secrets.token_urlsafe(16)
-        directory = self._directory / job_id
 
-        def keep() -> Job:  # on a thread and never interrupted: a row and its directory are made together or not at all
+        def keep() -> Job:  # on a thread and never interrupted: a row and its files are made together or not at all
             try:
-                directories.keep(upload, directory)
-                job = self.store.add(job_id, owner, text, fingerprint, idempotency_key, seconds)
+                self._files.keep(upload, job_id)
+                job = self.store.add(
+                    job_id, owner, text, fingerprint, idempotency_key, seconds, size, self._most(owner)
+                )
             except BaseException:
-                directories.discard(directory)
+                self._files.discard(job_id)
                 raise
             if job.id != job_id:
-                directories.discard(directory)
+                self._files.discard(job_id)
             return job
 
         keeping = asyncio.ensure_future(asyncio.to_thread(keep))
@@ -149,6 +165,9 @@ class Jobs:
             if not keeping.exception() and keeping.result().id == job_id:
                 self._accepted(job_id, lease, size)
             raise
+        except QuotaError as error:
+            refusal = self._ledger.key_busy if error.of_owner else self._ledger.full
+            raise refusal(Resource.JOBS, error.count, error.most) from error
         if job.id != job_id:
             return _same(job, fingerprint), False
         self._accepted(job_id, lease, size)
@@ -158,6 +177,13 @@ class Jobs:
         self.leases.accept(job_id, lease, size)
         self._runner.wake()
         self.changes.tell()
+
+    def _most(self, owner: str) -> Quota | None:
+        """What other servers must be asked about: where there are none, the ledger knows."""
+        if not self.store.is_shared:
+            return None
+        of_key = self._ledger.limit_of_key(Resource.JOBS) if owner else math.inf
+        return Quota(self._ledger.limit(Resource.JOBS), of_key)
 
     async def get(self, job_id: str, owner: str) -> Job:
         """A job of this owner.
@@ -191,7 +217,7 @@ class Jobs:
             id=job.id,
             state=job.state,
             position=len(ahead),
-            progress=1.0 if job.state == "done" else round(self._runner.progress(job.id) or 0.0, 4),
+            progress=1.0 if job.state == "done" else round(self._progress(job), 4),
             time_left_s=None if left is None else round(left, 1),
             audio_seconds=job.audio_seconds,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created)),
@@ -205,7 +231,7 @@ class Jobs:
         """End a job, whatever its state, and free its disk space."""
         await self._runner.drop(job_id)
         self.results.forget(job_id)
-        await asyncio.to_thread(directories.discard, self._directory / job_id)
+        await asyncio.to_thread(self._files.discard, job_id)
         self.leases.deleted(job_id)
         self.changes.tell()
         await self._forget(job_id)
@@ -213,10 +239,7 @@ class Jobs:
     async def _forget(self, job_id: str) -> None:
         try:
             await asyncio.to_thread(self.store.remove, job_id)
-        except (
-            OSError,
-            sqlite3.Error,
-        ) as error:  # it is gone for clients, though still in the store; the sweep tries again
+        except OSError as error:  # it is gone for clients, though still in the database; the sweep tries again
             log.error("The row of a deleted job cannot be removed (%s)", error, extra={"job": job_id})
         else:
             self._runner.dropped.discard(job_id)
@@ -234,15 +257,28 @@ class Jobs:
                     await self.delete(job_id)
                 await asyncio.to_thread(self.store.age, now - then)
                 then = now
+                await self._give_up_copies()
+                await asyncio.to_thread(self._files.sweep, self.store.ids)
             except Exception:
                 log.exception("Jobs that have expired cannot be deleted; trying again")
 
+    async def _give_up_copies(self) -> None:
+        """Of files that are in the store."""
+        for job_id in await asyncio.to_thread(self._files.unused):
+            if job_id in self._runner.runs():
+                continue
+            async with self.results.idle(job_id):
+                await asyncio.to_thread(self._files.forget, job_id)
+            job = await asyncio.to_thread(self.store.get, job_id)
+            if job:
+                self.leases.has(job_id, await asyncio.to_thread(self._files.disk_bytes, job_id, job.stored_bytes))
+
     async def _watch(self) -> None:
-        """Check the table of jobs."""
+        """Check whether the jobs and their files can be had."""
         while True:
-            fault = await asyncio.to_thread(self.store.fault)
+            fault = await asyncio.to_thread(self.store.fault) or await asyncio.to_thread(self._files.fault)
             if fault != self._fault:
-                log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "The table of jobs can be read again.")
+                log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "Jobs can be read again.")
                 self._fault = fault
             await asyncio.sleep(_WATCH_S)
 
@@ -253,13 +289,20 @@ class Jobs:
         first_s = self._runner.first_done_s()
         return _UNKNOWN_S if first_s is None else first_s
 
+    def _progress(self, job: Job) -> float:
+        """Known here where the job runs here; else as the server that runs it has last written it down."""
+        here = self._runner.progress(job.id)
+        if here is not None:
+            return here
+        return job.progress if job.state == "running" and job.server != self.store.server else 0.0
+
     def _expected_s(self, jobs: Sequence[Job]) -> float | None:
         """Until all of these are done; None where a length is not known yet."""
         total = 0.0
         for job in jobs:
             if job.audio_seconds is None:
                 return None
-            total += job.audio_seconds * (1 - (self._runner.progress(job.id) or 0.0))
+            total += job.audio_seconds * (1 - self._progress(job))
         return total * self._pipeline.engine.real_time_factor
 
 

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unmingle.service.jobs.store import UNFINISHED, Job
+from unmingle.service.jobs.job import UNFINISHED, Job, Standing
 from unmingle.service.problems import Problem
 from unmingle.service.scheduling.capacity import Lease, Ledger
 from unmingle.service.scheduling.limits import Resource
@@ -21,11 +21,13 @@ class JobLeases:
         self._downloads: collections.Counter[str] = collections.Counter()
         self._deleted: dict[str, Lease] = {}
 
-    def restore(self, job: Job, disk_bytes: int) -> None:
-        """A job that an earlier server accepted."""
+    def restore(self, job: Job | Standing, disk_bytes: int) -> None:
+        """A job that an earlier server accepted, or another one."""
         lease = self._leases.setdefault(job.id, self._ledger.kept_lease(job.owner))
         if job.state in UNFINISHED:
             lease.put(Resource.JOBS)
+        else:
+            lease.drop(Resource.JOBS)
         lease.put(Resource.JOB_BYTES, max(1, disk_bytes))
 
     def accept(self, job_id: str, arriving: Lease, upload_bytes: int) -> None:

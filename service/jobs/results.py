@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from unmingle.model.overview import Overview
-from unmingle.service.jobs import directories
+from unmingle.service.jobs.files import JobFiles
+from unmingle.service.jobs.job import Job
 from unmingle.service.jobs.leases import JobLeases
-from unmingle.service.jobs.store import Job
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.peaks import Peaks, peaks
 from unmingle.service.output.stems import OVERVIEW, StemSet
@@ -36,8 +38,8 @@ _AT_A_TIME = 2
 class JobResults:
     """Packs, and keeps what was packed lately. Belongs to one event loop."""
 
-    def __init__(self, directory: Path, max_json_bytes: int, leases: JobLeases, engine: Engine) -> None:
-        self._directory, self._max_json_bytes, self._leases = directory, max_json_bytes, leases
+    def __init__(self, files: JobFiles, max_json_bytes: int, leases: JobLeases, engine: Engine) -> None:
+        self._files, self._max_json_bytes, self._leases = files, max_json_bytes, leases
         self._engine = engine
         self._packages: dict[str, dict[Delivery, tuple[Package, Path]]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -77,7 +79,7 @@ class JobResults:
         """
         _must_be_done(job)
         try:
-            return (await asyncio.to_thread(StemSet.open, self._directory / job.id / directories.STEMS)).manifest
+            return (await asyncio.to_thread(self._files.stems, job, ())).manifest
         except FileNotFoundError as error:
             raise _deleted() from error
 
@@ -90,10 +92,11 @@ class JobResults:
         _must_be_done(job)
 
         def look() -> Peaks:
-            stems = StemSet.open(self._directory / job.id / directories.STEMS)
+            stems = self._files.stems(job, ())
             if stem > len(stems.files):
                 raise Problem("parameter_invalid", f"stem={stem}, but there are {len(stems.files)}.")
             files = stems.files[stem - 1 : stem] if stem else stems.files
+            self._files.stems(job, [file.name for file in files])
             rate, seconds = stems.manifest.sample_rate, stems.manifest.seconds
             start, end = round(start_s * rate), round(min(end_s, seconds) * rate)
             return peaks([stems.samples(file) for file in files], start, end, parts)
@@ -111,17 +114,32 @@ class JobResults:
             Problem: the job is not done, or is deleted meanwhile, or has no overview.
         """
         _must_be_done(job)
-        path = self._directory / job.id / directories.STEMS / OVERVIEW
+
+        def look() -> Overview | None:
+            stems = self._files.stems(job, ())
+            with contextlib.suppress(FileNotFoundError):
+                self._files.stems(job, (OVERVIEW,))
+                return Overview.load(stems.directory / OVERVIEW)
+            return None
+
         try:
             async with self._free:
-                return await asyncio.to_thread(Overview.load, path)
+                found = await asyncio.to_thread(look)
         except FileNotFoundError as error:
-            if not path.parent.exists():
-                raise _deleted() from error
+            raise _deleted() from error
+        if found is None:
             raise Problem(
                 "not_found",
                 "This job has no map: its channels were separated one by one, or an earlier version did it.",
-            ) from error
+            )
+        return found
+
+    @asynccontextmanager
+    async def idle(self, job_id: str) -> AsyncIterator[None]:
+        """While nothing is packed of a job, and nothing is known to be packed."""
+        async with self._locks.setdefault(job_id, asyncio.Lock()):
+            self._packages.pop(job_id, None)
+            yield
 
     def forget(self, job_id: str) -> None:
         """The job is deleted with all its files; packing it is stopped."""
@@ -136,11 +154,20 @@ class JobResults:
             for control in controls:
                 control.stop()
 
+    async def _fetch(self, job: Job, stems: StemSet, files: Sequence[Path]) -> None:
+        """See that the files are on this server's disk, which has room for them."""
+        missing = [file for file in files if not file.exists()]
+        if missing:
+            samples_bytes = 4 * stems.manifest.samples * stems.manifest.channels
+            self._leases.take(job.id, self._leases.disk_bytes(job.id) + len(missing) * samples_bytes)
+            await asyncio.to_thread(self._files.stems, job, [file.name for file in missing])
+
     async def _make(self, job: Job, delivery: Delivery) -> tuple[Package, Path]:
-        directory, control = self._directory / job.id, Control()
-        stems = await asyncio.to_thread(StemSet.open, directory / directories.STEMS)
+        directory, control = self._files.directory(job.id), Control()
+        stems = await asyncio.to_thread(self._files.stems, job, ())
+        files = stems.files if delivery.stem is None else stems.files[delivery.stem - 1 : delivery.stem]
+        await self._fetch(job, stems, files)
         if not delivery.is_as_it_is:
-            files = stems.files if delivery.stem is None else stems.files[delivery.stem - 1 : delivery.stem]
             size = sum(file.stat().st_size for file in files)
             self._leases.take(job.id, self._leases.disk_bytes(job.id) + size)
         place = directory / f"package-{secrets.token_hex(4)}"
@@ -164,7 +191,8 @@ class JobResults:
             running.discard(control)
             if not running:
                 self._packing.pop(job.id, None)
-            self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
+            used = await asyncio.to_thread(self._files.disk_bytes, job.id, job.stored_bytes)
+            self._leases.has(job.id, used)
 
 
 def _too_many(made: Iterable[Delivery]) -> list[Delivery]:

@@ -1,7 +1,7 @@
 """Runs jobs, one after the other on each worker, and makes sure that each finishes.
 
-A job that lacks disk space is put on hold and tried again later, since it was accepted. Any other error fails this job
-only. What cannot be written to the store is retried until it can.
+A job that lacks disk space, or whose files cannot be reached, is put on hold and tried again later, since it was
+accepted. Any other error fails this job only. What cannot be written to the database is retried until it can.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from unmingle.service.jobs import directories
 from unmingle.service.jobs.changes import Changes
+from unmingle.service.jobs.files import JobFiles
+from unmingle.service.jobs.job import Job
 from unmingle.service.jobs.leases import JobLeases, too_large
 from unmingle.service.jobs.limits import JobLimits
-from unmingle.service.jobs.store import Job, JobStore
+from unmingle.service.jobs.store import JobStore
 from unmingle.service.pipeline import DECODED, Decoded, Pipeline
-from unmingle.service.problems import Problem, from_exception
+from unmingle.service.problems import Problem, UnavailableError, from_exception
 from unmingle.service.scheduling.engine import Control
 from unmingle.service.schemas import SeparateParameters
 
@@ -35,10 +35,16 @@ _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 60.0
 _CANCEL_S = 0.8
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _GoneError(Exception):
+    """The job has no files any more: it was being deleted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
+    job: Job
     task: asyncio.Task[None]
     control: Control
     audio_seconds: float | None
@@ -46,7 +52,7 @@ class _Run:
 
 @dataclasses.dataclass(frozen=True)
 class _Hold:
-    """A job that waits for disk space. Times are of time.monotonic()."""
+    """A job that waits, for disk space or its files. Times are of time.monotonic()."""
 
     since: float
     until: float
@@ -60,15 +66,20 @@ class JobRunner:
     def __init__(
         self,
         store: JobStore,
-        directory: Path,
+        files: JobFiles,
         pipeline: Pipeline,
         limits: JobLimits,
         leases: JobLeases,
         changes: Changes,
         takes_work: Callable[[], bool],
+        earlier: str | None,
     ) -> None:
-        """Args: takes_work: whether jobs may be begun now."""
-        self._store, self._directory, self._pipeline, self._limits = store, directory, pipeline, limits
+        """Args:
+        takes_work: whether jobs may be begun now.
+        earlier: the server before this one; None where no other server can have left jobs.
+        """
+        self._earlier = earlier
+        self._store, self._files, self._pipeline, self._limits = store, files, pipeline, limits
         self._leases, self._changes, self._takes_work = leases, changes, takes_work
         self.recovered = False
         """Whether the jobs of an earlier server have been resumed."""
@@ -95,6 +106,16 @@ class JobRunner:
     def wake(self) -> None:
         """There is a new job."""
         self._wake.set()
+
+    def runs(self) -> dict[str, tuple[int, float]]:
+        """(run, progress) of the jobs that run here, by their ids."""
+        return {job_id: (run.job.run, run.control.done) for job_id, run in self._running.items()}
+
+    def lose(self, job_id: str) -> None:
+        """The job is another server's by now, or was deleted there: end the work on it."""
+        if run := self._running.get(job_id):
+            log.warning("a job that ran here was deleted, or taken over, by another server", extra={"job": job_id})
+            run.task.cancel()
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1; None where the job does not run."""
@@ -128,7 +149,7 @@ class JobRunner:
                 for job, disk_bytes in await asyncio.to_thread(self._recover):
                     self._leases.restore(job, disk_bytes)
                 break
-            except (OSError, sqlite3.Error) as error:
+            except OSError as error:
                 log.error("Jobs of the previous server cannot be resumed (%s); trying again", error)
                 await asyncio.sleep(_RETRY_S)
         self.recovered = True
@@ -136,25 +157,18 @@ class JobRunner:
 
     def _recover(self) -> list[tuple[Job, int]]:
         """The jobs that there are, and what they have on disk."""
+        for job in self._store.resume(self._earlier):
+            log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
+        if self._store.is_shared:
+            self._store.beat({})  # before the first claim: who gives no sign of life has no lease
         jobs, found = self._store.all(), []
-        aside = self._directory.with_name("set-aside")
-        if count := directories.clean(self._directory, jobs, aside, keep_unknown=self._store.is_new):
-            log.error(
-                "%d job directories belong to no known job and were moved to %s. Delete them when you no longer need "
-                "them.",
-                count,
-                aside,
-            )
+        self._files.clean(jobs, keep_unknown=self._store.is_new)
         for job in jobs:
-            directory = self._directory / job.id
-            if not directory.is_dir():  # its deletion was under way
+            if not self._files.exists(job.id):  # its deletion was under way
                 log.info("a job without files is removed", extra={"job": job.id})
                 self._store.remove(job.id)
                 continue
-            found.append((job, directories.disk_use(directory)))
-            if job.state == "running":
-                self._store.requeue(job.id, forgive=False)
-                log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
+            found.append((job, self._files.disk_bytes(job.id, job.stored_bytes)))
         return found
 
     async def _work(self) -> None:
@@ -170,7 +184,9 @@ class JobRunner:
         self._wake.clear()
         ready = self._takes_work()
         now = time.monotonic()
-        skipped = self.dropped | {job_id for job_id, hold in self._held.items() if hold.until > now}
+        skipped = (
+            self.dropped | self._running.keys() | {job_id for job_id, hold in self._held.items() if hold.until > now}
+        )
         job = await asyncio.to_thread(self._store.claim, skipped) if ready else None
         if job is None:
             with contextlib.suppress(TimeoutError):
@@ -180,7 +196,7 @@ class JobRunner:
         self._wake.set()  # another worker may find the next one
         control = Control()
         task = asyncio.create_task(self._run(job, control))
-        self._running[job.id] = _Run(task, control, job.audio_seconds)
+        self._running[job.id] = _Run(job, task, control, job.audio_seconds)
         self._changes.tell()
         task.add_done_callback(lambda _: self._running.pop(job.id, None))
         await asyncio.wait({task})
@@ -189,34 +205,36 @@ class JobRunner:
 
     async def _run(self, job: Job, control: Control) -> None:
         try:
-            await self._separate(job, control)
+            stored_bytes = await self._separate(job, control)
         except asyncio.CancelledError:
             if job.id not in self.dropped:
-                with contextlib.suppress(sqlite3.Error):  # the next server finds it running and starts it again
-                    self._store.requeue(job.id, forgive=True)
+                with contextlib.suppress(OSError):  # the next server finds it running and starts it again
+                    if not await asyncio.to_thread(self._store.requeue, job, forgive=True):
+                        await asyncio.to_thread(self._files.retract, job)
             raise
         except Exception as error:
             await self._fail(job, error)
         else:
-            await self._record(self._store.finish, job.id)
-            await self._settle(job.id)
-            self._held.pop(job.id, None)
-            log.info("job done", extra={"job": job.id})
+            if await self._finish(job, None, stored_bytes):
+                log.info("job done", extra={"job": job.id})
 
-    async def _separate(self, job: Job, control: Control) -> None:
+    async def _separate(self, job: Job, control: Control) -> int:
+        """Do it; bytes that are stored of it then."""
         if job.attempts > _MAX_ATTEMPTS:
             raise Problem("internal", f"The server ended {_MAX_ATTEMPTS} times while it worked on this job.")
-        directory = self._directory / job.id
         parameters = SeparateParameters.model_validate_json(job.parameters)
-
         upload_bytes = self._leases.disk_bytes(job.id)
+        try:
+            directory = await asyncio.to_thread(self._files.begin, job)
+        except FileNotFoundError as error:
+            raise _GoneError from error
 
         async def decoded(recording: Decoded) -> None:
-            await asyncio.to_thread(self._store.measured, job.id, recording.seconds)
+            await asyncio.to_thread(self._store.measured, job, recording.seconds)
             if run := self._running.get(job.id):
                 self._running[job.id] = dataclasses.replace(run, audio_seconds=recording.seconds)
             self._changes.tell()
-            needed = upload_bytes + recording.audio_bytes + recording.stem_bytes
+            needed = upload_bytes + recording.audio_bytes + self._files.copies * recording.stem_bytes
             if needed > self._limits.max_disk_bytes:
                 raise too_large(needed, self._limits.max_disk_bytes)
             self._leases.take(job.id, needed)
@@ -231,41 +249,49 @@ class JobRunner:
             control=control,
         )
         await asyncio.to_thread((directory / DECODED).unlink, missing_ok=True)
-        await asyncio.to_thread(directories.settle, stems)
+        return await asyncio.to_thread(self._files.publish, job, stems)
 
-    async def _settle(self, job_id: str) -> None:
-        """A job has finished: delete its upload, and hold only what is left."""
-        self._leases.finished(job_id)
-        directory = self._directory / job_id
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread((directory / directories.UPLOAD).unlink, True)
-        self._leases.has(job_id, await asyncio.to_thread(directories.disk_use, directory))
+    async def _finish(self, job: Job, problem: dict[str, Any] | None, stored_bytes: int) -> bool:
+        """Write down that a job has finished, and keep only what is left of it; False if it is not ours any more."""
+        self._held.pop(job.id, None)
+        if not await self._record(self._store.finish, job, problem, stored_bytes):
+            log.warning("a job that ran here is another server's by now, or deleted", extra={"job": job.id})
+            await asyncio.to_thread(self._files.retract, job)
+            return False
+        self._leases.finished(job.id)
+        await asyncio.to_thread(self._files.settle, job)
+        self._leases.has(job.id, await asyncio.to_thread(self._files.disk_bytes, job.id, stored_bytes))
         self._changes.tell()
+        return True
 
     async def _fail(self, job: Job, error: Exception) -> None:
         """A job did not finish: requeue it, put it on hold, or fail it."""
         if job.id in self.dropped:  # its files are being deleted
             return
-        problem = from_exception(error)
-        directory = self._directory / job.id
-        if problem.code == "not_ready":  # the server ends; the next one does it
-            await self._record(self._store.requeue, job.id, forgive=True)
+        if isinstance(error, _GoneError):
+            log.info("a job without files is removed", extra={"job": job.id})
+            await self._record(self._store.remove, job.id)
+            self._leases.deleted(job.id)
             return
+        problem = from_exception(error)
+        if problem.code == "not_ready" and not isinstance(error, UnavailableError):
+            # The server ends; the next one does it.
+            await self._record(self._store.requeue, job, forgive=True)
+            return
+        directory = self._files.directory(job.id)
         body = {"code": problem.code, "status": problem.status, "detail": problem.detail, **problem.extra}
-        if problem.code == "disk_full" and self._hold(job.id, body):
+        if (problem.code == "disk_full" or isinstance(error, UnavailableError)) and self._hold(job.id, body):
             await asyncio.to_thread(directories.empty, directory, directories.UPLOAD)
-            self._leases.has(job.id, await asyncio.to_thread(directories.disk_use, directory))
-            await self._record(self._store.requeue, job.id, forgive=True)
+            self._leases.has(job.id, await asyncio.to_thread(self._files.disk_bytes, job.id, job.stored_bytes))
+            await self._record(self._store.requeue, job, forgive=True)
             self._changes.tell()
-            log.warning("a job waits for disk space", extra={"job": job.id})
+            log.warning("a job waits: %s", problem.detail, extra={"job": job.id})
             return
         if problem.code == "internal":
             log.error("A job failed", extra={"job": job.id}, exc_info=error)
         await asyncio.to_thread(directories.empty, directory)
-        await self._record(self._store.finish, job.id, body)
-        await self._settle(job.id)
-        self._held.pop(job.id, None)
-        log.info("job failed", extra={"job": job.id, "problem": problem.code})
+        if await self._finish(job, body, 0):
+            log.info("job failed", extra={"job": job.id, "problem": problem.code})
 
     def _hold(self, job_id: str, problem: dict[str, Any]) -> bool:
         """Put a job on hold; False when it was for as long as results are kept."""
@@ -274,12 +300,11 @@ class JobRunner:
         self._held[job_id] = _Hold(since, now + wait_s, wait_s, problem)
         return now - since <= self._limits.keep_s
 
-    async def _record(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Write to the store, and retry until it works: the disk may be full for a while."""
+    async def _record(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write to the database, and retry until it works: its disk may be full for a while, or itself away."""
         while True:
             try:
-                await asyncio.to_thread(write, *args, **kwargs)
-                return
-            except (OSError, sqlite3.Error) as error:
+                return await asyncio.to_thread(write, *args, **kwargs)
+            except OSError as error:
                 log.error("The state of a job cannot be written down (%s); trying again", error)
                 await asyncio.sleep(_RETRY_S)

@@ -1,151 +1,71 @@
-"""The table of jobs, in SQLite: an accepted job survives any crash. Blocking."""
+"""The jobs in the database: an accepted job survives any crash, and only one server at a time runs it. Blocking.
+
+A server that runs a job has a lease on it. The lease lasts for as long as the server gives signs of life (`beat`) in
+the database's clock; then any other server may claim the job. Each claim counts `run` up, and whoever has an earlier
+run can no longer change the job: a server that was stopped and woke up does no harm.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sqlite3
-import threading
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from unmingle.model.errors import UnmingleError
-from unmingle.service.schemas import JobState
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, or_, select, update
 
-UNFINISHED: tuple[JobState, ...] = ("queued", "running")
-_FINISHED = "state IN ('done', 'failed')"
+from unmingle.service.jobs.job import UNFINISHED, Job, Standing
+from unmingle.service.jobs.places import open_database
+from unmingle.service.jobs.quota import Quota
+from unmingle.service.jobs.tables import deployment, jobs, servers
 
-_VERSION = 1
-"""Version of the schema, in SQLite's user_version. The first servers wrote 0, for the same schema."""
+_ADDING = 7_251_902
+"""Number of the lock under which jobs are added one after the other: their limits and keys hold across servers."""
 
-_SCHEMA = """
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT UNIQUE NOT NULL,
-    owner TEXT NOT NULL,
-    state TEXT NOT NULL,
-    created REAL NOT NULL,
-    age_s REAL NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    audio_seconds REAL,
-    parameters TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    idempotency_key TEXT,
-    problem TEXT,
-    UNIQUE (owner, idempotency_key)
-)
-"""
-_COLUMNS = (
-    "id, owner, state, created, age_s, attempts, audio_seconds, parameters, fingerprint, idempotency_key, problem"
-)
-
-
-class JobStoreError(UnmingleError):
-    """The file of the jobs cannot be used."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One row.
-
-    Attributes:
-        id: unguessable.
-        owner: name of the API key that it came with.
-        state: queued, running, done or failed.
-        created: seconds since 1970.
-        age_s: seconds since it finished, counted while the server runs; clocks that jump do not change it.
-        attempts: how often it was started without finishing.
-        audio_seconds: length of the recording, where known yet.
-        parameters: how to separate, as JSON.
-        fingerprint: hash of the upload and the parameters.
-        idempotency_key: the client's name for the request.
-        problem: why it failed: code, status and detail.
-    """
-
-    id: str
-    owner: str
-    state: JobState
-    created: float
-    age_s: float
-    attempts: int
-    audio_seconds: float | None
-    parameters: str
-    fingerprint: str
-    idempotency_key: str | None
-    problem: dict[str, Any] | None
+_FORGOTTEN_S = 86_400.0
+_JOB = [jobs.c[field.name] for field in dataclasses.fields(Job)]
+_STANDING = [jobs.c[field.name] for field in dataclasses.fields(Standing)]
+_FINISHED = jobs.c.state.in_(("done", "failed"))
 
 
 class JobStore:
-    """The table of jobs."""
+    """The jobs of a deployment, as one of its servers sees them."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the table, or make it.
+    def __init__(self, place: Path | str, lease_s: float = 20.0) -> None:
+        """Open the database.
+
+        Args:
+            place: a file of this server alone, or the URL of a database that several share.
+            lease_s: how long a server keeps its jobs without a sign of life.
 
         Raises:
-            JobStoreError: the file is damaged, or of a version that this server does not know.
-            OSError, sqlite3.Error: it cannot be opened at all.
+            JobStoreError: it cannot be used.
+            OSError, sqlite3.Error: a file cannot be opened at all.
         """
-        self._lock = threading.Lock()
-        self._path = path
-        self.is_new = not path.exists() or path.stat().st_size == 0
-        """Whether there was no table before."""
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        try:
-            self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
-        self._inode = path.stat().st_ino
+        self.database = open_database(place)
+        self.server = secrets.token_hex(8)
+        """Names this server, until it ends."""
+        self._lease_s = lease_s
 
-    def _prepare(self) -> None:
-        try:
-            (health,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(f"is damaged ({error})") from error
-        if health != "ok":
-            raise self._unusable(f"is damaged ({health})")
-        if version > _VERSION:
-            raise self._unusable(f"has version {version}, made by a newer server; this one knows {_VERSION}")
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        with self._transaction() as connection:
-            columns = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-            if not columns:
-                self.is_new = True
-                connection.execute(_SCHEMA)
-            elif missing := set(_COLUMNS.split(", ")) - columns:
-                raise self._unusable(f"has no columns {', '.join(sorted(missing))}: this program did not make it")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+    @property
+    def is_new(self) -> bool:
+        """Whether there were no jobs before, and no table of them."""
+        return self.database.is_new
 
-    def _unusable(self, what: str) -> JobStoreError:
-        return JobStoreError(
-            f"{self._path} {what}. Nothing was changed. Restore a good copy; or move the file away, and the server "
-            "starts without jobs and sets aside the files of existing ones."
-        )
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use the same database."""
+        return self.database.is_shared
 
     def fault(self) -> str | None:
-        """What is wrong with the store, if anything is."""
-        try:
-            if self._path.stat().st_ino != self._inode:
-                return f"{self._path.name} was replaced while the server runs; restart it."
-            with self._reading() as connection:
-                connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchone()
-        except FileNotFoundError:
-            return f"{self._path.name} was removed while the server runs; restart it."
-        except (OSError, sqlite3.Error) as error:
-            return f"{self._path.name} cannot be read ({error})."
-        return None
+        """What is wrong with the database, if anything is."""
+        return self.database.fault()
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
+        """Close the database."""
+        self.database.close()
 
     def add(
         self,
@@ -155,115 +75,232 @@ class JobStore:
         fingerprint: str,
         idempotency_key: str | None,
         audio_seconds: float | None,
+        stored_bytes: int = 0,
+        quota: Quota | None = None,
     ) -> Job:
-        """Keep a new job; where the owner has one with this idempotency key, that one is returned instead."""
-        with self._transaction() as connection:
+        """Keep a new job; where the owner has one with this idempotency key, that one is returned instead.
+
+        Raises:
+            QuotaError: other servers have accepted so many meanwhile that this is one too many.
+        """
+        with self.database.writing(_ADDING) as connection:
             if idempotency_key is not None:
-                found = self._find(connection, "owner = ? AND idempotency_key = ?", owner, idempotency_key)
+                found = _find(connection, _has_key(owner, idempotency_key))
                 if found:
                     return found[0]
+            if quota:
+                quota.check(connection, owner)
             connection.execute(
-                "INSERT INTO jobs (id, owner, state, created, parameters, fingerprint, idempotency_key, audio_seconds) "
-                "VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job_id, owner, time.time(), parameters, fingerprint, idempotency_key, audio_seconds),
+                insert(jobs).values(
+                    id=job_id,
+                    owner=owner,
+                    state="queued",
+                    created=self.database.now,
+                    parameters=parameters,
+                    fingerprint=fingerprint,
+                    idempotency_key=idempotency_key,
+                    audio_seconds=audio_seconds,
+                    stored_bytes=stored_bytes,
+                )
             )
-            return self._find(connection, "id = ?", job_id)[0]
+            return _find(connection, jobs.c.id == job_id)[0]
 
     def get(self, job_id: str) -> Job | None:
         """The job, if it is kept."""
-        with self._reading() as connection:
-            found = self._find(connection, "id = ?", job_id)
-            return found[0] if found else None
+        with self.database.reading() as connection:
+            return next(iter(_find(connection, jobs.c.id == job_id)), None)
 
     def with_key(self, owner: str, idempotency_key: str) -> Job | None:
         """The owner's job with this idempotency key, if it is kept."""
-        with self._reading() as connection:
-            found = self._find(connection, "owner = ? AND idempotency_key = ?", owner, idempotency_key)
-            return found[0] if found else None
+        with self.database.reading() as connection:
+            return next(iter(_find(connection, _has_key(owner, idempotency_key))), None)
 
     def unfinished(self) -> list[Job]:
         """Jobs that wait or run, in their order."""
-        with self._reading() as connection:
-            return self._find(connection, "state IN ('queued', 'running')")
+        with self.database.reading() as connection:
+            return _find(connection, jobs.c.state.in_(UNFINISHED))
 
     def all(self) -> list[Job]:
         """Every job that is kept."""
-        with self._reading() as connection:
-            return self._find(connection, "TRUE")
+        with self.database.reading() as connection:
+            return _find(connection, literal(True))
+
+    def ids(self) -> list[str]:
+        """Of every job that is kept."""
+        with self.database.reading() as connection:
+            return list(connection.execute(select(jobs.c.id)).scalars())
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
-        with self._reading() as connection:
-            rows = connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall()
-            return {"queued": 0, "running": 0, "done": 0, "failed": 0, **dict(rows)}
+        with self.database.reading() as connection:
+            rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
+            return {"queued": 0, "running": 0, "done": 0, "failed": 0, **{state: count for state, count in rows}}
 
     def claim(self, skipped: Collection[str] = ()) -> Job | None:
-        """The job that is next, apart from those that are skipped; it is running from now on."""
-        with self._transaction() as connection:
-            found = [job for job in self._find(connection, "state = 'queued'") if job.id not in skipped]
-            if not found:
+        """The job that is next, apart from those that are skipped; it is running here from now on.
+
+        That is the first that is queued, or whose server has given no sign of life for as long as a lease lasts.
+        """
+        alive = exists().where(servers.c.id == jobs.c.server, servers.c.seen > self.database.now - self._lease_s)
+        left = and_(jobs.c.state == "running", jobs.c.server != self.server, ~alive)
+        next_one = (
+            select(jobs.c.id)
+            .where(or_(jobs.c.state == "queued", left), jobs.c.id.not_in(skipped))
+            .order_by(jobs.c.number)
+            .limit(1)
+            .with_for_update(of=jobs, skip_locked=True)
+        )
+        with self.database.writing() as connection:
+            job_id = connection.execute(next_one).scalar()
+            if job_id is None:
                 return None
             connection.execute(
-                "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE id = ?", (found[0].id,)
+                update(jobs)
+                .where(jobs.c.id == job_id)
+                .values(
+                    state="running",
+                    attempts=jobs.c.attempts + 1,
+                    run=jobs.c.run + 1,
+                    server=self.server,
+                    progress=0.0,
+                )
             )
-            return self._find(connection, "id = ?", found[0].id)[0]
+            return _find(connection, jobs.c.id == job_id)[0]
 
-    def measured(self, job_id: str, audio_seconds: float) -> None:
-        """Store a recording's length."""
-        with self._transaction() as connection:
-            connection.execute("UPDATE jobs SET audio_seconds = ? WHERE id = ?", (audio_seconds, job_id))
+    def measured(self, job: Job, audio_seconds: float) -> None:
+        """Store the length of a recording that is running here."""
+        with self.database.writing() as connection:
+            connection.execute(update(jobs).where(_held(job)).values(audio_seconds=audio_seconds))
 
-    def requeue(self, job_id: str, *, forgive: bool) -> None:
-        """A running job waits again; `forgive` does not count the attempt."""
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = 'queued', attempts = attempts - ? WHERE id = ? AND state = 'running'",
-                (int(forgive), job_id),
+    def requeue(self, job: Job, *, forgive: bool) -> bool:
+        """A running job waits again; `forgive` does not count the attempt. False if it runs elsewhere by now."""
+        with self.database.writing() as connection:
+            done = connection.execute(
+                update(jobs).where(_held(job)).values(state="queued", attempts=jobs.c.attempts - int(forgive))
             )
+            return done.rowcount > 0
 
-    def finish(self, job_id: str, problem: dict[str, Any] | None = None) -> None:
-        """A running job is done, or failed with a problem."""
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, problem = ? WHERE id = ? AND state = 'running'",
-                ("failed" if problem else "done", json.dumps(problem) if problem else None, job_id),
+    def finish(self, job: Job, problem: dict[str, Any] | None = None, stored_bytes: int = 0) -> bool:
+        """A running job is done, or failed with a problem. False if it runs elsewhere by now, or is deleted."""
+        with self.database.writing() as connection:
+            done = connection.execute(
+                update(jobs)
+                .where(_held(job))
+                .values(
+                    state="failed" if problem else "done",
+                    problem=json.dumps(problem) if problem else None,
+                    stored_bytes=stored_bytes,
+                )
             )
+            return done.rowcount > 0
 
     def remove(self, job_id: str) -> None:
         """Forget a job."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        with self.database.writing() as connection:
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
     def expired(self, elapsed_s: float, keep_s: float) -> list[str]:
-        """Finished jobs that are older than `keep_s` when `elapsed_s` is added to their age."""
-        with self._reading() as connection:
-            return [job.id for job in self._find(connection, f"{_FINISHED} AND age_s + ? > ?", elapsed_s, keep_s)]
+        """Finished jobs that are older than `keep_s` after `elapsed_s` more, as `age` counts them."""
+        with self.database.reading() as connection:
+            step_s = self._step_s(connection, elapsed_s)
+            found = select(jobs.c.id).where(_FINISHED, jobs.c.age_s + step_s > keep_s).order_by(jobs.c.number)
+            return list(connection.execute(found).scalars())
 
     def age(self, elapsed_s: float) -> None:
-        """Let finished jobs grow older."""
-        with self._transaction() as connection:
-            connection.execute(f"UPDATE jobs SET age_s = age_s + ? WHERE {_FINISHED}", (elapsed_s,))
+        """Let finished jobs grow older.
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Takes no lock on the file: readers do not wait (WAL)."""
-        with self._lock:
-            yield self._connection
+        Args:
+            elapsed_s: since this server did so last. What other servers have done meanwhile is not done again; time in
+                which no server ran, and jumps of the database's clock, count for no more than this.
+        """
+        with self.database.writing() as connection:
+            step_s = self._step_s(connection, elapsed_s)
+            connection.execute(update(jobs).where(_FINISHED).values(age_s=jobs.c.age_s + step_s))
+            connection.execute(update(deployment).values(aged=self.database.now))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # COMMIT can fail on a full disk, too; SQLite may or may not have rolled back by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+    def _step_s(self, connection: Connection, elapsed_s: float) -> float:
+        if not self.is_shared:
+            return elapsed_s
+        aged = select(self.database.now - deployment.c.aged).with_for_update(of=deployment)
+        return max(0.0, min(elapsed_s, connection.execute(aged).scalar_one()))
 
-    @staticmethod
-    def _find(connection: sqlite3.Connection, where: str, *values: object) -> list[Job]:
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where} ORDER BY number", values)
-        return [Job(*(*row[:-1], json.loads(row[-1]) if row[-1] else None)) for row in rows]
+    def beat(self, runs: Mapping[str, tuple[int, float]]) -> list[Standing]:
+        """Give a sign of life, which extends the leases on all jobs that run here, and see how all jobs stand.
+
+        Args:
+            runs: (run, progress) of the jobs that run here, by their ids.
+        """
+        with self.database.writing() as connection:
+            seen = {"seen": self.database.now}
+            if not connection.execute(update(servers).where(servers.c.id == self.server).values(seen)).rowcount:
+                connection.execute(insert(servers).values(id=self.server, **seen))
+                connection.execute(delete(servers).where(servers.c.seen < self.database.now - _FORGOTTEN_S))
+            for job_id, (run, progress) in runs.items():
+                mine = and_(jobs.c.id == job_id, jobs.c.run == run, jobs.c.progress != progress)
+                connection.execute(update(jobs).where(mine).values(progress=progress))
+        with self.database.reading() as connection:
+            return [Standing(*row) for row in connection.execute(select(*_STANDING).order_by(jobs.c.number))]
+
+    def resume(self, earlier: str | None) -> list[Job]:
+        """Queue again what a server left that runs no more.
+
+        Args:
+            earlier: that server; None for all jobs that run, where no other server can be.
+
+        Returns:
+            The jobs.
+        """
+        left = jobs.c.state == "running" if earlier is None else _left_by(earlier)
+        with self.database.writing() as connection:
+            found = _find(connection, left)
+            connection.execute(update(jobs).where(left).values(state="queued"))
+            if earlier is not None:
+                connection.execute(delete(servers).where(servers.c.id == earlier))
+            return found
+
+    def leave(self) -> None:
+        """This server ends, and holds no lease any more."""
+        with self.database.writing() as connection:
+            connection.execute(delete(servers).where(servers.c.id == self.server))
+
+    def servers(self) -> int:
+        """How many servers are alive."""
+        with self.database.reading() as connection:
+            return connection.execute(select(func.count()).where(self._is_alive())).scalar_one()
+
+    def agree_on_store(self, place: str, earlier: str) -> str:
+        """Where the files of the jobs are: `place`, unless there are jobs or servers that have them elsewhere.
+
+        Args:
+            place: where this server has them; empty for beside the database.
+            earlier: the server before this one, which is alive no more, whatever the database says.
+        """
+        with self.database.writing(_ADDING) as connection:
+            agreed = connection.execute(select(deployment.c.store).with_for_update()).scalar() or ""
+            others = exists().where(self._is_alive(), servers.c.id != earlier)
+            in_use = select(or_(exists(select(jobs.c.id)), others))
+            if agreed != place and connection.execute(in_use).scalar():
+                return str(agreed)
+            connection.execute(update(deployment).where(deployment.c.store != place).values(store=place))
+            return place
+
+    def _is_alive(self) -> ColumnElement[bool]:
+        return servers.c.seen > self.database.now - self._lease_s
+
+
+def _has_key(owner: str, idempotency_key: str) -> ColumnElement[bool]:
+    return and_(jobs.c.owner == owner, jobs.c.idempotency_key == idempotency_key)
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    """The job, if this run of it is the latest."""
+    return and_(jobs.c.id == job.id, jobs.c.run == job.run, jobs.c.state == "running")
+
+
+def _left_by(server: str) -> ColumnElement[bool]:
+    return and_(jobs.c.state == "running", jobs.c.server == server)
+
+
+def _find(connection: Connection, where: ColumnElement[bool]) -> list[Job]:
+    rows = connection.execute(select(*_JOB).where(where).order_by(jobs.c.number)).mappings()
+    return [Job(**{**row, "problem": json.loads(row["problem"]) if row["problem"] else None}) for row in rows]

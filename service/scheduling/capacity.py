@@ -118,6 +118,10 @@ class Ledger:
         most = self._capacity.of_server.get(resource, math.inf)
         return self._rate.most(most) if resource is Resource.REQUESTS else most
 
+    def limit_of_key(self, resource: Resource) -> float:
+        """How much of a resource one API key may hold."""
+        return self._capacity.of_key.get(resource, math.inf)
+
     @property
     def waits_for_clients(self) -> bool:
         """Whether a request is in hand: its upload, its work, its answer, or a download."""
@@ -167,15 +171,9 @@ class Ledger:
         """Raises: Problem: a lease cannot hold so much of a resource."""
         limit = LIMITS[resource]
         mine = lease.held.get(resource, 0.0)
-        share = self._capacity.of_key.get(resource, math.inf) if lease.owner else math.inf
+        share = self.limit_of_key(resource) if lease.owner else math.inf
         if (of_key := self._sums_of_keys.get((lease.owner, resource), 0.0)) - mine + amount > share:
-            raise self._problem(
-                "key_busy",
-                f"This API key has {of_key:.0f} {limit.what} already; expected at most {share:.0f} at a time.",
-                self.retry_after_s(resource),
-                share,
-                limit.what,
-            )
+            raise self.key_busy(resource, of_key, share)
         most = self.limit(resource)
         if resource is Resource.REQUESTS and self._sums[resource] + amount - mine > most:
             self._let_go_of_slow_uploads()
@@ -186,13 +184,19 @@ class Ledger:
             slowest.transfer.displace()
             slowest.drop(resource)
             return
-        raise self._problem(
-            limit.code,
-            f"The server has {others:.0f} of {most:.0f} {limit.what} already, and this needs {amount:.0f} more.",
-            self.retry_after_s(resource),
-            most,
-            limit.what,
-        )
+        raise self.full(resource, others, most, amount)
+
+    def key_busy(self, resource: Resource, held: float, share: float) -> Problem:
+        """The problem of an API key that has its share of a resource."""
+        what = LIMITS[resource].what
+        detail = f"This API key has {held:.0f} {what} already; expected at most {share:.0f} at a time."
+        return self._problem("key_busy", detail, self.retry_after_s(resource), share, what)
+
+    def full(self, resource: Resource, held: float, most: float, needed: float = 1.0) -> Problem:
+        """The problem of a server that has no more of a resource."""
+        limit = LIMITS[resource]
+        detail = f"The server has {held:.0f} of {most:.0f} {limit.what} already, and this needs {needed:.0f} more."
+        return self._problem(limit.code, detail, self.retry_after_s(resource), most, limit.what)
 
     def check_in_time(self, audio_seconds: float, left_s: float, timeout_s: float) -> None:
         """Look whether the answer could be there in time.

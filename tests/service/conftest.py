@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.harness import RunningServer, StartServer
+from tests.service.services import S3, Postgresql
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +55,19 @@ def start_small(start_server: StartServer) -> StartServer:
         return start_server(**{"UNMINGLE_MODEL": str(SMALL_MODEL), **environment})
 
     return start
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server; each test takes a database of its own."""
+    running = Postgresql()
+    yield running
+    running.remove()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server; each test takes a prefix of its own."""
+    running = S3(tmp_path_factory.mktemp("s3"))
+    yield running
+    running.remove()

@@ -9,13 +9,13 @@ workers wait before they do anything.
 from __future__ import annotations
 
 import builtins
+import errno
 import functools
 import importlib
 import json
 import os
 import resource
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -54,9 +54,7 @@ def fail_if_told(stage: str) -> None:
         case None:
             pass
         case "full disk":
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
+            raise OSError(errno.ENOSPC, "on purpose")
         case name:
             raise getattr(builtins, name)("on purpose")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
@@ -28,10 +29,10 @@ from unmingle.service.http.documentation import (
 )
 from unmingle.service.http.receiving import receive
 from unmingle.service.http.state import Service, ServiceState
-from unmingle.service.jobs.store import UNFINISHED, Job
+from unmingle.service.jobs.job import UNFINISHED, Job
 from unmingle.service.output import encoding
 from unmingle.service.output.package import Delivery, negotiate
-from unmingle.service.problems import Problem
+from unmingle.service.problems import Problem, UnavailableError
 from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, Manifest, ResultParameters, SeparateParameters
 
@@ -44,6 +45,7 @@ IdempotencyKey = Annotated[
 
 _LOOK_S = 0.25
 _HEARTBEAT_S = 15.0
+_AWAY_S = 1.0
 
 
 @router.post(
@@ -157,13 +159,16 @@ async def _events(service: ServiceState, job: Job) -> AsyncIterator[str]:
     ahead: list[Job] = []
     while service.condition in ("starting", "ok"):
         if seen != jobs.changes.count:
-            seen = jobs.changes.count
             try:
+                now = jobs.changes.count
                 job = await jobs.get(job.id, job.owner)
+                ahead = await jobs.ahead(job)
+                seen = now
             except Problem:
                 yield "event: deleted\ndata: {}\n\n"
                 return
-            ahead = await jobs.ahead(job)
+            except UnavailableError:  # the database is away for a while: the stream goes on when it is back
+                await asyncio.sleep(_AWAY_S)
         status = jobs.status_among(job, ahead)
         if status != last:
             yield f"event: status\ndata: {status.model_dump_json()}\n\n"

@@ -12,7 +12,8 @@ import pytest
 
 from tests.service.harness import ROOT, RunningServer, StartServer, noise, post, problem_of
 from tests.service.jobs.test_jobs import submit, wait
-from unmingle.service.jobs.store import JobStore, JobStoreError
+from unmingle.service.jobs.database import JobStoreError
+from unmingle.service.jobs.store import JobStore
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,119 @@
+"""A database or a store that cannot be used, or not together: the server does not start, and says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import SMALL_MODEL
+from tests.service.harness import ROOT, StartServer, free_port, noise
+from tests.service.jobs.test_jobs import submit, wait
+from tests.service.services import Postgresql
+from unmingle.service.jobs.database import JobStoreError
+from unmingle.service.jobs.store import JobStore
+
+
+def unmingle(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")}
+    environment |= {"PYTHONPATH": str(ROOT), "UNMINGLE_MODEL": str(SMALL_MODEL), **settings}
+    command = [sys.executable, "-m", "unmingle", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def refused(data: Path, **settings: str) -> str:
+    """What a server says that does not start."""
+    done = unmingle("serve", "--port", "0", UNMINGLE_DATA_DIR=str(data), **settings)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("jobs.sqlite", r"no URL of a database; expected postgresql://"),
+        ("mysql://alice:secret@host/jobs", r"of the kind 'mysql'; expected postgresql://"),
+        ("sqlite://", r"of the kind 'sqlite'; expected postgresql://"),
+        ("postgresql://alice:secret@127.0.0.1:{port}/jobs", r"alice:\*\*\*@127.0.0.1:\d+/jobs cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_without_its_password(url: str, says: str) -> None:
+    with pytest.raises(JobStoreError, match=says) as raised:
+        JobStore(url.format(port=free_port()))
+    assert "secret" not in str(raised.value)
+    assert "UNMINGLE_DATABASE_URL" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "settings"),
+    [
+        ("psycopg", {"UNMINGLE_DATABASE_URL": "postgresql://alice:secret@localhost/jobs"}),
+        ("s3fs", {"UNMINGLE_STORE_URL": "s3://bucket/prefix"}),
+        ("fsspec", {"UNMINGLE_STORE_URL": "file:///tmp/x"}),
+    ],
+)
+def test_what_is_not_installed_is_named(tmp_path: Path, missing: str, settings: dict[str, str]) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
+    path = f"{tmp_path / 'without'}{os.pathsep}{ROOT}"
+    said = refused(tmp_path / "data", PYTHONPATH=path, **settings)
+    assert "pip install 'unmingle[shared]'" in said
+    assert "secret" not in said
+
+
+def test_the_password_is_not_listed() -> None:
+    listed = unmingle("settings", UNMINGLE_DATABASE_URL="postgresql://alice:secret@host:5/jobs").stdout
+    assert "postgresql://alice:***@host:5/jobs" in listed
+    assert "secret" not in listed
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_a_database_belongs_to_one_place_for_files(
+    start_small: StartServer, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    database = postgresql.database()
+    server = start_small(UNMINGLE_DATABASE_URL=database)
+    location = submit(server, noise(1)).headers["location"]
+    wait(server, location, "done")
+    said = refused(tmp_path / "another", UNMINGLE_DATABASE_URL=database)
+    assert "UNMINGLE_STORE_URL" in said
+    server.kill()  # its data directory is the one that has the files, also after a crash and at once
+    server.start()
+    assert server.http.get(location + "/result").status_code == 200
+    server.kill()
+    said = refused(tmp_path / "another", UNMINGLE_DATABASE_URL=database, UNMINGLE_STORE_URL=f"file://{tmp_path / 'x'}")
+    assert "the data directory with the id" in said
+    # Nor do its files belong to no job where the database is forgotten for once.
+    del server.environment["UNMINGLE_DATABASE_URL"]
+    server.start()
+    assert server.http.get(location).status_code == 404
+    assert (server.directory / "data" / "set-aside" / location.rsplit("/", maxsplit=1)[-1] / "stems").is_dir()
+
+
+@pytest.mark.slow
+def test_one_server_may_keep_its_files_in_a_store(start_small: StartServer, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    server = start_small(UNMINGLE_STORE_URL=f"file://{store}")
+    first = submit(server, noise(1)).headers["location"]
+    wait(server, first, "done")
+    server.kill()
+    server.start()
+    result = server.http.get(first + "/result")
+    assert result.status_code == 200
+    name = first.rsplit("/", maxsplit=1)[-1]
+    assert {path.name for path in (store / name / "run-1").iterdir()} >= {"manifest.json", "stem_1.wav", "stem_2.wav"}
+    assert [path.name for path in (store / name).iterdir()] == ["run-1"]
+    assert server.http.delete(first).status_code == 204
+    assert not (store / name).exists()
+    server.kill()
+    settings = {"UNMINGLE_DATA_DIR": server.environment["UNMINGLE_DATA_DIR"]}
+    server.start()
+    wait(server, submit(server, noise(1)).headers["location"], "done")
+    server.kill()
+    said = refused(Path(settings["UNMINGLE_DATA_DIR"]))
+    assert f"have their files in file://{store}" in said
