@@ -30,6 +30,7 @@ class Job:
         run: how often it was claimed. Only the holder of the latest run may finish the job (a fencing token).
         progress: 0 to 1, as the server that runs it last said.
         stored_bytes: size of its upload; of its stems, once it is done.
+        traceparent: of the request that it came with, where traces are recorded.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Job:
     run: int
     progress: float
     stored_bytes: int
+    traceparent: str | None
 
 
 @dataclasses.dataclass(frozen=True)

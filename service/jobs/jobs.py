@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from unmingle.service import tracing
 from unmingle.service.decoding import audio_header
 from unmingle.service.decoding.decoder import too_long
 from unmingle.service.jobs import directories
@@ -142,13 +143,13 @@ class Jobs:
         size = upload.stat().st_size
         lease.take(Resource.JOBS)
         lease.take(Resource.JOB_BYTES, size)
-        job_id = secrets.token_urlsafe(16)
+        job_id, traceparent = secrets.token_urlsafe(16), tracing.traceparent()
 
         def keep() -> Job:  # on a thread and never interrupted: a row and its files are made together or not at all
             try:
                 self._files.keep(upload, job_id)
                 job = self.store.add(
-                    job_id, owner, text, fingerprint, idempotency_key, seconds, size, self._most(owner)
+                    job_id, owner, text, fingerprint, idempotency_key, seconds, size, self._most(owner), traceparent
                 )
             except BaseException:
                 self._files.discard(job_id)

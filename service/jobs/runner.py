@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from unmingle.service import tracing
 from unmingle.service.jobs import directories
 from unmingle.service.jobs.changes import Changes
 from unmingle.service.jobs.files import JobFiles
@@ -205,7 +206,9 @@ class JobRunner:
 
     async def _run(self, job: Job, control: Control) -> None:
         try:
-            stored_bytes = await self._separate(job, control)
+            about: dict[str, tracing.Value] = {"unmingle.job": job.id, "unmingle.attempt": job.attempts}
+            with tracing.span("job", about, kind="consumer", parent=job.traceparent):
+                stored_bytes = await self._separate(job, control)
         except asyncio.CancelledError:
             if job.id not in self.dropped:
                 with contextlib.suppress(OSError):  # the next server finds it running and starts it again

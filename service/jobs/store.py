@@ -77,6 +77,7 @@ class JobStore:
         audio_seconds: float | None,
         stored_bytes: int = 0,
         quota: Quota | None = None,
+        traceparent: str | None = None,
     ) -> Job:
         """Keep a new job; where the owner has one with this idempotency key, that one is returned instead.
 
@@ -101,6 +102,7 @@ class JobStore:
                     idempotency_key=idempotency_key,
                     audio_seconds=audio_seconds,
                     stored_bytes=stored_bytes,
+                    traceparent=traceparent,
                 )
             )
             return _find(connection, jobs.c.id == job_id)[0]

@@ -25,6 +25,7 @@ jobs = Table(
     Column("run", Integer, nullable=False, server_default=text("0")),
     Column("progress", Double, nullable=False, server_default=text("0")),
     Column("stored_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("traceparent", Text),
     UniqueConstraint("owner", "idempotency_key"),
     sqlite_autoincrement=True,
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.service.harness import RunningServer, StartServer, noise, post
+from tests.service.jobs.test_jobs import wait
 
 trace_service = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="the extra 'tracing' is not installed"
@@ -115,6 +116,28 @@ def test_a_request_is_followed_through_the_queue_and_the_worker(
     (missing,) = [span for _, span in collector.spans if attributes(span).get("http.response.status_code") == 404]
     assert missing.trace_id.hex() != TRACE and not missing.parent_span_id
     assert not [span for _, span in collector.spans if "/health" in span.name]  # probes would drown the rest
+
+
+def test_a_job_belongs_to_the_trace_of_its_request_also_after_a_restart(
+    start_server: StartServer, collector: Collector
+) -> None:
+    server = start_server(UNMINGLE_TRACES_URL=collector.url, OTEL_BSP_SCHEDULE_DELAY="200")
+    parent = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+    accepted = server.http.post("/jobs", files={"file": noise(300)}, headers=parent)
+    assert accepted.status_code == 202
+    wait(server, accepted.headers["location"], "running")
+    collector.wait(lambda: any(span.name == "POST /jobs" for _, span in collector.spans))
+    server.kill()
+    server.start()
+    wait(server, accepted.headers["location"], "running")
+    assert server.http.delete(accepted.headers["location"]).status_code == 204
+    collector.wait(lambda: any(span.name == "job" for _, span in collector.spans))
+    end(server)
+    request, job = collector.one("POST /jobs"), collector.one("job")
+    assert job.trace_id.hex() == request.trace_id.hex() == TRACE
+    assert job.parent_span_id == request.span_id
+    assert attributes(job)["unmingle.job"] == accepted.headers["location"].rpartition("/")[2]
+    assert attributes(job)["unmingle.attempt"] == 2
 
 
 def test_a_collector_that_is_away_disturbs_nobody(start_server: StartServer, collector: Collector) -> None:

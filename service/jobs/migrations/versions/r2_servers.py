@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("run", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("progress", sa.Double, nullable=False, server_default=sa.text("0")),
         sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("traceparent", sa.Text),
     ):
         op.add_column("jobs", column)
     op.create_table("servers", sa.Column("id", sa.Text, primary_key=True), sa.Column("seen", sa.Double, nullable=False))
