@@ -1,6 +1,8 @@
-# The images of the server: `cpu` (what you get unless you ask) and `gpu`.
+# The images of the server: `cpu` (what you get unless you ask), `gpu`, and `cluster`, which is `cpu` with what servers
+# need that share jobs or a Ray cluster, or send traces.
 #   docker build -t unmingle:cpu .
 #   docker build --target gpu -t unmingle:gpu .
+#   docker build --target cluster -t unmingle:cluster .
 # Of the base it is only assumed that it has Python 3.11 or later, with venv and pip, on a Debian.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
@@ -18,6 +20,10 @@ COPY service service
 RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/build/bin/python -m pip --python /opt/unmingle/bin/python install --no-cache-dir --no-deps --no-index \
         --prefix /package /wheels/*.whl
+
+# The model in float16 is for GPUs.
+FROM package AS package-cpu
+RUN rm /package/lib/python3*/site-packages/unmingle/model/weights/unmingle-float16.onnx
 
 FROM ${BASE_IMAGE} AS dependencies-cpu
 COPY docker/requirements-cpu.txt docker/trim /locks/
@@ -56,7 +62,7 @@ CMD ["serve"]
 
 FROM runtime AS cpu
 COPY --from=dependencies-cpu /opt/unmingle /opt/unmingle
-COPY --from=package /package /opt/unmingle
+COPY --from=package-cpu /package /opt/unmingle
 
 # CUDA and cuDNN come as wheels, in the versions that ONNX Runtime asks for; of the machine only the driver is needed.
 # The old builder, the one without BuildKit, runs all stages that stand above the one it is asked for. So that it does
@@ -77,5 +83,22 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     UNMINGLE_DEVICE=cuda
 COPY --from=dependencies-gpu /opt/unmingle /opt/unmingle
 COPY --from=package /package /opt/unmingle
+
+# As for the GPU: the old builder gets it only when told, --build-arg CLUSTER=1.
+FROM ${BASE_IMAGE} AS dependencies-cluster
+ARG TARGETPLATFORM
+ARG CLUSTER=${TARGETPLATFORM}
+COPY docker/requirements-cluster.txt docker/trim /locks/
+RUN python3 -m venv --without-pip /opt/unmingle \
+    && if [ -n "${CLUSTER}" ]; then \
+        python3 -m pip --python /opt/unmingle/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
+            -r /locks/requirements-cluster.txt \
+        && sh /locks/trim /opt/unmingle; \
+    fi
+
+FROM runtime AS cluster
+ENV RAY_USAGE_STATS_ENABLED=0
+COPY --from=dependencies-cluster /opt/unmingle /opt/unmingle
+COPY --from=package-cpu /package /opt/unmingle
 
 FROM cpu

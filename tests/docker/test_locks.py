@@ -13,6 +13,11 @@ from packaging.utils import canonicalize_name
 from tests.docker.stack import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = {
+    "cpu": ("cpu", "formats"),
+    "gpu": ("gpu", "formats"),
+    "cluster": ("cpu", "formats", "shared", "cluster", "tracing"),
+}
 
 
 def _locked(flavour: str) -> list[tuple[Requirement, int]]:
@@ -23,10 +28,11 @@ def _locked(flavour: str) -> list[tuple[Requirement, int]]:
     return [(Requirement(entry), hashes.count("--hash")) for entry, hashes in entries]
 
 
-@pytest.mark.parametrize("flavour", ["cpu", "gpu", "build"])
+@pytest.mark.parametrize("flavour", ["cpu", "gpu", "cluster", "build"])
 def test_every_requirement_is_met_by_what_is_locked(flavour: str) -> None:
     wanted = list(PROJECT["project"]["dependencies"])
-    wanted += PROJECT["project"]["optional-dependencies"].get(flavour, [])
+    for extra in EXTRAS.get(flavour, ()):
+        wanted += PROJECT["project"]["optional-dependencies"][extra]
     if flavour == "build":
         wanted = PROJECT["build-system"]["requires"]
     locked = _locked(flavour)
@@ -37,7 +43,7 @@ def test_every_requirement_is_met_by_what_is_locked(flavour: str) -> None:
             assert requirement.specifier.contains(str(lock.specifier).removeprefix("=="))
 
 
-@pytest.mark.parametrize("flavour", ["cpu", "gpu"])
+@pytest.mark.parametrize("flavour", ["cpu", "gpu", "cluster"])
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.14"])
 def test_one_version_of_each_for_every_python_and_neither_torch_nor_a_second_runtime(flavour: str, python: str) -> None:
     environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
@@ -49,7 +55,7 @@ def test_one_version_of_each_for_every_python_and_neither_torch_nor_a_second_run
     ]
     assert len(chosen) == len(set(chosen))
     assert "torch" not in chosen
-    assert ("onnxruntime" in chosen, "onnxruntime-gpu" in chosen) == (flavour == "cpu", flavour == "gpu")
+    assert ("onnxruntime" in chosen, "onnxruntime-gpu" in chosen) == (flavour != "gpu", flavour == "gpu")
 
 
 def test_cuda_and_cudnn_come_in_the_majors_that_onnx_runtime_is_built_for() -> None:
