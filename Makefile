@@ -79,7 +79,7 @@ wheel: $(TOOLS)/.installed ## write the source archive and the wheel, with model
 
 sbom: $(TOOLS)/.installed ## write what the images install, as CycloneDX, into dist/
 	@mkdir -p dist
-	for flavour in cpu gpu; do $(TOOLS)/bin/cyclonedx-py requirements docker/requirements-$$flavour.txt \
+	for flavour in cpu gpu cluster; do $(TOOLS)/bin/cyclonedx-py requirements docker/requirements-$$flavour.txt \
 		--pyproject pyproject.toml --output-reproducible --output-file dist/sbom-$$flavour.cdx.json || exit 1; done
 
 audit: $(TOOLS)/.installed ## look for known vulnerabilities in what the images install

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FLAVOURS = ("cpu", "gpu")
+FLAVOURS = ("cpu", "gpu", "cluster")
 VULNERABLE, NOT_CHECKED = 1, 3
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 
 from tests.docker.stack import Stack, docker
+from tests.service.jobs.test_migrations import COLUMNS, ROWS, V1
 
 MIB = 2**20
 
@@ -22,6 +23,19 @@ for top in ("/opt", "/home", "/root", "/data", "/tmp", "/var/tmp", "/source", "/
     found += [os.path.join(parent, name) for name in files
               if name in (".env", ".netrc", ".pypirc", "id_rsa", "pip.conf") or name.endswith((".whl", ".pt"))]
 print("\\n".join(found))
+"""
+
+_TAKES_OVER = f"""
+import pathlib, sqlite3, tempfile
+from unmingle.service.jobs.store import JobStore
+path = pathlib.Path(tempfile.mkdtemp()) / "jobs.sqlite"
+connection = sqlite3.connect(path)
+connection.execute({V1!r})
+connection.executemany("INSERT INTO jobs ({COLUMNS}) VALUES ({", ".join("?" * 11)})", {ROWS!r})
+connection.commit()
+connection.close()
+store = JobStore(path)
+print(*(job.id for job in store.all()))
 """
 
 _WRITABLE = """
@@ -68,6 +82,10 @@ def test_the_engine_holds_it_to_its_limits(stack: Stack) -> None:
         int(value.partition("=")[2]) for value in inspected["Config"]["Env"] if value.startswith("UNMINGLE_GRACE_S=")
     )
     assert inspected["Config"]["StopTimeout"] > 2 * grace_s
+
+
+def test_what_is_trimmed_is_not_missed_when_old_jobs_are_taken_over(stack: Stack) -> None:
+    assert stack.python(_TAKES_OVER) == "a b c d"
 
 
 def test_nothing_is_in_the_image_that_serving_does_not_need(stack: Stack) -> None:
