@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +36,7 @@ def parts_of(seconds: float, workers: int) -> int:
     """How many parts are best: as many for each worker, where that is possible; 1 is the whole."""
     if workers < 2:
         return 1
-    rounds = max(1, round(seconds / (workers * MOST_PART_S) + 0.5))
+    rounds = math.ceil(seconds / (workers * MOST_PART_S))
     return max(1, min(rounds * workers, int(seconds / LEAST_PART_S)))
 
 
