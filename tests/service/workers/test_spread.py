@@ -148,9 +148,7 @@ def test_a_job_that_is_deleted_stops_all_its_parts(server: RunningServer, record
     assert server.http.get(location).status_code == 404
 
 
-def test_channels_that_tell_where_a_sound_is_are_separated_by_one(
-    server: RunningServer, recording: np.ndarray
-) -> None:
+def test_channels_that_tell_where_a_sound_is_are_separated_by_one(server: RunningServer, recording: np.ndarray) -> None:
     location = begun(server, np.stack([recording, recording[::-1]], axis=1))
     queued = 'unmingle_queued_audio_seconds{engine="jobs"}'
     until(lambda: metric(server, queued) == pytest.approx(len(recording) / RATE))
