@@ -49,20 +49,21 @@ RATE = 16_000
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Processor seconds per second of audio, but for `plan`, which is once and the same for every length.
+    """Processor seconds per second of audio, but for `plan` and `join`, which hardly depend on the length.
 
     Attributes:
         whole: a separation in one go.
-        cut, inspect, join: once, of the whole recording.
+        cut, inspect: once, of the whole recording.
         listen, separate: of every part; separating, of one segment more, too.
+        plan, join: once.
     """
 
     whole: float
     cut: float
     inspect: float
     listen: float
-    plan: float
     separate: float
+    plan: float
     join: float
 
     def seconds(self, audio_s: float, workers: int) -> dict[str, float]:
@@ -76,7 +77,7 @@ class Costs:
             "listen": longest([*[self.listen * each] * parts, self.inspect * audio_s], workers),
             "plan": self.plan,
             "separate": longest([self.separate * (each + SEGMENT_S)] * parts, workers),
-            "join": self.join * audio_s,
+            "join": self.join,
         }
 
 
@@ -194,6 +195,14 @@ def in_processes(place: Path, seconds: float, rounds: int) -> list[dict[str, obj
     ]
 
 
+def row(costs: Costs, audio_s: float, workers: int) -> dict[str, object]:
+    """How long so many workers take, and how much of it each step."""
+    taken = costs.seconds(audio_s, workers)
+    all_s = sum(taken.values())
+    steps = {f"{step} s": seconds for step, seconds in taken.items()}
+    return {"workers": workers, "s": all_s, "times as fast as one": costs.whole * audio_s / all_s, **steps}
+
+
 def main() -> None:
     """Print tables and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,26 +223,13 @@ def main() -> None:
     costs = Costs(
         whole=whole_s / audio_s,
         plan=spread_s["plan"],
+        join=spread_s["join"],
         separate=spread_s["separate"] / (audio_s + PARTS * SEGMENT_S),
-        **{step: spread_s[step] / audio_s for step in ("cut", "inspect", "listen", "join")},
+        **{step: spread_s[step] / audio_s for step in ("cut", "inspect", "listen")},
     )
-    measured = [
-        {"step": step, "CPU s": seconds, "ms per audio s": 1e3 * seconds / audio_s}
-        for step, seconds in (*spread_s.items(), ("all of them", sum(spread_s.values())), ("in one go", whole_s))
-    ]
-    one_s = costs.whole * 60.0 * asked.simulate
-    simulated = []
-    for workers in WORKERS:
-        taken = costs.seconds(60.0 * asked.simulate, workers)
-        all_s = sum(taken.values())
-        simulated.append(
-            {
-                "workers": workers,
-                "s": all_s,
-                "times as fast as one": one_s / all_s,
-                **{f"{k} s": v for k, v in taken.items()},
-            }
-        )
+    every = {**spread_s, "all of them": sum(spread_s.values()), "in one go": whole_s}
+    measured = [{"step": step, "CPU s": s, "ms per audio s": 1e3 * s / audio_s} for step, s in every.items()]
+    simulated = [row(costs, 60.0 * asked.simulate, workers) for workers in WORKERS]
     about = {**about, "minutes": asked.minutes, "rate": asked.rate, "MiB_between_steps": left / 2**20}
     tables = {
         f"Measured, in {PARTS} parts": measured,

@@ -23,7 +23,7 @@ from unmingle.service.workers.spreading import PARTS, parts_of
 pytestmark = pytest.mark.slow
 
 RATE = 8_000
-SECONDS = 125
+SECONDS = 245
 """Two parts."""
 WITHIN_S = 120
 
@@ -159,7 +159,7 @@ def test_channels_that_tell_where_a_sound_is_are_separated_by_one(server: Runnin
 
 def test_there_are_as_many_parts_for_each_worker() -> None:
     assert [parts_of(seconds, 1) for seconds in (60, 3600, 36_000)] == [1, 1, 1]
-    assert [parts_of(seconds, 2) for seconds in (59, 119, 120, 1200, 1201, 3600)] == [1, 1, 2, 2, 4, 6]
+    assert [parts_of(seconds, 2) for seconds in (59, 239, 240, 1200, 1201, 3600)] == [1, 1, 2, 2, 4, 6]
     assert parts_of(3600, 8) == 8
-    assert parts_of(300, 8) == 5
+    assert parts_of(600, 8) == 5
     assert parts_of(36_000, 8) == 64
