@@ -133,18 +133,18 @@ class Pipeline:
             )
         self.on_separated(result.manifest)
         # Not before the result is there: a worker may be lost, and the next one reads it again. Nobody waits for it.
-        asyncio.get_running_loop().run_in_executor(None, _remove, directory / DECODED, directory / PARTS)
+        asyncio.get_running_loop().run_in_executor(None, _unlink, directory / DECODED)
+        if parts > 1:
+            await asyncio.to_thread(shutil.rmtree, directory / PARTS, ignore_errors=True)
         return result
 
     def _parts(self, recording: DecodedRecording, parameters: SeparateParameters) -> int:
         """How many parts a recording is cut into; 1 where it stays whole."""
         if not self.spreads or not may_be_spread(recording, parameters.options):
             return 1
-        _, workers = self.engine.workers
-        return parts_of(recording.samples / recording.sample_rate, workers)
+        return parts_of(recording.samples / recording.sample_rate, self.engine.most_workers)
 
 
-def _remove(decoded: Path, parts: Path) -> None:
+def _unlink(file: Path) -> None:
     with contextlib.suppress(OSError):
-        decoded.unlink()
-    shutil.rmtree(parts, ignore_errors=True)
+        file.unlink()

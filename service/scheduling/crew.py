@@ -72,6 +72,11 @@ class Crew:
         return len(self.ready), len(self._places)
 
     @property
+    def most(self) -> int:
+        """How many there may be while there is much to do."""
+        return self._scaling.rule.most if self._scaling else len(self._places)
+
+    @property
     def resident_bytes(self) -> int:
         """What they hold of memory, of late."""
         return sum(worker.resident_bytes for worker in tuple(self.ready))

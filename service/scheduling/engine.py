@@ -71,6 +71,11 @@ class Engine:
         return self._crew.size
 
     @property
+    def most_workers(self) -> int:
+        """How many there may be while there is much to do."""
+        return self._crew.most
+
+    @property
     def lost(self) -> collections.Counter[Reason]:
         """How many workers were lost, and why."""
         return self._crew.lost

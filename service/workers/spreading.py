@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,9 +23,10 @@ T = TypeVar("T")
 
 PARTS = "parts"
 """The directory for what the tasks leave to each other."""
-LEAST_PART_S, MOST_PART_S = 60.0, 600.0
-"""Parts are longer than the former, since each costs the embedding of one more segment, 10 s of audio; and shorter
-than the latter, since that is what is done again when a worker is lost."""
+LEAST_PART_S, MOST_PART_S = 120.0, 600.0
+"""Parts are longer than the former: each costs the embedding of one more segment, 9 s of audio, and one worker embeds a
+recording of less than 160 s only once. They are shorter than the latter, which is what is done again when a worker is
+lost."""
 _BEFORE, _BETWEEN = 0.02, 0.02
 """Of the progress, what comes before the two passes, and between them."""
 _PART_BYTES = 32 * 2**20
@@ -35,7 +37,7 @@ def parts_of(seconds: float, workers: int) -> int:
     """How many parts are best: as many for each worker, where that is possible; 1 is the whole."""
     if workers < 2:
         return 1
-    rounds = max(1, round(seconds / (workers * MOST_PART_S) + 0.5))
+    rounds = math.ceil(seconds / (workers * MOST_PART_S))
     return max(1, min(rounds * workers, int(seconds / LEAST_PART_S)))
 
 

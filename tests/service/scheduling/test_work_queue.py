@@ -6,12 +6,12 @@ import concurrent.futures
 
 import pytest
 
-from unmingle.service.scheduling.work import Ticket, Work
+from unmingle.service.scheduling.work import Control, Lane, Ticket, Work
 from unmingle.service.scheduling.work_queue import WorkQueue
 
 
-def ticket(audio_seconds: float, submitted: float = 0.0) -> Ticket:
-    return Ticket(Work(lambda *_: None, audio_seconds), concurrent.futures.Future(), submitted)
+def ticket(audio_seconds: float, submitted: float = 0.0, lane: Lane = "requests") -> Ticket:
+    return Ticket(Work(lambda *_: None, audio_seconds, lane), concurrent.futures.Future(), submitted)
 
 
 def test_first_come_first_served() -> None:
@@ -68,3 +68,28 @@ def test_short_and_failed_ones_tell_nothing() -> None:
         queue.begin(0.0)
         queue.end(each, 100.0, complete)
     assert queue.real_time_factor == 1.0
+
+
+def test_a_worker_has_one_part_at_a_time_beside_others() -> None:
+    queue, parts, other = (
+        WorkQueue({"requests": 1, "jobs": 1}),
+        [ticket(300, lane="parts") for _ in range(3)],
+        ticket(5),
+    )
+    for each in (*parts, other):
+        queue.add(each)
+    in_hand = [queue.begin(0.0), queue.begin(0.0, parts[:1])]
+    assert in_hand == [parts[0], other]
+    assert queue.begin(0.0, in_hand) is None
+    assert queue.begin(0.0, [other]) is parts[1]
+    queue.again(parts[0])
+    assert queue.begin(1.0, [other]) is parts[0]
+
+
+def test_whoever_waits_for_progress_is_told_here_and_from_elsewhere() -> None:
+    told: list[float] = []
+    control = Control(told.append)
+    control(0.25)
+    control.done = 0.5
+    assert told == [0.25, 0.5]
+    assert control.done == 0.5
