@@ -120,7 +120,7 @@ def running_for_a_while(cluster: Cluster, location: str) -> tuple[RunningServer,
     return running, other
 
 
-LONG = {"num_sources": 8}
+LONG = {"num_sources": 4}
 LONG_S = 60
 
 
@@ -154,7 +154,7 @@ def test_any_server_answers_for_a_job(cluster: Cluster, pair: tuple[RunningServe
 
 
 def test_events_come_from_the_other_server(cluster: Cluster, pair: tuple[RunningServer, RunningServer]) -> None:
-    location = submit(pair[0], noise(LONG_S), **LONG).headers["location"]
+    location = submit(pair[0], noise(LONG_S), num_sources=8).headers["location"]
     _, other = runner_of(cluster, location)
     seen = []
     with other.http.stream("GET", location + "/events", timeout=WITHIN_S) as stream:
