@@ -58,11 +58,12 @@ class Metrics:
         self,
         engine: Engine,
         jobs: Callable[[], dict[str, int]],
+        servers: Callable[[], int],
         info: dict[str, str],
         closed: Callable[[], bool],
     ) -> None:
         """Report queue and jobs at each scrape; `unmingle_ready` is 0 once the server is `closed`."""
-        self.registry.register(_Queues(engine, jobs, info, closed))
+        self.registry.register(_Queues(engine, jobs, servers, info, closed))
 
     def watch_room(self, ledger: Ledger, data_dir: Path) -> None:
         """Report how much of every limit is in use, and the disk."""
@@ -125,10 +126,11 @@ class _Queues(Collector):
         self,
         engine: Engine,
         jobs: Callable[[], dict[str, int]],
+        servers: Callable[[], int],
         info: dict[str, str],
         closed: Callable[[], bool],
     ) -> None:
-        self._engine, self._jobs, self._info, self._closed = engine, jobs, info, closed
+        self._engine, self._jobs, self._servers, self._info, self._closed = engine, jobs, servers, info, closed
 
     def collect(self) -> Iterator[Metric]:
         """Read the engine; the label `engine` tells its lanes apart."""
@@ -146,11 +148,13 @@ class _Queues(Collector):
             factor.add_metric((lane,), engine.real_time_factor)
             ready.add_metric((lane,), float(engine.state == "ok" and not self._closed()))
         jobs = GaugeMetricFamily("unmingle_jobs", "Jobs that are kept, by state.", labels=("state",))
+        servers = GaugeMetricFamily("unmingle_servers", "Servers alive that share these jobs.")
         with contextlib.suppress(OSError):  # the other metrics must not fail with the database
             for state, count in self._jobs().items():
                 jobs.add_metric((state,), count)
+            servers.add_metric((), self._servers())
         info = InfoMetricFamily("unmingle_model", "Model, provider and version.", value=self._info)
-        yield from (recordings, seconds, factor, ready, jobs, info)
+        yield from (recordings, seconds, factor, ready, jobs, servers, info)
         are_ready, wanted = engine.workers
         workers = GaugeMetricFamily("unmingle_workers", "Worker processes.", labels=("state",))
         workers.add_metric(("ready",), are_ready)

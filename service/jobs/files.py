@@ -105,6 +105,10 @@ class JobFiles(Protocol):
         """Jobs whose copies on this server's disk are one too many; those that were used last come last."""
         ...
 
+    def give_up(self, job_id: str) -> None:
+        """Delete the copies on this server's disk, unless they have come to use meanwhile."""
+        ...
+
     def sweep(self, known: Callable[[], Collection[str]]) -> None:
         """Delete what belongs to no job; called now and then.
 
@@ -189,6 +193,9 @@ class LocalFiles:
     def unused(self) -> list[str]:
         """See `JobFiles`. There are no copies."""
         return []
+
+    def give_up(self, job_id: str) -> None:
+        """See `JobFiles`. There are no copies."""
 
     def sweep(self, known: Callable[[], Collection[str]]) -> None:
         """See `JobFiles`."""

@@ -34,7 +34,7 @@ from unmingle.service.jobs.runner import JobRunner
 from unmingle.service.jobs.sharing import Sharing
 from unmingle.service.jobs.store import JobStore
 from unmingle.service.pipeline import Pipeline
-from unmingle.service.problems import Problem
+from unmingle.service.problems import Problem, UnavailableError
 from unmingle.service.scheduling.capacity import Lease, Ledger
 from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, SeparateParameters
@@ -260,6 +260,8 @@ class Jobs:
                 then = now
                 await self._give_up_copies()
                 await asyncio.to_thread(self._files.sweep, self.store.ids)
+            except UnavailableError as error:
+                log.warning("Jobs that have expired cannot be deleted (%s); trying again", error)
             except Exception:
                 log.exception("Jobs that have expired cannot be deleted; trying again")
 
@@ -269,7 +271,7 @@ class Jobs:
             if job_id in self._runner.runs():
                 continue
             async with self.results.idle(job_id):
-                await asyncio.to_thread(self._files.forget, job_id)
+                await asyncio.to_thread(self._files.give_up, job_id)
             job = await asyncio.to_thread(self.store.get, job_id)
             if job:
                 self.leases.has(job_id, await asyncio.to_thread(self._files.disk_bytes, job_id, job.stored_bytes))

@@ -159,7 +159,7 @@ class JobRunner:
     def _recover(self) -> list[tuple[Job, int]]:
         """The jobs that there are, and what they have on disk."""
         for job in self._store.resume(self._earlier):
-            log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
+            log.info("a job is queued again that was left", extra={"job": job.id, "attempts": job.attempts})
         if self._store.is_shared:
             self._store.beat({})  # before the first claim: who gives no sign of life has no lease
         jobs, found = self._store.all(), []
@@ -177,6 +177,9 @@ class JobRunner:
         while True:
             try:
                 await self._work_once()
+            except UnavailableError as error:
+                log.warning("Jobs cannot be run (%s); trying again", error)
+                await asyncio.sleep(_RETRY_S)
             except Exception:
                 log.exception("Jobs cannot be run; trying again")
                 await asyncio.sleep(_RETRY_S)
@@ -194,6 +197,8 @@ class JobRunner:
                 async with asyncio.timeout(None if ready and not self._held else _LOOK_S):
                     await self._wake.wait()
             return
+        if job.attempts > 1:
+            log.info("a job is begun again", extra={"job": job.id, "attempts": job.attempts})
         self._wake.set()  # another worker may find the next one
         control = Control()
         task = asyncio.create_task(self._run(job, control))

@@ -74,8 +74,6 @@ class Sharing:
         """Hold in the ledger what the job holds, whichever server has it: limits are those of all servers together."""
         if standing.id in self._runner.runs():
             return
-        if self._runs_elsewhere(standing):
-            await asyncio.to_thread(self._files.forget, standing.id)
         used = await asyncio.to_thread(self._files.disk_bytes, standing.id, standing.stored_bytes)
         self._leases.restore(standing, used)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import secrets
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class JobStore:
         self.server = secrets.token_hex(8)
         """Names this server, until it ends."""
         self._lease_s = lease_s
+        self._beaten, self._steady_since = -math.inf, math.inf
+        """When the last sign of life was given, and since when there was no long pause between them."""
 
     @property
     def is_new(self) -> bool:
@@ -141,10 +145,12 @@ class JobStore:
     def claim(self, skipped: Collection[str] = ()) -> Job | None:
         """The job that is next, apart from those that are skipped; it is running here from now on.
 
-        That is the first that is queued, or whose server has given no sign of life for as long as a lease lasts.
+        That is the first that is queued, or whose server has ended, or has given no sign of life for as long as a lease
+        lasts. Where that is because nobody could for a while, the servers first get the time to do so.
         """
-        alive = exists().where(servers.c.id == jobs.c.server, servers.c.seen > self.database.now - self._lease_s)
-        left = and_(jobs.c.state == "running", jobs.c.server != self.server, ~alive)
+        steady = time.monotonic() - self._steady_since >= self._lease_s
+        keeps = exists().where(servers.c.id == jobs.c.server, or_(literal(not steady), self._is_alive()))
+        left = and_(jobs.c.state == "running", jobs.c.server != self.server, ~keeps)
         next_one = (
             select(jobs.c.id)
             .where(or_(jobs.c.state == "queued", left), jobs.c.id.not_in(skipped))
@@ -240,6 +246,10 @@ class JobStore:
             for job_id, (run, progress) in runs.items():
                 mine = and_(jobs.c.id == job_id, jobs.c.run == run, jobs.c.progress != progress)
                 connection.execute(update(jobs).where(mine).values(progress=progress))
+        now = time.monotonic()
+        if now - self._beaten > self._lease_s / 2:
+            self._steady_since = now
+        self._beaten = now
         with self.database.reading() as connection:
             return [Standing(*row) for row in connection.execute(select(*_STANDING).order_by(jobs.c.number))]
 
@@ -267,6 +277,8 @@ class JobStore:
 
     def servers(self) -> int:
         """How many servers are alive."""
+        if not self.is_shared:
+            return 1
         with self.database.reading() as connection:
             return connection.execute(select(func.count()).where(self._is_alive())).scalar_one()
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ class StoredFiles:
         self.place = store.place
         self._swept = self._looked = -float("inf")
         self._fault: str | None = None
+        self._turn = threading.Lock()
+        """Between giving copies up and coming to use them."""
 
     def directory(self, job_id: str) -> Path:
         """See `JobFiles`."""
@@ -58,7 +61,9 @@ class StoredFiles:
     def begin(self, job: Job) -> Path:
         """See `JobFiles`."""
         directory = self.directory(job.id)
-        directory.mkdir(exist_ok=True)
+        with self._turn:
+            directory.mkdir(exist_ok=True)
+            os.utime(directory)
         directories.empty(directory, UPLOAD)
         if not (directory / UPLOAD).exists():
             self._store.get(f"{job.id}/{UPLOAD}", directory / UPLOAD)
@@ -98,8 +103,9 @@ class StoredFiles:
     def stems(self, job: Job, names: Collection[str] | None = None) -> StemSet:
         """What is not here yet is fetched."""
         local = self._local(job)
-        local.mkdir(parents=True, exist_ok=True)
-        os.utime(local.parent)
+        with self._turn:
+            local.mkdir(parents=True, exist_ok=True)
+            os.utime(local.parent)
         self._fetch(job, MANIFEST)
         stems = StemSet.open(local)
         for name in [file.name for file in stems.files] if names is None else names:
@@ -155,6 +161,13 @@ class StoredFiles:
             given_up.append(name)
             excess -= size
         return given_up
+
+    def give_up(self, job_id: str) -> None:
+        """See `JobFiles`."""
+        directory = self.directory(job_id)
+        with self._turn, contextlib.suppress(FileNotFoundError):
+            if time.time() - directory.stat().st_mtime >= _UNUSED_S:
+                directories.discard(directory)
 
     def sweep(self, known: Callable[[], Collection[str]]) -> None:
         """See `JobFiles`."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec  # noqa: F401 (and its list of what is loaded)
 import pytest
 
 from tests.service.conftest import SMALL_MODEL
@@ -15,6 +16,7 @@ from tests.service.jobs.test_jobs import submit, wait
 from tests.service.services import Postgresql
 from unmingle.service.jobs.database import JobStoreError
 from unmingle.service.jobs.store import JobStore
+from unmingle.service.store.objects import ObjectStore, StoreError
 
 
 def unmingle(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -48,20 +50,25 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(url: str, 
     assert "UNMINGLE_DATABASE_URL" in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("missing", "settings"),
-    [
-        ("psycopg", {"UNMINGLE_DATABASE_URL": "postgresql://alice:secret@localhost/jobs"}),
-        ("s3fs", {"UNMINGLE_STORE_URL": "s3://bucket/prefix"}),
-        ("fsspec", {"UNMINGLE_STORE_URL": "file:///tmp/x"}),
-    ],
-)
-def test_what_is_not_installed_is_named(tmp_path: Path, missing: str, settings: dict[str, str]) -> None:
-    (tmp_path / "without").mkdir()
-    (tmp_path / "without" / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
-    path = f"{tmp_path / 'without'}{os.pathsep}{ROOT}"
-    said = refused(tmp_path / "data", PYTHONPATH=path, **settings)
-    assert "pip install 'unmingle[shared]'" in said
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("psycopg", "s3fs", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, missing, None)
+        monkeypatch.delitem(vars(sys.modules["fsspec.registry"])["_registry"], "s3", raising=False)  # loaded before
+        with pytest.raises((JobStoreError, StoreError), match="pip install 'unmingle") as raised:
+            match missing:
+                case "psycopg":
+                    JobStore("postgresql://alice:secret@localhost/jobs")
+                case "s3fs":
+                    ObjectStore("s3://bucket/prefix")
+                case _:
+                    ObjectStore(f"file://{tmp_path}")
+        assert "secret" not in str(raised.value)
+
+
+def test_the_reason_is_told_where_the_server_is_started(tmp_path: Path) -> None:
+    said = refused(tmp_path, UNMINGLE_DATABASE_URL=f"postgresql://alice:secret@127.0.0.1:{free_port()}/jobs")
+    assert "Connection refused" in said
+    assert "Start it" in said
     assert "secret" not in said
 
 
@@ -102,6 +109,8 @@ def test_one_server_may_keep_its_files_in_a_store(start_small: StartServer, tmp_
     first = submit(server, noise(1)).headers["location"]
     wait(server, first, "done")
     server.kill()
+    said = refused(server.directory / "data")
+    assert f"have their files in file://{store}" in said
     server.start()
     result = server.http.get(first + "/result")
     assert result.status_code == 200
@@ -110,10 +119,3 @@ def test_one_server_may_keep_its_files_in_a_store(start_small: StartServer, tmp_
     assert [path.name for path in (store / name).iterdir()] == ["run-1"]
     assert server.http.delete(first).status_code == 204
     assert not (store / name).exists()
-    server.kill()
-    settings = {"UNMINGLE_DATA_DIR": server.environment["UNMINGLE_DATA_DIR"]}
-    server.start()
-    wait(server, submit(server, noise(1)).headers["location"], "done")
-    server.kill()
-    said = refused(Path(settings["UNMINGLE_DATA_DIR"]))
-    assert f"have their files in file://{store}" in said

@@ -120,7 +120,7 @@ def running_for_a_while(cluster: Cluster, location: str) -> tuple[RunningServer,
     return running, other
 
 
-LONG = {"num_sources": 8}
+LONG = {"num_sources": 4}
 LONG_S = 60
 
 
@@ -141,6 +141,7 @@ def test_any_server_answers_for_a_job(cluster: Cluster, pair: tuple[RunningServe
     assert (part.status_code, part.content) == (206, stem[1000:2000])
     assert second.http.get(location + "/stems/1").content[:4] == b"fLaC"
     assert len(second.http.get(location + "/peaks").json()["low"]) > 0
+    assert "unmingle_servers 2.0" in first.http.get("/metrics").text
     names = [f"{name_of(location)}/run-1/{name}" for name in ("manifest.json", "stem_1.wav", "stem_2.wav")]
     assert set(names) <= set(cluster.stored())
     assert f"{name_of(location)}/upload" not in cluster.stored()
@@ -153,7 +154,7 @@ def test_any_server_answers_for_a_job(cluster: Cluster, pair: tuple[RunningServe
 
 
 def test_events_come_from_the_other_server(cluster: Cluster, pair: tuple[RunningServer, RunningServer]) -> None:
-    location = submit(pair[0], noise(LONG_S), **LONG).headers["location"]
+    location = submit(pair[0], noise(LONG_S), num_sources=8).headers["location"]
     _, other = runner_of(cluster, location)
     seen = []
     with other.http.stream("GET", location + "/events", timeout=WITHIN_S) as stream:

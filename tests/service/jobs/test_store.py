@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from unmingle.service.jobs.job import Job
 from unmingle.service.jobs.quota import Quota, QuotaError
 from unmingle.service.jobs.store import JobStore
+from unmingle.service.jobs.tables import servers
 
 OpenStore = Callable[[], JobStore]
 
@@ -195,6 +197,19 @@ def test_the_job_of_a_server_that_died_is_taken_over_and_it_cannot_interfere(ope
     assert job and (job.state, job.audio_seconds, job.problem) == ("running", None, None)
     assert second.finish(taken)
     assert not first.finish(lost)
+
+
+def test_servers_that_could_not_speak_for_a_while_get_the_time_to_do_so(open_store: OpenStore) -> None:
+    first, second = open_store(), open_store()
+    first.beat({}), second.beat({})
+    add(first, "a")
+    assert first.claim()
+    with first.database.writing() as connection:  # the database was away for two hours
+        connection.execute(update(servers).values(seen=servers.c.seen - 2 * LEASE_S))
+    second.beat({})
+    assert second.claim() is None
+    first.beat({})
+    assert second.servers() == 2
 
 
 def test_progress_and_deletion_are_seen_by_all(open_store: OpenStore) -> None:
