@@ -117,6 +117,9 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=whole(0, 65535), help="port to listen on (default 8000)")
     serve.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
+    serve.add_argument(
+        "--ray", action="store_true", help="serve through Ray Serve, on the cluster UNMINGLE_RAY_ADDRESS"
+    )
     serve.set_defaults(run=_serve, own_signals=True)
 
     settings = commands.add_parser(
@@ -210,7 +213,7 @@ def _serve(options: argparse.Namespace) -> int:
     from unmingle.service.cli.serve import serve
 
     given = {name: value for name in ("host", "port", "model") if (value := getattr(options, name)) is not None}
-    serve(given)
+    serve(given, through_ray=options.ray)
     return 0
 
 

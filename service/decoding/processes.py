@@ -43,7 +43,7 @@ class ForkServerProcess:
                     str(_SCRIPT),
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
-                    process_group=0,  # so that its orphans can be told from other processes
+                    start_new_session=True,  # so that its orphans can be told from other processes
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,  # decoders write messages there

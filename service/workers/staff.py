@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from unmingle.model.errors import UnmingleError
@@ -53,6 +54,21 @@ class Staff(Protocol):
         ...
 
 
+@contextmanager
+def ray_is_there() -> Iterator[None]:
+    """Around imports of what imports Ray.
+
+    Raises:
+        UnmingleError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "ray":
+            raise
+        raise UnmingleError("Ray is wanted, and is not installed: pip install 'unmingle[cluster]'") from error
+
+
 def staff_of(settings: Settings) -> Staff:
     """Processes here or on Ray, as the settings say.
 
@@ -61,14 +77,8 @@ def staff_of(settings: Settings) -> Staff:
     """
     if not settings.ray_address:
         return StaffHere(settings)
-    try:
+    with ray_is_there():
         from unmingle.service.workers.on_ray.staff import StaffOnRay
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "ray":
-            raise
-        raise UnmingleError(
-            "UNMINGLE_RAY_ADDRESS is set, and Ray is not installed: pip install 'unmingle[cluster]'"
-        ) from error
     return StaffOnRay(settings, terms_of(settings, settings.ray_cpus))
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.service.harness import ROOT, children_of, read
 
 AVAILABLE = importlib.util.find_spec("ray") is not None
-CPUS = 2
-"""Of each node."""
+CPUS = (1, 2)
+"""Of the first node and the second."""
 _STORE_BYTES = 100 * 2**20
 
 
@@ -82,15 +82,14 @@ class RayCluster:
 def main() -> None:
     from ray.cluster_utils import Cluster
 
-    nodes = {"num_cpus": CPUS, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=nodes)
-    del nodes["include_dashboard"]
+    head = {"num_cpus": CPUS[0], "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     second = None
     print("done", cluster.address, flush=True)
     for line in sys.stdin:
         match line.strip():
             case "add":
-                second = cluster.add_node(**nodes)
+                second = cluster.add_node(num_cpus=CPUS[1], object_store_memory=_STORE_BYTES)
                 print("done", second.all_processes["raylet"][0].process.pid, flush=True)
             case "kill":
                 cluster.remove_node(second, allow_graceful=False)

@@ -17,7 +17,7 @@ def test_serving_never_imports_torch(module: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert {"unmingle"} <= set(loaded.stdout.split())
-    assert not {"torch", "tensorboard", "matplotlib", "onnx"} & set(loaded.stdout.split())
+    assert not {"torch", "tensorboard", "matplotlib", "onnx", "ray"} & set(loaded.stdout.split())
 
 
 @pytest.mark.slow

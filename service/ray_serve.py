@@ -1,0 +1,70 @@
+"""The server as a Ray Serve deployment: `unmingle serve --ray`. The same app answers, behind Ray Serve's HTTP proxy."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from fastapi import FastAPI
+
+from unmingle.service import logs, memory
+from unmingle.service.app import create_app
+from unmingle.service.settings import Settings, SettingsError
+from unmingle.service.workers.on_ray import cluster  # before Ray itself, which it keeps from telling that it is used
+
+from ray import serve  # isort: skip
+
+log = logging.getLogger("unmingle.service.server")
+
+_NAME = "unmingle"
+_AT_ONCE = 100_000
+"""Requests that Ray Serve lets through: what is too much is for the app's own limits to say, with Retry-After."""
+
+
+def run(settings: Settings) -> None:
+    """Run the server on a Ray cluster until it is told to stop.
+
+    Raises:
+        SettingsError: several fronts are wanted.
+        ClusterError: the cluster cannot be used.
+    """
+    if settings.ray_fronts > 1:
+        raise SettingsError(
+            f"UNMINGLE_RAY_FRONTS={settings.ray_fronts}: several fronts need a database and a store that they share, "
+            "and this version has its jobs in a directory of one server. Set it to 1."
+        )
+    cluster.connect(settings.ray_address, settings.ray_start_s)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which has handlers of its own
+        signal.signal(number, lambda *_: told.set())
+    # A loopback address is one of the machine's where the proxy runs: that of the head node.
+    serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+
+    def build() -> FastAPI:
+        return _build(settings)
+
+    front: Any = serve.deployment(serve.ingress(build)())
+    front = front.options(
+        name=_NAME,
+        num_replicas=settings.ray_fronts,
+        max_ongoing_requests=_AT_ONCE,
+        max_queued_requests=-1,
+        graceful_shutdown_timeout_s=settings.grace_s,
+        ray_actor_options={"num_cpus": 1},
+    )
+    try:
+        serve.run(front.bind(), name=_NAME, route_prefix="/", blocking=False)
+        log.info("listening on http://%s:%s", settings.host, settings.port)
+        told.wait()
+    finally:
+        serve.shutdown()
+
+
+def _build(settings: Settings) -> FastAPI:
+    """The app, in a process of Ray Serve's."""
+    logs.configure(settings.log_format, settings.log_level)
+    memory.bound_arenas()
+    return create_app(settings)
