@@ -16,7 +16,7 @@ from unmingle.service.http.routes import health
 from unmingle.service.settings import unknown_variables
 
 FOLDER = ROOT / "docker" / "k8s"
-SERVERS = FOLDER / "servers.yaml"
+SERVERS, RAY = FOLDER / "servers.yaml", FOLDER / "ray.yaml"
 
 
 def resources(file: Path) -> list[dict[str, Any]]:
@@ -63,7 +63,8 @@ def test_the_schemas_of_kubernetes_take_it(file: Path) -> None:
 def test_every_pod_is_valid_and_on_a_short_leash(pod: dict[str, Any]) -> None:
     whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
     kubernetes_validate.validate(whole, "1.37", strict=True)
-    assert pod["automountServiceAccountToken"] is False
+    talks_to_kubernetes = [container["name"] for container in pod["containers"]] == ["ray-head"]  # its autoscaler
+    assert pod["automountServiceAccountToken"] is talks_to_kubernetes
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     for container in pod["containers"]:
@@ -72,7 +73,7 @@ def test_every_pod_is_valid_and_on_a_short_leash(pod: dict[str, Any]) -> None:
         assert context["capabilities"]["drop"] == ["ALL"]
         assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["limits"].keys()
     for volume in pod["volumes"]:
-        assert volume["emptyDir"]["sizeLimit"]
+        assert "persistentVolumeClaim" in volume or volume["emptyDir"]["sizeLimit"]
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -95,6 +96,22 @@ def test_the_server_is_the_one_of_the_image() -> None:
     assert container["image"].partition(":")[2] in re.findall(r"^FROM \w+ AS (\w+)$", dockerfile, re.MULTILINE)
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert "UNMINGLE_DATA_DIR=/data" in dockerfile and mounts == {"/data", "/tmp"}
+
+
+def test_all_machines_have_the_ray_of_the_image() -> None:
+    (cluster,) = [resource for resource in resources(RAY) if resource["kind"] == "RayCluster"]
+    (version,) = re.findall(r"^ray==(\S+)", (ROOT / "docker" / "requirements-cluster.txt").read_text(), re.MULTILINE)
+    assert cluster["spec"]["rayVersion"] == version
+    images = {container["image"] for pod in pods(RAY) for container in pod["containers"]}
+    assert images == {"unmingle:cluster"}
+
+
+def test_every_machine_has_the_directory_of_the_servers_under_one_path() -> None:
+    """What servers and workers hand to each other are files."""
+    for pod in pods(RAY):
+        (claimed,) = [volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+        for container in pod["containers"]:
+            assert {"name": claimed, "mountPath": "/data"} in container["volumeMounts"]
 
 
 def test_it_gets_longer_to_stop_than_it_takes() -> None:
