@@ -133,6 +133,20 @@ def test_answers_have_the_bytes_of_workers_here(
     assert files_of(ready.http.get(location + "/result")) == files_of(post(small_server, noise(3), num_sources=2))
 
 
+def test_a_long_job_is_spread_over_the_cluster(ready: RunningServer, small_server: RunningServer) -> None:
+    """To the bytes of one worker."""
+    content = noise(245, 8_000)
+    found = []
+    for server in (small_server, ready):
+        location = submit(server, content, num_sources=2).headers["location"]
+        wait(server, location, "done", within_s=2 * WITHIN_S)
+        spread = "cut" in server.http.get(location + "/manifest").json()["stage_seconds"]
+        found.append((spread, files_of(server.http.get(location + "/result"))))
+    (by_one, expected), (by_many, stems) = found
+    assert not by_one and by_many
+    assert stems == expected
+
+
 def test_the_front_computes_nothing_and_workers_know_no_keys(ready: RunningServer, cluster: RayCluster) -> None:
     assert b"onnxruntime" not in read(ready.process.pid, "maps")
     workers = cluster.workers()
