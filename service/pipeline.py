@@ -19,7 +19,7 @@ from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output.stems import StemSet
 from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
-from unmingle.service.workers.spreading import PARTS, Spreading, bytes_between, may_be_spread, parts_of
+from unmingle.service.workers.spreading import PARTS, PartRunner, bytes_between, may_be_spread, parts_of
 from unmingle.service.workers.tasks import Separate
 
 DECODED = "decoded"
@@ -127,7 +127,7 @@ class Pipeline:
             control = control or Control()
             last: Task[StemSet] | None = None
             if parts > 1:
-                last = await Spreading(self.engine, separate, control).run(parts)
+                last = await PartRunner(self.engine, separate, control).run(parts)
             result = await self.engine.run(
                 Work(task(last or separate), seconds if last is None else 0.0, self.lane, control)
             )

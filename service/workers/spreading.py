@@ -51,7 +51,7 @@ def bytes_between(recording: DecodedRecording, rate: int, parts: int) -> int:
     return 4 * recording.channels * (recording.samples * rate // recording.sample_rate + rate) + parts * _PART_BYTES
 
 
-class Spreading:
+class PartRunner:
     """Has one recording separated, part by part."""
 
     def __init__(self, engine: Engine, separate: Separate, control: Control) -> None:

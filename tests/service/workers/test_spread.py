@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from tests.service.conftest import SMALL_MODEL
-from tests.service.harness import ROOT, RunningServer, encoded
+from tests.service.harness import ROOT, RunningServer, encoded, read
 from tests.service.jobs.test_jobs import kept, submit, wait
 from tests.service.test_chaos import Faults
 from unmingle.model.options import SeparationOptions
@@ -112,6 +112,7 @@ def test_both_workers_make_the_stems_of_one(
     overview = server.http.get(location + "/masks")
     assert overview.status_code == 200
     check_tidy(server)
+    assert b"onnxruntime" not in read(server.process.pid, "maps")
 
 
 @pytest.mark.parametrize("stage", ["embed", "cluster", "synthesise"])
