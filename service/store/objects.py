@@ -91,6 +91,7 @@ class ObjectStore:
         """
         path = self._path(name)
         with self._translated(), source.open("rb"):
+            self._check_mounted()
             try:
                 self._files.put_file(str(source), path, **_PUT.get(self._kind, {}))
             except FileNotFoundError as error:
@@ -155,10 +156,15 @@ class ObjectStore:
         try:
             self._files.info(self._path(_MARKER))
         except FileNotFoundError:
-            return f"{self.place} has been emptied while the server runs; restart it."
+            return f"{self.place} is not there any more, or has been emptied while the server runs."
         except Exception as error:
             return f"{self.place} cannot be read ({_said(error)})."
         return None
+
+    def _check_mounted(self) -> None:
+        """A directory that is not mounted must not be taken for an empty one, and written to."""
+        if self._kind == "file" and not self._files.exists(self._path(_MARKER)):
+            raise UnavailableError(f"{self.place} is not there any more")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -100,22 +100,3 @@ def test_a_database_belongs_to_one_place_for_files(
     server.start()
     assert server.http.get(location).status_code == 404
     assert (server.directory / "data" / "set-aside" / location.rsplit("/", maxsplit=1)[-1] / "stems").is_dir()
-
-
-@pytest.mark.slow
-def test_one_server_may_keep_its_files_in_a_store(start_small: StartServer, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    server = start_small(UNMINGLE_STORE_URL=f"file://{store}")
-    first = submit(server, noise(1)).headers["location"]
-    wait(server, first, "done")
-    server.kill()
-    said = refused(server.directory / "data")
-    assert f"have their files in file://{store}" in said
-    server.start()
-    result = server.http.get(first + "/result")
-    assert result.status_code == 200
-    name = first.rsplit("/", maxsplit=1)[-1]
-    assert {path.name for path in (store / name / "run-1").iterdir()} >= {"manifest.json", "stem_1.wav", "stem_2.wav"}
-    assert [path.name for path in (store / name).iterdir()] == ["run-1"]
-    assert server.http.delete(first).status_code == 204
-    assert not (store / name).exists()

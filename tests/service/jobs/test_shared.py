@@ -22,8 +22,8 @@ from tests.service.services import S3, Postgresql
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
-WITHIN_S = 90
-LEASE_S = 4
+WITHIN_S = 150
+LEASE_S = 8
 
 
 class Cluster:
