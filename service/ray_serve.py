@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.service import logs, memory
 from unmingle.service.app import create_app
@@ -67,4 +68,24 @@ def _build(settings: Settings) -> FastAPI:
     """The app, in a process of Ray Serve's."""
     logs.configure(settings.log_format, settings.log_level)
     memory.bound_arenas()
-    return create_app(settings)
+    app = create_app(settings)
+    app.add_middleware(_OneRequestId)
+    return app
+
+
+class _OneRequestId:
+    """ASGI middleware: Ray Serve sends every answer's request id itself, the one that it gave the request before."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name, value) for name, value in message["headers"] if name.lower() != b"x-request-id"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_on)

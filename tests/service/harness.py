@@ -31,9 +31,14 @@ class RunningServer:
     """One `unmingle serve` process."""
 
     def __init__(
-        self, directory: Path, environment: dict[str, str], command: tuple[str, ...] = ("-m", "unmingle")
+        self,
+        directory: Path,
+        environment: dict[str, str],
+        command: tuple[str, ...] = ("-m", "unmingle"),
+        options: tuple[str, ...] = (),
+        start_s: float = START_S,
     ) -> None:
-        self.directory, self.command = directory, command
+        self.directory, self.command, self.options, self.start_s = directory, command, options, start_s
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = _client(self.url)
@@ -53,13 +58,13 @@ class RunningServer:
         self.http = _client(self.url)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *self.command, "serve", "--port", str(self.port)],
+                [sys.executable, *self.command, "serve", "--port", str(self.port), *self.options],
                 cwd=self.directory,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
             )
-        give_up = time.monotonic() + START_S
+        give_up = time.monotonic() + self.start_s
         while True:
             try:
                 if self.http.get("/health", timeout=5).status_code == 200:

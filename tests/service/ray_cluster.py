@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.service.harness import ROOT, children_of, read
 
 AVAILABLE = importlib.util.find_spec("ray") is not None
-CPUS = (1, 2)
+CPUS = (1, 4)
 """Of the first node and the second."""
 _STORE_BYTES = 100 * 2**20
 
@@ -24,7 +24,14 @@ class RayCluster:
     """The nodes, and the workers on them."""
 
     def __init__(self, log: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray Serve would replace its proxy again and again where the machine is busy with others.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+            "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+        }
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.service.ray_cluster"],

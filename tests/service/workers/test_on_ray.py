@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.service.conftest import SMALL_MODEL
@@ -22,10 +23,12 @@ from tests.service.harness import (
     ROOT,
     RunningServer,
     connect,
+    encoded,
     free_port,
     idle,
     noise,
     post,
+    problem_of,
     read,
     request_bytes,
     separating,
@@ -227,6 +230,54 @@ def test_there_are_more_workers_under_load_and_fewer_after(ready: RunningServer,
     until(lambda: len(cluster.workers()) == LEAST)
 
 
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Iterator[RunningServer]:
+    """The server behind Ray Serve."""
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_MAX_REQUESTS": "1",
+    }
+    running = RunningServer(tmp_path_factory.mktemp("serve"), environment, options=("--ray",), start_s=240)
+    yield running
+    running.kill()
+
+
+def test_ray_serve_passes_big_uploads_and_answers(serve: RunningServer, small_server: RunningServer) -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (45 * 48_000, 2)).astype(np.float32)
+    content = encoded(samples, 48_000)
+    assert len(content) > 16 * 2**20
+    how = {"num_sources": 2, "spatial": "off"}
+    answer = post(serve, content, **how)
+    assert len(answer.content) > 32 * 2**20
+    assert files_of(answer) == files_of(post(small_server, content, **how))
+
+
+def test_a_full_server_behind_ray_serve_says_when_to_come_again(serve: RunningServer) -> None:
+    with connect(serve) as client:
+        client.sendall(request_bytes(noise(300)))
+        serve.wait_for(separating)
+        refused = post(serve, noise(1))
+        problem_of(refused, 503, "server_full")
+        assert int(refused.headers["retry-after"]) >= 1
+    serve.wait_for(idle)
+    assert post(serve, noise(1)).status_code == 200
+
+
+def test_the_server_behind_ray_serve_stops(serve: RunningServer, cluster: RayCluster) -> None:
+    before = len(cluster.workers())
+    serve.terminate()
+    assert serve.process.wait(timeout=WITHIN_S) == 0
+    until(lambda: len(cluster.workers()) == before - 1)
+    with pytest.raises(httpx.TransportError):
+        serve.http.get("/livez")
+
+
+def test_several_fronts_are_refused_as_long_as_they_share_nothing(cluster: RayCluster, tmp_path: Path) -> None:
+    done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_FRONTS": "2"}, "--ray")
+    assert "several fronts need a database and a store that they share" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -244,17 +295,23 @@ def test_what_cannot_work_is_refused_at_the_start(
     cluster: RayCluster, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     port = str(free_port())
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")},
-        "UNMINGLE_DATA_DIR": str(tmp_path),
-        "UNMINGLE_RAY_ADDRESS": cluster.address,
-        "UNMINGLE_RAY_START_S": "1",
-        **{name: value.format(port=port) for name, value in settings.items()},
-    }
-    serve = [sys.executable, "-m", "unmingle", "serve", "--port", "0"]
+    asked = {name: value.format(port=port) for name, value in settings.items()}
+    done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_START_S": "1", **asked})
+    assert message.format(port=port) in done.stderr
+
+
+def refused(directory: Path, settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """`unmingle serve`, which ends at once and says why."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")}
     done = subprocess.run(
-        serve, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False
+        [sys.executable, "-m", "unmingle", "serve", "--port", "0", *options],
+        env={**environment, "UNMINGLE_DATA_DIR": str(directory), **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
     )
     assert done.returncode == 2
-    assert message.format(port=port) in done.stderr
     assert "Traceback" not in done.stderr
+    return done
