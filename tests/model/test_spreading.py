@@ -79,7 +79,7 @@ def whole(
 
 
 def check_same(
-    separator: Separator, signal: np.ndarray, rate: int, options: SeparationOptions, place: Path, mosts=(2, 5)
+    separator: Separator, signal: np.ndarray, rate: int, options: SeparationOptions, place: Path, mosts=(5,)
 ) -> Outcome:
     expected, known = whole(separator, signal, rate, options)
     for most in mosts:
@@ -115,14 +115,15 @@ def check_same_facts(found: Outcome, expected: Outcome) -> None:
 def test_the_bytes_are_those_of_a_separation_in_one_go(
     separator: Separator, example, tmp_path: Path, seconds: float, options: SeparationOptions
 ) -> None:
-    outcome = check_same(separator, voices(seconds, example), RATE, options, tmp_path)
+    mosts = (1, 2, 5) if options == SeparationOptions() else (4,)
+    outcome = check_same(separator, voices(seconds, example), RATE, options, tmp_path, mosts)
     assert all(report.active for report in outcome.stems)
 
 
-@pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_also_at_another_rate(separator: Separator, example, tmp_path: Path, rate: int) -> None:
-    signal = soxr.resample(voices(8.3, example), RATE, rate)
-    check_same(separator, signal, rate, SeparationOptions(num_sources=2), tmp_path, (3,))
+def test_also_at_another_rate(separator: Separator, example, tmp_path: Path) -> None:
+    """Of which no grid coincides with that of the network."""
+    signal = soxr.resample(voices(8.3, example), RATE, 44_100)
+    check_same(separator, signal, 44_100, SeparationOptions(num_sources=2), tmp_path, (3,))
 
 
 def test_also_where_rumble_is_kept_out_of_the_stems(separator: Separator, example, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_also_of_silence_and_of_a_voice_after_silence(separator: Separator, exam
     silence = np.zeros(5 * RATE, np.float32)
     check_same(separator, silence, RATE, SeparationOptions(), tmp_path / "a", (1, 2))
     late = np.concatenate((silence, voices(5.0, example), silence))
-    check_same(separator, late, RATE, SeparationOptions(), tmp_path / "b", (2, 6))
+    check_same(separator, late, RATE, SeparationOptions(), tmp_path / "b", (6,))
 
 
 @pytest.mark.parametrize("samples", [1, 700, 2 * RATE + 1])

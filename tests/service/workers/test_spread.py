@@ -116,7 +116,7 @@ def test_both_workers_make_the_stems_of_one(
     check_tidy(server)
 
 
-@pytest.mark.parametrize("stage", ["embed", "cluster", "synthesise"])
+@pytest.mark.parametrize("stage", ["embed", "synthesise"])
 def test_a_killed_worker_costs_its_part_only(
     server: RunningServer, faults: Faults, recording: np.ndarray, expected: list[bytes], stage: str
 ) -> None:
