@@ -159,7 +159,7 @@ def create_app(settings: Settings | None = None, staff: Staff | None = None) -> 
     _add_cors(app, settings)
     info = {"name": model.name, "hash": model.hash, "provider": facts.provider, "version": version()}
     metrics.watch_room(ledger, settings.data_dir)
-    metrics.watch(engine, jobs.store.counts, jobs.store.servers, info, lambda: ledger.closed)
+    metrics.watch(engine, jobs.store.counts, jobs.store.members.alive, info, lambda: ledger.closed)
     metrics.watch_network(staff.batch_sizes, fallback=facts.fallback is not None)
     return app
 

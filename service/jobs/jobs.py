@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import secrets
 import time
@@ -33,16 +32,13 @@ from unmingle.service.jobs.results import JobResults
 from unmingle.service.jobs.runner import JobRunner
 from unmingle.service.jobs.sharing import Sharing
 from unmingle.service.jobs.store import JobStore
+from unmingle.service.jobs.upkeep import Upkeep
 from unmingle.service.pipeline import Pipeline
-from unmingle.service.problems import Problem, UnavailableError
+from unmingle.service.problems import Problem
 from unmingle.service.scheduling.capacity import Lease, Ledger
 from unmingle.service.scheduling.limits import Resource
 from unmingle.service.schemas import JobStatus, SeparateParameters
 
-log = logging.getLogger(__name__)
-
-_SWEEP_S = 10.0
-_WATCH_S = 2.0
 _THREADS = 32
 _UNKNOWN_S = 60.0
 """Assumed duration of a job while the length of its recording is unknown."""
@@ -69,7 +65,7 @@ class Jobs:
         self.results = JobResults(files, limits.max_json_bytes, self.leases, pipeline.engine)
         self._sharing = Sharing(store, files, self._runner, self.leases, self.results, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
-        self._fault: str | None = None
+        self._upkeep = Upkeep(store, files, self._runner, self.leases, self.results, limits.keep_s, self.delete)
         ledger.first_job_s = self._first_done_s
 
     def start(self) -> None:
@@ -77,7 +73,7 @@ class Jobs:
         if self._files.is_shared:  # files on their way to or from the store must not keep other work waiting
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "jobs"))
         self._runner.start()
-        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch())]
+        self._tasks = [asyncio.create_task(self._upkeep.sweep()), asyncio.create_task(self._upkeep.watch())]
         if self.store.is_shared:
             self._tasks.append(asyncio.create_task(self._sharing.run()))
 
@@ -90,7 +86,7 @@ class Jobs:
         await self._runner.stop()
         if self.store.is_shared:
             with contextlib.suppress(OSError):  # then the others wait until the lease is over
-                await asyncio.to_thread(self.store.leave)
+                await asyncio.to_thread(self.store.members.leave)
         self.store.close()
 
     @property
@@ -103,7 +99,7 @@ class Jobs:
         """Why jobs are unavailable at the moment; None if they are available."""
         if self.recovering:
             return "The jobs of the server before are being taken up."
-        return self._fault
+        return self._upkeep.fault
 
     async def earlier(self, owner: str, idempotency_key: str | None) -> Job | None:
         """The job that a repeated request stands for, as far as that shows before its upload."""
@@ -235,55 +231,7 @@ class Jobs:
         await asyncio.to_thread(self._files.discard, job_id)
         self.leases.deleted(job_id)
         self.changes.tell()
-        await self._forget(job_id)
-
-    async def _forget(self, job_id: str) -> None:
-        try:
-            await asyncio.to_thread(self.store.remove, job_id)
-        except OSError as error:  # it is gone for clients, though still in the database; the sweep tries again
-            log.error("The row of a deleted job cannot be removed (%s)", error, extra={"job": job_id})
-        else:
-            self._runner.dropped.discard(job_id)
-
-    async def _sweep(self) -> None:
-        """Delete what has expired."""
-        then = time.monotonic()
-        while True:
-            await asyncio.sleep(min(_SWEEP_S, self._limits.keep_s / 4))
-            now = time.monotonic()
-            try:  # free disk space first, then write
-                for job_id in tuple(self._runner.dropped):
-                    await self._forget(job_id)
-                for job_id in await asyncio.to_thread(self.store.expired, now - then, self._limits.keep_s):
-                    await self.delete(job_id)
-                await asyncio.to_thread(self.store.age, now - then)
-                then = now
-                await self._give_up_copies()
-                await asyncio.to_thread(self._files.sweep, self.store.ids)
-            except UnavailableError as error:
-                log.warning("Jobs that have expired cannot be deleted (%s); trying again", error)
-            except Exception:
-                log.exception("Jobs that have expired cannot be deleted; trying again")
-
-    async def _give_up_copies(self) -> None:
-        """Of files that are in the store."""
-        for job_id in await asyncio.to_thread(self._files.unused):
-            if job_id in self._runner.runs():
-                continue
-            async with self.results.idle(job_id):
-                await asyncio.to_thread(self._files.give_up, job_id)
-            job = await asyncio.to_thread(self.store.get, job_id)
-            if job:
-                self.leases.has(job_id, await asyncio.to_thread(self._files.disk_bytes, job_id, job.stored_bytes))
-
-    async def _watch(self) -> None:
-        """Check whether the jobs and their files can be had."""
-        while True:
-            fault = await asyncio.to_thread(self.store.fault) or await asyncio.to_thread(self._files.fault)
-            if fault != self._fault:
-                log.log(logging.ERROR if fault else logging.INFO, "%s", fault or "Jobs can be read again.")
-                self._fault = fault
-            await asyncio.sleep(_WATCH_S)
+        await self._upkeep.forget(job_id)
 
     def _takes_work(self) -> bool:
         return self._pipeline.engine.state == "ok" and not self._ledger.closed

@@ -61,7 +61,7 @@ def _files(data_dir: Path, shared: Shared) -> JobFiles:
 
 def _agree(store: JobStore, files: JobFiles, earlier: str) -> None:
     """See that the servers that share a database have the files of its jobs in one place."""
-    agreed = store.agree_on_store(files.place, earlier)
+    agreed = store.members.agree_on_store(files.place, earlier)
     if agreed != files.place:
         raise JobStoreError(
             f"The jobs in {store.database.name} have their files in {agreed or 'the data directory'}, and this server "

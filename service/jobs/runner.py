@@ -18,10 +18,12 @@ from unmingle.service import tracing
 from unmingle.service.jobs import directories
 from unmingle.service.jobs.changes import Changes
 from unmingle.service.jobs.files import JobFiles
+from unmingle.service.jobs.holds import Holds
 from unmingle.service.jobs.job import Job
 from unmingle.service.jobs.leases import JobLeases, too_large
 from unmingle.service.jobs.limits import JobLimits
 from unmingle.service.jobs.store import JobStore
+from unmingle.service.output.stems import StemSet
 from unmingle.service.pipeline import DECODED, Decoded, Pipeline
 from unmingle.service.problems import Problem, UnavailableError, from_exception
 from unmingle.service.scheduling.engine import Control
@@ -32,7 +34,6 @@ log = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 3
 _RETRY_S = 2.0
 _LOOK_S = 0.2
-_FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 60.0
 _CANCEL_S = 0.8
 
 P = ParamSpec("P")
@@ -49,16 +50,6 @@ class _Run:
     task: asyncio.Task[None]
     control: Control
     audio_seconds: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Hold:
-    """A job that waits, for disk space or its files. Times are of time.monotonic()."""
-
-    since: float
-    until: float
-    wait_s: float
-    problem: dict[str, Any]
 
 
 class JobRunner:
@@ -85,7 +76,7 @@ class JobRunner:
         self.recovered = False
         """Whether the jobs of an earlier server have been resumed."""
         self._running: dict[str, _Run] = {}
-        self._held: dict[str, _Hold] = {}
+        self._held = Holds(limits.keep_s)
         self.dropped: set[str] = set()
         """Jobs that are being deleted."""
         self._wake = asyncio.Event()
@@ -134,12 +125,12 @@ class JobRunner:
 
     def obstacle(self, job_id: str) -> dict[str, Any] | None:
         """What a job that waits is waiting for, apart from its turn."""
-        return self._held[job_id].problem if job_id in self._held else None
+        return self._held.problem(job_id)
 
     async def drop(self, job_id: str) -> None:
         """Stop a job if it runs, and never begin it (again)."""
         self.dropped.add(job_id)
-        self._held.pop(job_id, None)
+        self._held.end(job_id)
         if run := self._running.get(job_id):
             run.task.cancel()
             await asyncio.wait({run.task}, timeout=_CANCEL_S)
@@ -161,7 +152,7 @@ class JobRunner:
         for job in self._store.resume(self._earlier):
             log.info("a job is queued again that was left", extra={"job": job.id, "attempts": job.attempts})
         if self._store.is_shared:
-            self._store.beat({})  # before the first claim: who gives no sign of life has no lease
+            self._store.members.beat({})  # before the first claim: who gives no sign of life has no lease
         jobs, found = self._store.all(), []
         self._files.clean(jobs, keep_unknown=self._store.is_new)
         for job in jobs:
@@ -187,10 +178,7 @@ class JobRunner:
     async def _work_once(self) -> None:
         self._wake.clear()
         ready = self._takes_work()
-        now = time.monotonic()
-        skipped = (
-            self.dropped | self._running.keys() | {job_id for job_id, hold in self._held.items() if hold.until > now}
-        )
+        skipped = self.dropped | self._running.keys() | self._held.waiting()
         job = await asyncio.to_thread(self._store.claim, skipped) if ready else None
         if job is None:
             with contextlib.suppress(TimeoutError):
@@ -231,7 +219,7 @@ class JobRunner:
         if job.attempts > _MAX_ATTEMPTS:
             raise Problem("internal", f"The server ended {_MAX_ATTEMPTS} times while it worked on this job.")
         parameters = SeparateParameters.model_validate_json(job.parameters)
-        upload_bytes = self._leases.disk_bytes(job.id)
+        upload_bytes, began = self._leases.disk_bytes(job.id), time.monotonic()
         try:
             directory = await asyncio.to_thread(self._files.begin, job)
         except FileNotFoundError as error:
@@ -257,11 +245,23 @@ class JobRunner:
             control=control,
         )
         await asyncio.to_thread((directory / DECODED).unlink, missing_ok=True)
-        return await asyncio.to_thread(self._files.publish, job, stems)
+        return await self._publish(job, stems, time.monotonic() - began)
+
+    async def _publish(self, job: Job, stems: StemSet, cost_s: float) -> int:
+        """Keep the stems; where that fails it is tried for as long as it would take to make them again."""
+        give_up = time.monotonic() + cost_s
+        while True:
+            try:
+                return await asyncio.to_thread(self._files.publish, job, stems)
+            except UnavailableError as error:
+                if time.monotonic() > give_up:
+                    raise
+                log.warning("The stems of a job cannot be stored (%s); trying again", error, extra={"job": job.id})
+                await asyncio.sleep(_RETRY_S)
 
     async def _finish(self, job: Job, problem: dict[str, Any] | None, stored_bytes: int) -> bool:
         """Write down that a job has finished, and keep only what is left of it; False if it is not ours any more."""
-        self._held.pop(job.id, None)
+        self._held.end(job.id)
         if not await self._record(self._store.finish, job, problem, stored_bytes):
             log.warning("a job that ran here is another server's by now, or deleted", extra={"job": job.id})
             await asyncio.to_thread(self._files.retract, job)
@@ -288,7 +288,7 @@ class JobRunner:
             return
         directory = self._files.directory(job.id)
         body = {"code": problem.code, "status": problem.status, "detail": problem.detail, **problem.extra}
-        if (problem.code == "disk_full" or isinstance(error, UnavailableError)) and self._hold(job.id, body):
+        if (problem.code == "disk_full" or isinstance(error, UnavailableError)) and self._held.put(job.id, body):
             await asyncio.to_thread(directories.empty, directory, directories.UPLOAD)
             self._leases.has(job.id, await asyncio.to_thread(self._files.disk_bytes, job.id, job.stored_bytes))
             await self._record(self._store.requeue, job, forgive=True)
@@ -300,13 +300,6 @@ class JobRunner:
         await asyncio.to_thread(directories.empty, directory)
         if await self._finish(job, body, 0):
             log.info("job failed", extra={"job": job.id, "problem": problem.code})
-
-    def _hold(self, job_id: str, problem: dict[str, Any]) -> bool:
-        """Put a job on hold; False when it was for as long as results are kept."""
-        now, before = time.monotonic(), self._held.get(job_id)
-        since, wait_s = (before.since, min(2 * before.wait_s, _LONGEST_HOLD_S)) if before else (now, _FIRST_HOLD_S)
-        self._held[job_id] = _Hold(since, now + wait_s, wait_s, problem)
-        return now - since <= self._limits.keep_s
 
     async def _record(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Write to the database, and retry until it works: its disk may be full for a while, or itself away."""

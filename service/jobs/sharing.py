@@ -52,7 +52,7 @@ class Sharing:
         if not self._runner.recovered:
             return
         runs = self._runner.runs()
-        found = await asyncio.get_running_loop().run_in_executor(thread, self._store.beat, runs)
+        found = await asyncio.get_running_loop().run_in_executor(thread, self._store.members.beat, runs)
         known, self._known = self._known, {standing.id: standing for standing in found}
         for job_id, (run, _) in runs.items():
             if job_id not in self._known or self._known[job_id].run != run:

@@ -1,34 +1,27 @@
 """The jobs in the database: an accepted job survives any crash, and only one server at a time runs it. Blocking.
 
-A server that runs a job has a lease on it. The lease lasts for as long as the server gives signs of life (`beat`) in
-the database's clock; then any other server may claim the job. Each claim counts `run` up, and whoever has an earlier
-run can no longer change the job: a server that was stopped and woke up does no harm.
+A server that runs a job has a lease on it. The lease lasts for as long as the server gives signs of life
+(`Members.beat`) in the database's clock; then any other server may claim the job. Each claim counts `run` up, and
+whoever has an earlier run can no longer change the job: a server that was stopped and woke up does no harm.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import secrets
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, or_, select, update
 
-from unmingle.service.jobs.job import UNFINISHED, Job, Standing
+from unmingle.service.jobs.job import UNFINISHED, Job
+from unmingle.service.jobs.members import ADDING, Members
 from unmingle.service.jobs.places import open_database
 from unmingle.service.jobs.quota import Quota
 from unmingle.service.jobs.tables import deployment, jobs, servers
 
-_ADDING = 7_251_902
-"""Number of the lock under which jobs are added one after the other: their limits and keys hold across servers."""
-
-_FORGOTTEN_S = 86_400.0
 _JOB = [jobs.c[field.name] for field in dataclasses.fields(Job)]
-_STANDING = [jobs.c[field.name] for field in dataclasses.fields(Standing)]
 _FINISHED = jobs.c.state.in_(("done", "failed"))
 
 
@@ -47,11 +40,12 @@ class JobStore:
             OSError, sqlite3.Error: a file cannot be opened at all.
         """
         self.database = open_database(place)
-        self.server = secrets.token_hex(8)
-        """Names this server, until it ends."""
-        self._lease_s = lease_s
-        self._beaten, self._steady_since = -math.inf, math.inf
-        """When the last sign of life was given, and since when there was no long pause between them."""
+        self.members = Members(self.database, lease_s)
+
+    @property
+    def server(self) -> str:
+        """The id of this server."""
+        return self.members.id
 
     @property
     def is_new(self) -> bool:
@@ -88,7 +82,7 @@ class JobStore:
         Raises:
             QuotaError: other servers have accepted so many meanwhile that this is one too many.
         """
-        with self.database.writing(_ADDING) as connection:
+        with self.database.writing(ADDING) as connection:
             if idempotency_key is not None:
                 found = _find(connection, _has_key(owner, idempotency_key))
                 if found:
@@ -146,14 +140,11 @@ class JobStore:
         """The job that is next, apart from those that are skipped; it is running here from now on.
 
         That is the first that is queued, or whose server has ended, or has given no sign of life for as long as a lease
-        lasts. Where that is because nobody could for a while, the servers first get the time to do so.
+        lasts.
         """
-        steady = time.monotonic() - self._steady_since >= self._lease_s
-        keeps = exists().where(servers.c.id == jobs.c.server, or_(literal(not steady), self._is_alive()))
-        left = and_(jobs.c.state == "running", jobs.c.server != self.server, ~keeps)
         next_one = (
             select(jobs.c.id)
-            .where(or_(jobs.c.state == "queued", left), jobs.c.id.not_in(skipped))
+            .where(or_(jobs.c.state == "queued", self.members.left()), jobs.c.id.not_in(skipped))
             .order_by(jobs.c.number)
             .limit(1)
             .with_for_update(of=jobs, skip_locked=True)
@@ -232,27 +223,6 @@ class JobStore:
         aged = select(self.database.now - deployment.c.aged).with_for_update(of=deployment)
         return max(0.0, min(elapsed_s, connection.execute(aged).scalar_one()))
 
-    def beat(self, runs: Mapping[str, tuple[int, float]]) -> list[Standing]:
-        """Give a sign of life, which extends the leases on all jobs that run here, and see how all jobs stand.
-
-        Args:
-            runs: (run, progress) of the jobs that run here, by their ids.
-        """
-        with self.database.writing() as connection:
-            seen = {"seen": self.database.now}
-            if not connection.execute(update(servers).where(servers.c.id == self.server).values(seen)).rowcount:
-                connection.execute(insert(servers).values(id=self.server, **seen))
-                connection.execute(delete(servers).where(servers.c.seen < self.database.now - _FORGOTTEN_S))
-            for job_id, (run, progress) in runs.items():
-                mine = and_(jobs.c.id == job_id, jobs.c.run == run, jobs.c.progress != progress)
-                connection.execute(update(jobs).where(mine).values(progress=progress))
-        now = time.monotonic()
-        if now - self._beaten > self._lease_s / 2:
-            self._steady_since = now
-        self._beaten = now
-        with self.database.reading() as connection:
-            return [Standing(*row) for row in connection.execute(select(*_STANDING).order_by(jobs.c.number))]
-
     def resume(self, earlier: str | None) -> list[Job]:
         """Queue again what a server left that runs no more.
 
@@ -269,37 +239,6 @@ class JobStore:
             if earlier is not None:
                 connection.execute(delete(servers).where(servers.c.id == earlier))
             return found
-
-    def leave(self) -> None:
-        """This server ends, and holds no lease any more."""
-        with self.database.writing() as connection:
-            connection.execute(delete(servers).where(servers.c.id == self.server))
-
-    def servers(self) -> int:
-        """How many servers are alive."""
-        if not self.is_shared:
-            return 1
-        with self.database.reading() as connection:
-            return connection.execute(select(func.count()).where(self._is_alive())).scalar_one()
-
-    def agree_on_store(self, place: str, earlier: str) -> str:
-        """Where the files of the jobs are: `place`, unless there are jobs or servers that have them elsewhere.
-
-        Args:
-            place: where this server has them; empty for beside the database.
-            earlier: the server before this one, which is alive no more, whatever the database says.
-        """
-        with self.database.writing(_ADDING) as connection:
-            agreed = connection.execute(select(deployment.c.store).with_for_update()).scalar() or ""
-            others = exists().where(self._is_alive(), servers.c.id != earlier)
-            in_use = select(or_(exists(select(jobs.c.id)), others))
-            if agreed != place and connection.execute(in_use).scalar():
-                return str(agreed)
-            connection.execute(update(deployment).where(deployment.c.store != place).values(store=place))
-            return place
-
-    def _is_alive(self) -> ColumnElement[bool]:
-        return servers.c.seen > self.database.now - self._lease_s
 
 
 def _has_key(owner: str, idempotency_key: str) -> ColumnElement[bool]:

@@ -63,8 +63,8 @@ def ids(jobs: list[Job]) -> list[str]:
 
 def dies(store: JobStore, by: JobStore) -> None:
     """The lease of a server is over, as `by` sees it."""
-    store.leave()
-    assert by.beat({})
+    store.members.leave()
+    assert by.members.beat({})
 
 
 def test_a_job_from_its_upload_to_its_end(store: JobStore) -> None:
@@ -129,7 +129,7 @@ def test_every_job_is_claimed_once_however_many_ask(open_store: OpenStore) -> No
     for number in range(24):
         add(first, str(number))
     second = open_store()
-    first.beat({}), second.beat({})
+    first.members.beat({}), second.members.beat({})
     claimed: list[Job] = []
 
     def take(store: JobStore) -> None:
@@ -178,7 +178,7 @@ def test_limits_are_those_of_all_servers_together(open_store: OpenStore) -> None
 
 def test_the_job_of_a_server_that_died_is_taken_over_and_it_cannot_interfere(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
-    first.beat({}), second.beat({})
+    first.members.beat({}), second.members.beat({})
     add(first, "a")
     lost = first.claim()
     assert lost and lost.run == 1
@@ -187,7 +187,7 @@ def test_the_job_of_a_server_that_died_is_taken_over_and_it_cannot_interfere(ope
     taken = second.claim()
     assert taken and (taken.id, taken.run, taken.attempts, taken.server) == ("a", 2, 2, second.server)
     # The first one wakes up: it was only stopped.
-    (seen,) = first.beat({"a": (lost.run, 0.9)})
+    (seen,) = first.members.beat({"a": (lost.run, 0.9)})
     assert (seen.run, seen.server, seen.progress) == (2, second.server, 0.0)
     first.measured(lost, 77.0)
     assert not first.requeue(lost, forgive=True)
@@ -201,15 +201,15 @@ def test_the_job_of_a_server_that_died_is_taken_over_and_it_cannot_interfere(ope
 
 def test_servers_that_could_not_speak_for_a_while_get_the_time_to_do_so(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
-    first.beat({}), second.beat({})
+    first.members.beat({}), second.members.beat({})
     add(first, "a")
     assert first.claim()
     with first.database.writing() as connection:  # the database was away for two hours
         connection.execute(update(servers).values(seen=servers.c.seen - 2 * LEASE_S))
-    second.beat({})
+    second.members.beat({})
     assert second.claim() is None
-    first.beat({})
-    assert second.servers() == 2
+    first.members.beat({})
+    assert second.members.alive() == 2
 
 
 def test_progress_and_deletion_are_seen_by_all(open_store: OpenStore) -> None:
@@ -217,11 +217,11 @@ def test_progress_and_deletion_are_seen_by_all(open_store: OpenStore) -> None:
     add(first, "a"), add(first, "b")
     job = first.claim()
     assert job
-    first.beat({"a": (1, 0.25)})
-    assert [(standing.id, standing.progress) for standing in second.beat({})] == [("a", 0.25), ("b", 0.0)]
-    assert second.servers() == 2
+    first.members.beat({"a": (1, 0.25)})
+    assert [(standing.id, standing.progress) for standing in second.members.beat({})] == [("a", 0.25), ("b", 0.0)]
+    assert second.members.alive() == 2
     second.remove("a")
-    assert [standing.id for standing in first.beat({"a": (1, 0.5)})] == ["b"]
+    assert [standing.id for standing in first.members.beat({"a": (1, 0.5)})] == ["b"]
     assert not first.finish(job)
     assert ids(first.all()) == ["b"]
 
@@ -243,22 +243,22 @@ def test_two_servers_do_not_make_jobs_age_twice_as_fast(open_store: OpenStore) -
 
 def test_what_a_server_left_is_queued_again_by_its_successor_at_once(open_store: OpenStore) -> None:
     first, other = open_store(), open_store()
-    first.beat({}), other.beat({})
+    first.members.beat({}), other.members.beat({})
     add(first, "a"), add(first, "b")
     assert first.claim() and other.claim()
     successor = open_store()
     assert ids(successor.resume(first.server)) == ["a"]
     assert [job.state for job in successor.all()] == ["queued", "running"]
-    assert other.servers() == 1
+    assert other.members.alive() == 1
 
 
 def test_servers_agree_on_where_the_files_are(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
-    assert first.agree_on_store("s3://one", "") == "s3://one"
-    assert first.agree_on_store("s3://two", "") == "s3://two", "there is nothing in the first one"
-    first.beat({})
-    assert second.agree_on_store("s3://one", "") == "s3://two"
-    assert second.agree_on_store("s3://one", first.server) == "s3://one", "it is its own successor"
-    first.leave()
+    assert first.members.agree_on_store("s3://one", "") == "s3://one"
+    assert first.members.agree_on_store("s3://two", "") == "s3://two", "there is nothing in the first one"
+    first.members.beat({})
+    assert second.members.agree_on_store("s3://one", "") == "s3://two"
+    assert second.members.agree_on_store("s3://one", first.server) == "s3://one", "it is its own successor"
+    first.members.leave()
     add(first, "a")
-    assert second.agree_on_store("s3://three", "") == "s3://one"
+    assert second.members.agree_on_store("s3://three", "") == "s3://one"
