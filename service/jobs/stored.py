@@ -75,8 +75,10 @@ class StoredFiles:
         try:
             for path in paths:
                 self._store.put(path, f"{_result(job)}/{path.name}")
-            return directories.disk_use(self.directory(job.id) / STEMS)
-        except BaseException:  # the job was deleted here, for instance
+            if not stems.directory.exists():
+                raise FileNotFoundError(f"{stems.directory} was deleted while it was stored")
+            return directories.disk_use(stems.directory)
+        except BaseException:  # the job was deleted, for instance, or is another server's by now
             with contextlib.suppress(OSError):
                 self._store.delete(_result(job))
             raise

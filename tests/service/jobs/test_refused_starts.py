@@ -87,14 +87,13 @@ def test_a_database_belongs_to_one_place_for_files(
     server = start_small(UNMINGLE_DATABASE_URL=database)
     location = submit(server, noise(1)).headers["location"]
     wait(server, location, "done")
-    said = refused(tmp_path / "another", UNMINGLE_DATABASE_URL=database)
-    assert "UNMINGLE_STORE_URL" in said
     server.kill()  # its data directory is the one that has the files, also after a crash and at once
     server.start()
     assert server.http.get(location + "/result").status_code == 200
     server.kill()
     said = refused(tmp_path / "another", UNMINGLE_DATABASE_URL=database, UNMINGLE_STORE_URL=f"file://{tmp_path / 'x'}")
     assert "the data directory with the id" in said
+    assert "Set UNMINGLE_STORE_URL" in said
     # Nor do its files belong to no job where the database is forgotten for once.
     del server.environment["UNMINGLE_DATABASE_URL"]
     server.start()
