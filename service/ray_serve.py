@@ -33,8 +33,9 @@ def run(settings: Settings) -> None:
     """
     if settings.ray_fronts > 1:
         raise SettingsError(
-            f"UNMINGLE_RAY_FRONTS={settings.ray_fronts}: several fronts need a database and a store that they share, "
-            "and this version has its jobs in a directory of one server. Set it to 1."
+            f"UNMINGLE_RAY_FRONTS={settings.ray_fronts}: Ray Serve runs one front as yet. For several, run `unmingle "
+            "serve` on several machines, with one database and one store (UNMINGLE_DATABASE_URL, UNMINGLE_STORE_URL) "
+            "and the same UNMINGLE_RAY_ADDRESS."
         )
     cluster.connect(settings.ray_address, settings.ray_start_s)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)

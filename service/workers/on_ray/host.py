@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from unmingle.service.version import version
 from unmingle.service.workers.launch import launch
 
 _WAIT_S = 1.0
+_LOOK_S = 0.5
 _LEAVING_S = 5.0
 _CHUNK_BYTES = 2**18
 _END_S = 20.0
@@ -65,10 +67,21 @@ class Refusal:
 
 
 class Host:
-    """An actor with a worker's process. Its methods block, and may be called beside each other."""
+    """An actor with a worker's process. Its methods block, and may be called beside each other.
 
-    def begin(self, terms: bytes, sign: Sign, server_version: str) -> Home | Refusal:
-        """Start the process, and tell it how it is to work: a packed `Terms`."""
+    A server that cannot be reached may have given the work to another worker. So the process goes on only as long as
+    somebody asks for its news.
+    """
+
+    def begin(self, terms: bytes, sign: Sign, server_version: str, patience_s: float) -> Home | Refusal:
+        """Start the process.
+
+        Args:
+            terms: how it is to work, packed.
+            sign: is found in the directory that the node shares with the server.
+            server_version: of Unmingle.
+            patience_s: the process is killed when nobody has asked for its news for so long.
+        """
         context = ray.get_runtime_context()
         address = ray.util.get_node_ip_address()
         if version() != server_version:
@@ -83,6 +96,8 @@ class Host:
             )
         self._process, self._line = launch()
         self._line.sendall(terms)
+        self._asked_at = time.monotonic()
+        threading.Thread(target=self._watch, args=(patience_s,), name="watch", daemon=True).start()
         return Home(context.get_node_id(), address, os.getpid(), self._process.pid)
 
     def say(self, messages: bytes) -> None:
@@ -92,6 +107,7 @@ class Host:
 
     def news(self) -> tuple[bytes, int | None]:
         """What the process has said since, after waiting a moment for it; and its exit code, after its last word."""
+        self._asked_at = time.monotonic()
         heard, _, _ = select.select([self._line], [], [], _WAIT_S)
         if not heard:
             return b"", None
@@ -106,6 +122,13 @@ class Host:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return b"", self._process.wait()
+
+    def _watch(self, patience_s: float) -> None:
+        while self._process.poll() is None:
+            if time.monotonic() - self._asked_at > patience_s:
+                self._process.kill()
+                return
+            time.sleep(min(_LOOK_S, patience_s / 4))
 
 
 def end(home: Home) -> None:

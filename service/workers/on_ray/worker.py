@@ -26,7 +26,7 @@ _CALLS_AT_ONCE = 3
 """Of the actor: one that waits for news, one that says something, and one to spare."""
 _BURIAL_S = 60.0
 _FADING_S = 3.0
-"""When its node has gone, for all that Ray knows, a worker may go on for so long."""
+"""So much later than it has to, a worker may end that nobody can reach any more."""
 
 _FAULTS = (RayError, ConnectionError)
 """What Ray raises when an actor has gone."""
@@ -66,7 +66,7 @@ class RayWorker(RemoteWorker):
             max_concurrency=_CALLS_AT_ONCE,
             scheduling_strategy="SPREAD",
         ).remote()
-        self._begun = self._actor.begin.remote(packed(terms), sign, version())
+        self._begun = self._actor.begin.remote(packed(terms), sign, version(), silence_s)
         self._home: Home | None = None
         self._heard = bytearray()
         self._code: int | None = None
@@ -176,9 +176,16 @@ class RayWorker(RemoteWorker):
                     await ending
             except (*_FAULTS, TimeoutError):
                 there = await asyncio.to_thread(is_alive, self._home.node)
-                await asyncio.sleep(_FADING_S)
+                # It may live on there, for all that is known; its host gives up on us as we do on it.
+                await asyncio.sleep(self._silence_s + _FADING_S)
         if self._code is not None:
             return how_it_ended(self._code)
         if not there:
             return "node", "is lost with its machine"
-        return "killed", f"was killed, or its actor was ({str(self._fault).strip() or 'Ray does not say why'})"
+        return "killed", f"was killed, or its actor was ({_why(self._fault)})"
+
+
+def _why(fault: Exception | None) -> str:
+    """Ray's reason, without the advice that comes with it."""
+    _, found, reason = str(fault).partition("The actor is dead because ")
+    return " ".join(reason.split(". ")[0].split()) if found else type(fault).__name__

@@ -273,9 +273,9 @@ def test_the_server_behind_ray_serve_stops(serve: RunningServer, cluster: RayClu
         serve.http.get("/livez")
 
 
-def test_several_fronts_are_refused_as_long_as_they_share_nothing(cluster: RayCluster, tmp_path: Path) -> None:
+def test_several_fronts_behind_ray_serve_are_refused(cluster: RayCluster, tmp_path: Path) -> None:
     done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_FRONTS": "2"}, "--ray")
-    assert "several fronts need a database and a store that they share" in done.stderr
+    assert "UNMINGLE_RAY_FRONTS=2: Ray Serve runs one front as yet" in done.stderr
 
 
 @pytest.mark.parametrize(
