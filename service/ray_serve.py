@@ -20,6 +20,7 @@ from ray import serve  # isort: skip
 log = logging.getLogger("unmingle.service.server")
 
 _NAME = "unmingle"
+_TRIES = 3
 _AT_ONCE = 100_000
 """Requests that Ray Serve lets through: what is too much is for the app's own limits to say, with Retry-After."""
 
@@ -28,22 +29,20 @@ def run(settings: Settings) -> None:
     """Run the server on a Ray cluster until it is told to stop.
 
     Raises:
-        SettingsError: several fronts are wanted.
+        SettingsError: several fronts are wanted, and what they have to share is not named.
         ClusterError: the cluster cannot be used.
     """
-    if settings.ray_fronts > 1:
+    if settings.ray_fronts > 1 and not (settings.database_url and settings.store_url):
         raise SettingsError(
-            f"UNMINGLE_RAY_FRONTS={settings.ray_fronts}: Ray Serve runs one front as yet. For several, run `unmingle "
-            "serve` on several machines, with one database and one store (UNMINGLE_DATABASE_URL, UNMINGLE_STORE_URL) "
-            "and the same UNMINGLE_RAY_ADDRESS."
+            f"UNMINGLE_RAY_FRONTS={settings.ray_fronts}: several fronts share their jobs; expected "
+            "UNMINGLE_DATABASE_URL and UNMINGLE_STORE_URL, or one front."
         )
     cluster.connect(settings.ray_address, settings.ray_start_s)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which has handlers of its own
         signal.signal(number, lambda *_: told.set())
-    # A loopback address is one of the machine's where the proxy runs: that of the head node.
-    serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+    _start(settings)
 
     def build() -> FastAPI:
         return _build(settings)
@@ -65,10 +64,27 @@ def run(settings: Settings) -> None:
         serve.shutdown()
 
 
+def _start(settings: Settings) -> None:
+    """Start Ray Serve and its proxy, for which it waits a minute: too little where a machine is busy with others."""
+    for _ in range(_TRIES):
+        try:
+            # A loopback address is one of the machine's where the proxy runs: that of the head node.
+            serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+            return
+        except TimeoutError:
+            log.warning("the proxy of Ray Serve is not there yet; waiting")
+    raise cluster.ClusterError(
+        "The proxy of Ray Serve does not start; Ray's logs say why, most likely its port is taken."
+    )
+
+
 def _build(settings: Settings) -> FastAPI:
     """The app, in a process of Ray Serve's."""
     logs.configure(settings.log_format, settings.log_level)
     memory.bound_arenas()
+    if settings.ray_fronts > 1:  # a directory belongs to one server
+        rank = serve.get_replica_context().rank.rank
+        settings = settings.model_copy(update={"data_dir": settings.data_dir / f"front-{rank}"})
     app = create_app(settings)
     app.add_middleware(_OneRequestId)
     return app

@@ -128,7 +128,8 @@ class Settings(BaseSettings):
         default=0.0, ge=0, description="GPUs of one worker on Ray; 0.25 has four workers share one."
     )
     ray_fronts: PositiveInt = Field(
-        default=1, description="Processes of `unmingle serve --ray` that answer requests; only 1 as yet."
+        default=1,
+        description="Processes of `unmingle serve --ray` that answer requests; several need a database and a store.",
     )
     ray_start_s: PositiveFloat = Field(
         default=60.0, description="Longest wait for the Ray cluster and for its first workers when the server starts."

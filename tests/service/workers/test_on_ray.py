@@ -35,6 +35,7 @@ from tests.service.harness import (
 )
 from tests.service.jobs.test_jobs import submit, wait
 from tests.service.ray_cluster import AVAILABLE, RayCluster
+from tests.service.services import Postgresql
 
 pytestmark = [
     pytest.mark.services,
@@ -273,9 +274,32 @@ def test_the_server_behind_ray_serve_stops(serve: RunningServer, cluster: RayClu
         serve.http.get("/livez")
 
 
-def test_several_fronts_behind_ray_serve_are_refused(cluster: RayCluster, tmp_path: Path) -> None:
+def test_several_fronts_behind_ray_serve_share_their_jobs(
+    cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_FRONTS": "2",
+        "UNMINGLE_DATABASE_URL": postgresql.database(),
+        "UNMINGLE_STORE_URL": (tmp_path / "store").as_uri(),
+    }
+    running = RunningServer(tmp_path, environment, options=("--ray",), start_s=240)
+    try:
+        until(lambda: "unmingle_servers 2.0" in running.http.get("/metrics").text)
+        location = submit(running, noise(1)).headers["location"]
+        wait(running, location, "done")
+        [stems] = {frozenset(files_of(running.http.get(location + "/result")).items()) for _ in range(12)}
+        assert len(stems) == 2  # whichever of them was asked
+    finally:
+        running.terminate()
+        assert running.process.wait(timeout=WITHIN_S) == 0
+        running.kill()
+
+
+def test_several_fronts_behind_ray_serve_need_something_to_share(cluster: RayCluster, tmp_path: Path) -> None:
     done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_FRONTS": "2"}, "--ray")
-    assert "UNMINGLE_RAY_FRONTS=2: Ray Serve runs one front as yet" in done.stderr
+    assert "UNMINGLE_RAY_FRONTS=2: several fronts share their jobs; expected UNMINGLE_DATABASE_URL" in done.stderr
 
 
 @pytest.mark.parametrize(
