@@ -116,7 +116,9 @@ class RayWorker(RemoteWorker):
         self._leaves = True
         if self._tasks:
             self._kill()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=2 * _LEAVING_S)
+            for task in self._tasks:  # where the cluster itself has gone, Ray says nothing for a minute
+                task.cancel()
         else:
             await self._bury()
 
