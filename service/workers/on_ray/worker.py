@@ -24,7 +24,7 @@ from unmingle.service.workers.remote import LOADING_S, RemoteWorker
 
 _CALLS_AT_ONCE = 3
 """Of the actor: one that waits for news, one that says something, and one to spare."""
-_BURIAL_S = 60.0
+_BURIAL_S, _LEAVING_S = 60.0, 10.0
 _FADING_S = 3.0
 """So much later than it has to, a worker may end that nobody can reach any more."""
 
@@ -71,6 +71,7 @@ class RayWorker(RemoteWorker):
         self._heard = bytearray()
         self._code: int | None = None
         self._fault: Exception | None = None
+        self._leaves = False
         self._unsaid = bytearray()
         self._something_to_say = asyncio.Event()
         self._speaker: asyncio.Task[None] | None = None
@@ -112,9 +113,12 @@ class RayWorker(RemoteWorker):
 
     async def end(self) -> None:
         """See `Worker`."""
+        self._leaves = True
         if self._tasks:
             self._kill()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=2 * _LEAVING_S)
+            for task in self._tasks:  # where the cluster itself has gone, Ray says nothing for a minute
+                task.cancel()
         else:
             await self._bury()
 
@@ -172,12 +176,12 @@ class RayWorker(RemoteWorker):
             try:
                 at_home = NodeAffinitySchedulingStrategy(self._home.node, soft=False)
                 ending = end_there.options(num_cpus=0, max_retries=0, scheduling_strategy=at_home).remote(self._home)
-                async with asyncio.timeout(_BURIAL_S):
+                async with asyncio.timeout(_LEAVING_S if self._leaves else _BURIAL_S):
                     await ending
             except (*_FAULTS, TimeoutError):
                 there = await asyncio.to_thread(is_alive, self._home.node)
                 # It may live on there, for all that is known; its host gives up on us as we do on it.
-                await asyncio.sleep(self._silence_s + _FADING_S)
+                await asyncio.sleep(0.0 if self._leaves else self._silence_s + _FADING_S)
         if self._code is not None:
             return how_it_ended(self._code)
         if not there:

@@ -44,8 +44,10 @@ pytestmark = [
 ]
 
 WITHIN_S = 120
+START_S = 200
+"""Ray starts many processes, and the machine may be busy with others."""
 LEAST, MOST = 2, 3
-LONG_S = 40.0
+LONG_S = 30.0
 """Of a recording that takes the small model so long that there is time to do something to its worker."""
 
 
@@ -65,9 +67,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Ite
         "UNMINGLE_RAY_WORKERS": str(LEAST),
         "UNMINGLE_RAY_MAX_WORKERS": str(MOST),
         "UNMINGLE_RAY_IDLE_S": "1",
-        "UNMINGLE_WORKER_SILENCE_S": "10",
+        "UNMINGLE_RAY_START_S": str(START_S),
+        "UNMINGLE_WORKER_SILENCE_S": "20",
     }
-    running = RunningServer(tmp_path_factory.mktemp("on_ray"), environment)
+    running = RunningServer(tmp_path_factory.mktemp("on_ray"), environment, start_s=START_S)
     yield running
     running.kill()
 
@@ -237,9 +240,10 @@ def serve(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Iter
     environment = {
         "UNMINGLE_MODEL": str(SMALL_MODEL),
         "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_START_S": str(START_S),
         "UNMINGLE_MAX_REQUESTS": "1",
     }
-    running = RunningServer(tmp_path_factory.mktemp("serve"), environment, options=("--ray",), start_s=240)
+    running = RunningServer(tmp_path_factory.mktemp("serve"), environment, options=("--ray",), start_s=START_S)
     yield running
     running.kill()
 
