@@ -294,7 +294,7 @@ def test_several_fronts_behind_ray_serve_share_their_jobs(
         location = submit(running, noise(1)).headers["location"]
         wait(running, location, "done")
         [stems] = {frozenset(files_of(running.http.get(location + "/result")).items()) for _ in range(12)}
-        assert len(stems) == 2  # whichever of them was asked
+        assert {name for name, _ in stems} >= {"activity.rttm"}  # the same, whichever of them was asked
     finally:
         running.terminate()
         assert running.process.wait(timeout=WITHIN_S) == 0
