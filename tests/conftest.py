@@ -12,10 +12,14 @@ from unmingle.model.weights.bundled import bundled_model as file_of
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+LONGEST = "test_on_ray.py"
+"""A file that takes minutes, in which it mostly waits."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests go first, so that none of them is begun when all others are done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in slow))
 
 
 @pytest.fixture(scope="session")

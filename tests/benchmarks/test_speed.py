@@ -71,6 +71,7 @@ def test_the_real_time_factor_is_measured_and_split(tmp_path: Path) -> None:
 def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
     out = tmp_path / "serve.json"
     few = ("--clients", 2, "--requests", 4, "--seconds", 1, "--rounds", 1, "--long-seconds", 40)
+    few += ("--model", ROOT / "tests" / "service" / "small.onnx")
     done = run("benchmarks.serve", *few, "--out", out)
     assert done.returncode == 0, done.stderr
     tables = json.loads(out.read_text())["tables"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.service.harness import ROOT, children_of, read
 
 AVAILABLE = importlib.util.find_spec("ray") is not None
-CPUS = (1, 4)
+CPUS = (1, 7)
 """Of the first node and the second."""
 _STORE_BYTES = 100 * 2**20
 
