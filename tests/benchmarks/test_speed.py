@@ -18,11 +18,11 @@ from unmingle.model.embedding.on_device import Bound
 from unmingle.model.embedding.onnx_session import open_session
 from unmingle.model.embedding.runtime_check import cuda_trouble
 from unmingle.model.network.trunk import make_network
-from unmingle.model.weights.bundled import bundled_model
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+SMALL = ROOT / "tests" / "service" / "small.onnx"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ def test_the_real_time_factor_is_measured_and_split(tmp_path: Path) -> None:
 def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
     out = tmp_path / "serve.json"
     few = ("--clients", 2, "--requests", 4, "--seconds", 1, "--rounds", 1, "--long-seconds", 40)
-    few += ("--model", ROOT / "tests" / "service" / "small.onnx")
+    few += ("--model", SMALL)
     done = run("benchmarks.serve", *few, "--out", out)
     assert done.returncode == 0, done.stderr
     tables = json.loads(out.read_text())["tables"]
@@ -103,7 +103,7 @@ def no_gpu_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name, value in (little | instead | {"DEVICE": "cpu", "PROCESSES": 2, "THREADS_EACH": 1}).items():
         monkeypatch.setattr(gpu, name, value)
     out = tmp_path / "gpu.json"
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--float32", str(bundled_model()), "--rounds=1", f"--out={out}"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--float32", str(SMALL), "--rounds=1", f"--out={out}"])
     return out
 
 
