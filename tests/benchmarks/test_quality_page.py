@@ -16,6 +16,7 @@ from tests.benchmarks.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
+SMALL = str(ROOT / "tests" / "service" / "small.onnx")
 COMMAND = [sys.executable, "-m", "benchmarks.quality.page"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -53,7 +54,7 @@ def page(corpus, tmp_path_factory):
     """The page, filled with what was measured on that corpus."""
     page = tmp_path_factory.mktemp("docs") / "quality.md"
     shutil.copyfile(ROOT / "docs" / "quality.md", page)
-    options = ["--data", str(corpus), "--page", str(page), "--subset", "1", "--jobs", "1"]
+    options = ["--data", str(corpus), "--page", str(page), "--subset", "1", "--jobs", "1", "--model", SMALL]
     done = subprocess.run(
         [*COMMAND, *options], env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False
     )
