@@ -1,4 +1,4 @@
-"""What holds for a server by itself holds for each kind of it: with shared jobs, and with workers on Ray."""
+"""What holds for a server by itself holds for one whose jobs are shared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.service import schemathesis_run
 from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import ROOT, RunningServer, StartServer, noise
 from tests.service.jobs.test_jobs import submit, wait
-from tests.service.ray_cluster import AVAILABLE, RayCluster
 from tests.service.services import S3, Postgresql
 from tests.service.test_chaos import Faults
 
@@ -27,15 +26,6 @@ def shared(postgresql: Postgresql, s3: S3) -> dict[str, str]:
     """Settings of a server whose jobs are in PostgreSQL and S3."""
     place = {"UNMINGLE_DATABASE_URL": postgresql.database(), "UNMINGLE_STORE_URL": f"s3://{s3.bucket}/kinds"}
     return {"UNMINGLE_MODEL": str(SMALL_MODEL), **place, **s3.environment}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    if not AVAILABLE:
-        pytest.skip("Ray is not installed: pip install 'unmingle[cluster]'")
-    running = RayCluster(tmp_path_factory.mktemp("cluster") / "log.txt")
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +95,4 @@ def test_schemathesis_finds_nothing_where_jobs_are_shared(
     start_server: StartServer, shared: dict[str, str], tmp_path: Path
 ) -> None:
     server = start_server(**shared, **schemathesis_run.SETTINGS)
-    schemathesis_run.finds_nothing(server, tmp_path, EXAMPLES, "^/(jobs|separate)")
-
-
-def test_schemathesis_finds_nothing_where_ray_has_the_workers(
-    start_server: StartServer, cluster: RayCluster, tmp_path: Path
-) -> None:
-    server = start_server(
-        UNMINGLE_MODEL=str(SMALL_MODEL), UNMINGLE_RAY_ADDRESS=cluster.address, **schemathesis_run.SETTINGS
-    )
     schemathesis_run.finds_nothing(server, tmp_path, EXAMPLES, "^/(jobs|separate)")

@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.service import schemathesis_run
 from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import (
     ROOT,
@@ -232,6 +233,15 @@ def test_there_are_more_workers_under_load_and_fewer_after(ready: RunningServer,
     ready.http.delete(location)
     until(lambda: sizes(ready) == (LEAST, 0))
     until(lambda: len(cluster.workers()) == LEAST)
+
+
+def test_schemathesis_finds_nothing(cluster: RayCluster, tmp_path: Path) -> None:
+    environment = {"UNMINGLE_MODEL": str(SMALL_MODEL), "UNMINGLE_RAY_ADDRESS": cluster.address}
+    running = RunningServer(tmp_path, {**environment, **schemathesis_run.SETTINGS})
+    try:
+        schemathesis_run.finds_nothing(running, tmp_path, 2, "^/(jobs|separate)")
+    finally:
+        running.kill()
 
 
 @pytest.fixture(scope="module")
