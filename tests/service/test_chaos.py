@@ -98,6 +98,11 @@ def test_what_raises_in_a_stage_fails_what_is_in_it(
 
 @pytest.mark.parametrize("stage", ["decode", "embed", "write", "settle"])
 def test_what_raises_in_a_job_fails_it_and_the_next_is_done(faulty: RunningServer, faults: Faults, stage: str) -> None:
+    fails_its_job_alone(faulty, faults, stage)
+
+
+def fails_its_job_alone(faulty: RunningServer, faults: Faults, stage: str) -> None:
+    """Also for servers of another kind, see test_kinds.py."""
     faults.set(fail={stage: "RuntimeError"})
     try:
         location = submit(faulty, noise(0.5)).headers["location"]
@@ -113,6 +118,11 @@ def test_what_raises_in_a_job_fails_it_and_the_next_is_done(faulty: RunningServe
 def test_a_store_that_fails_for_a_while_loses_no_job(
     faulty: RunningServer, faults: Faults, stage: str, error: str
 ) -> None:
+    loses_no_job(faulty, faults, stage, error)
+
+
+def loses_no_job(faulty: RunningServer, faults: Faults, stage: str, error: str) -> None:
+    """Also for servers of another kind."""
     told = faulty.log.stat().st_size
     faults.set(fail={stage: error})
     try:

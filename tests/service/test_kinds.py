@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import ROOT, RunningServer, StartServer, noise
 from tests.service.jobs.test_jobs import submit, wait
 from tests.service.services import S3, Postgresql
-from tests.service.test_chaos import Faults
+from tests.service.test_chaos import Faults, fails_its_job_alone, loses_no_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 EXAMPLES = 2
-WITHIN_S = 90
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +44,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, shared: dict[str, str], fau
 def test_what_raises_in_a_shared_job_fails_it_and_the_next_is_done(
     faulty: RunningServer, faults: Faults, stage: str
 ) -> None:
-    faults.set(fail={stage: "RuntimeError"})
-    try:
-        location = submit(faulty, noise(0.5)).headers["location"]
-        assert wait(faulty, location, "failed")["problem"]["code"] == "internal"
-    finally:
-        faults.set()
-    wait(faulty, submit(faulty, noise(0.5)).headers["location"], "done")
+    fails_its_job_alone(faulty, faults, stage)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +53,7 @@ def test_what_raises_in_a_shared_job_fails_it_and_the_next_is_done(
 def test_a_database_that_fails_for_a_while_loses_no_job(
     faulty: RunningServer, faults: Faults, stage: str, error: str
 ) -> None:
-    told = faulty.log.stat().st_size
-    faults.set(fail={stage: error})
-    try:
-        location = submit(faulty, noise(0.5)).headers["location"]
-        give_up = time.monotonic() + WITHIN_S
-        while "trying again" not in faulty.log.read_text()[told:]:
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
-        assert faulty.http.get(location).json()["state"] in ("queued", "running")
-    finally:
-        faults.set()
-    wait(faulty, location, "done")
-    assert faulty.http.get(location + "/result").status_code == 200
+    loses_no_job(faulty, faults, stage, error)
 
 
 @pytest.mark.parametrize("years", [10, -10])
