@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.harness import RunningServer, StartServer
+from tests.service.harness import Faults, RunningServer, StartServer
 from tests.service.services import S3, Postgresql
 
 
@@ -71,3 +71,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     running = S3(tmp_path_factory.mktemp("s3"))
     yield running
     running.remove()
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    """What goes wrong in the servers of a module."""
+    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")

@@ -117,6 +117,19 @@ class RunningServer:
 StartServer = Callable[..., RunningServer]
 
 
+class Faults:
+    """The file that tells the faulty server what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set()
+
+    def set(self, **faults: object) -> None:
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(faults))
+        os.replace(new, self.path)
+
+
 def _client(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=120, trust_env=False, verify=False)
 

@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import email.utils
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -18,6 +17,7 @@ import pytest
 
 from tests.service.harness import (
     ROOT,
+    Faults,
     RunningServer,
     StartServer,
     connect,
@@ -31,24 +31,6 @@ from tests.service.harness import (
 from tests.service.jobs.test_jobs import kept, submit, wait
 
 pytestmark = pytest.mark.slow
-
-
-class Faults:
-    """The file that tells the faulty server what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.set()
-
-    def set(self, **faults: object) -> None:
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(faults))
-        os.replace(new, self.path)
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
-    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")
 
 
 @pytest.fixture(scope="module")

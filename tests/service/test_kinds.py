@@ -9,10 +9,10 @@ import pytest
 
 from tests.service import schemathesis_run
 from tests.service.conftest import SMALL_MODEL
-from tests.service.harness import ROOT, RunningServer, StartServer, noise
+from tests.service.harness import ROOT, Faults, RunningServer, StartServer, noise
 from tests.service.jobs.test_jobs import submit, wait
 from tests.service.services import S3, Postgresql
-from tests.service.test_chaos import Faults, fails_its_job_alone, loses_no_job
+from tests.service.test_chaos import fails_its_job_alone, loses_no_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
@@ -24,11 +24,6 @@ def shared(postgresql: Postgresql, s3: S3) -> dict[str, str]:
     """Settings of a server whose jobs are in PostgreSQL and S3."""
     place = {"UNMINGLE_DATABASE_URL": postgresql.database(), "UNMINGLE_STORE_URL": f"s3://{s3.bucket}/kinds"}
     return {"UNMINGLE_MODEL": str(SMALL_MODEL), **place, **s3.environment}
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
-    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")
 
 
 @pytest.fixture(scope="module")

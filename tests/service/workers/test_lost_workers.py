@@ -18,6 +18,7 @@ import soundfile
 from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import (
     ROOT,
+    Faults,
     RunningServer,
     StartServer,
     children_of,
@@ -33,7 +34,6 @@ from tests.service.harness import (
     workers_of,
 )
 from tests.service.jobs.test_jobs import submit, wait
-from tests.service.test_chaos import Faults
 from unmingle.model.options import SeparationOptions
 from unmingle.model.separator import Separator
 
@@ -49,11 +49,6 @@ STRIKES = [
     ("write", "SIGSTOP", "hung"),
     ("pack", "SIGSEGV", "crashed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
-    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ import pytest
 import soundfile
 
 from tests.service.conftest import SMALL_MODEL
-from tests.service.harness import ROOT, RunningServer, encoded
+from tests.service.harness import ROOT, Faults, RunningServer, encoded
 from tests.service.jobs.test_jobs import kept, submit, wait
-from tests.service.test_chaos import Faults
 from unmingle.model.options import SeparationOptions
 from unmingle.model.separator import Separator
 from unmingle.service.workers.spreading import PARTS, parts_of
@@ -28,11 +27,6 @@ RATE = 8_000
 SECONDS = 245
 """Two parts."""
 WITHIN_S = 200
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
-    return Faults(tmp_path_factory.mktemp("faults") / "faults.json")
 
 
 @pytest.fixture(scope="module")
