@@ -30,6 +30,7 @@ from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.separator import Separator
 from unmingle.model.weights.bundled import bundled_model
 from unmingle.service.decoding.recordings import DecodedRecording
+from unmingle.service.output.part_files import lay_out
 from unmingle.service.output.stems import separate
 from unmingle.service.scheduling.work import Control, Task
 from unmingle.service.schemas import ModelEntry, SeparateParameters
@@ -115,11 +116,14 @@ class Steps:
         cut, cut_s = self._timed(Cut(self._recording, between, PARTS, self._parameters, True))
         assert cut is not None and len(cut.parts) == PARTS
         warnings, inspect_s = self._timed(Inspect(self._recording))
-        listen_s = sum(self._timed(ListenToPart(cut, part))[1] for part in cut.parts)
-        plan, plan_s = self._timed(PlanStems(cut, self._target))
-        separate_s = sum(self._timed(SeparatePart(cut, part, plan, self._target))[1] for part in cut.parts)
+        listen_s = sum(self._timed(ListenToPart(cut.around(part), part))[1] for part in cut.parts)
+        planned, plan_s = self._timed(PlanStems(cut))
+        recording, target = self._recording, self._target
+        make_anew(target)
+        lay_out(target, planned.sources, recording.channels, recording.samples, recording.sample_rate)
+        separate_s = sum(self._timed(SeparatePart(cut.around(part), part, planned, target))[1] for part in cut.parts)
         left = sum(path.stat().st_size for path in between.iterdir())
-        _, join_s = self._timed(JoinParts(cut, plan, self._target, self._model, warnings, {}))
+        _, join_s = self._timed(JoinParts(cut, planned.plan, target, self._model, warnings, {}))
         seconds = {"cut": cut_s, "inspect": inspect_s, "listen": listen_s, "plan": plan_s}
         return {**seconds, "separate": separate_s, "join": join_s}, left
 

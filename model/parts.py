@@ -6,7 +6,9 @@ Nothing is heard of the cuts: a part gives, to the last bit, what a separation i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 from unmingle.model.config import ModelConfig
 from unmingle.model.signal import segments, stft
@@ -14,6 +16,8 @@ from unmingle.model.signal.activity import block_samples
 from unmingle.model.signal.masks import Vectors
 from unmingle.model.signal.segments import SegmentLayout, SegmentRange
 
+_REACH_S = 10.0
+"""How far filters, windows and blocks may reach out of a part, at the very most."""
 _MARGIN = 8
 """Frames that a part of the stems ends before the next segment begins: masks reach a window ahead, and are
 interpolated."""
@@ -30,6 +34,7 @@ class Part:
             to the next.
         start, end: samples, at the recording's own rate, of the stems that it gives.
         is_last: whether the recording ends with it.
+        heard, recorded: from which sample to which it needs what the network hears, and the recording.
     """
 
     number: int
@@ -38,6 +43,16 @@ class Part:
     start: int
     end: int
     is_last: bool
+    heard: tuple[int, int]
+    recorded: tuple[int, int]
+
+    def heard_file(self, directory: Path) -> Path:
+        """Where listening to it leaves what was heard."""
+        return directory / f"heard-{self.number}.npz"
+
+    def measured_file(self, directory: Path) -> Path:
+        """Where separating it leaves what was measured on its stems."""
+        return directory / f"measured-{self.number}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +91,28 @@ def cut_into_parts(
     count = min(most, len(spans))
     first = [len(spans) * number // count for number in range(count + 1)]
     at = [0, *(_border(spans[number][0], sample_rate, config) for number in first[1:-1]), samples]
-    return tuple(
-        Part(
-            number,
-            _range(spans, first[number], first[number + 1]),
-            _range(spans, max(0, first[number] - 1), first[number + 1]),
-            at[number],
-            at[number + 1],
-            number == count - 1,
+    parts = []
+    for number, (start, end) in enumerate(itertools.pairwise(at)):
+        masked = _range(spans, max(0, first[number] - 1), first[number + 1])
+        frames = (masked.start * config.hop, (masked.start + masked.frames) * config.hop)
+        parts.append(
+            Part(
+                number,
+                _range(spans, first[number], first[number + 1]),
+                masked,
+                start,
+                end,
+                number == count - 1,
+                _reaching(*frames, heard_samples, config.sample_rate),
+                _reaching(start, end, samples, sample_rate),
+            )
         )
-        for number in range(count)
-    )
+    return tuple(parts)
+
+
+def _reaching(start: int, end: int, samples: int, sample_rate: int) -> tuple[int, int]:
+    reach = int(_REACH_S * sample_rate)
+    return max(0, start - reach), min(samples, end + reach)
 
 
 def _range(spans: Sequence[tuple[int, int]], first: int, end: int) -> SegmentRange:

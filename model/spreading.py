@@ -72,16 +72,16 @@ class Spreading:
         clock = StageClock()
         listening = self._listening(part.listened, clock)
         listening.listen(self.options.seed, lambda done: tell(2.0 * done))
-        listening.heard.save(self._heard_of(part))
+        listening.heard.save(part.heard_file(self.directory))
         return clock.seconds
 
     def plan(self, tell: Progress) -> Plan:
         """Count and find the sources of the whole recording, once all parts were listened to."""
         first, *others = self.parts
-        heard = Heard.load(self._heard_of(first))
+        heard = Heard.load(first.heard_file(self.directory))
         for part in others:
             tell(part.number / len(self.parts))
-            heard.extend(Heard.load(self._heard_of(part)))
+            heard.extend(Heard.load(part.heard_file(self.directory)))
         listening = self._listening(None, StageClock())
         listening.remember(heard)
         return self.separator.planned(listening, self.options)
@@ -104,7 +104,7 @@ class Spreading:
         measured = masking.measured(
             narrowed(sink, self.options, self.surveyed), lambda done: tell(max(0.0, 2.0 * done - 1.0))
         )
-        measured.save(self._measured_of(part))
+        measured.save(part.measured_file(self.directory))
 
     def outcome(self, plan: Plan, warnings: Sequence[str], stage_seconds: Mapping[str, float]) -> Outcome:
         """What is known of the stems, once all parts are separated.
@@ -133,15 +133,9 @@ class Spreading:
     def _measured(self, plan: Plan, part: Part) -> Measured:
         sources = len(plan.centroids)
         measured = Measured.nothing(self.recording, sources, StageClock(), self._gathering())
-        measured.restore(self._measured_of(part), sources)
+        measured.restore(part.measured_file(self.directory), sources)
         return measured
 
     def _gathering(self) -> Gathering | None:
         config = self.separator.embedder.config
         return Gathering(config, math.ceil(expected_frames(self.recording, config))) if self.overview else None
-
-    def _heard_of(self, part: Part) -> Path:
-        return self.directory / f"heard-{part.number}.npz"
-
-    def _measured_of(self, part: Part) -> Path:
-        return self.directory / f"measured-{part.number}.npz"

@@ -20,7 +20,7 @@ from unmingle.service.output.stems import StemSet
 from unmingle.service.scheduling.engine import Control, Engine, Lane, Task, Work
 from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters
 from unmingle.service.workers.spreading import PARTS, PartRunner, bytes_between, may_be_spread, parts_of
-from unmingle.service.workers.tasks import Separate
+from unmingle.service.workers.tasks import Given, Separate
 
 DECODED = "decoded"
 
@@ -125,12 +125,10 @@ class Pipeline:
             await on_decoded(Decoded(seconds, size, stem_bytes, give_up - time.monotonic()))
             separate = Separate(recording, directory / "stems", self.model, parameters, self.overview)
             control = control or Control()
-            last: Task[StemSet] | None = None
-            if parts > 1:
-                last = await PartRunner(self.engine, separate, control).run(parts)
-            result = await self.engine.run(
-                Work(task(last or separate), seconds if last is None else 0.0, self.lane, control)
-            )
+            work = Work(task(separate), seconds, self.lane, control)
+            if parts > 1 and (stems := await PartRunner(self.engine, separate, control).run(parts)):
+                work = Work(task(Given(stems)), 0.0, self.lane, control)
+            result = await self.engine.run(work)
         self.on_separated(result.manifest)
         # Not before the result is there: a worker may be lost, and the next one reads it again. Nobody waits for it.
         asyncio.get_running_loop().run_in_executor(None, _unlink, directory / DECODED)

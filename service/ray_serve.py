@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmingle.service import logs, memory
+from unmingle.service import logs, memory, tracing
 from unmingle.service.app import create_app
 from unmingle.service.settings import Settings, SettingsError
 from unmingle.service.workers.on_ray import cluster  # before Ray itself, which it keeps from telling that it is used
@@ -82,6 +82,8 @@ def _build(settings: Settings) -> FastAPI:
     """The app, in a process of Ray Serve's."""
     logs.configure(settings.log_format, settings.log_level)
     memory.bound_arenas()
+    if settings.traces_url:
+        tracing.configure(settings.traces_url, tracing.FRONT)
     if settings.ray_fronts > 1:  # a directory belongs to one server
         rank = serve.get_replica_context().rank.rank
         settings = settings.model_copy(update={"data_dir": settings.data_dir / f"front-{rank}"})

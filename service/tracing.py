@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Value = str | int | float | bool
 Kind = Literal["server", "consumer", "internal"]
 
+FRONT = "unmingle"
+"""What a server's front is called in traces."""
+
 _FLUSH_MS = 3000
 _CLIENT_TIMEOUT_S = 5
 

@@ -35,7 +35,7 @@ def serve(given: Mapping[str, Any], *, through_ray: bool = False) -> None:
         return
     memory.bound_arenas()  # before there are threads
     if settings.traces_url:
-        tracing.configure(settings.traces_url, "unmingle")
+        tracing.configure(settings.traces_url, tracing.FRONT)
     staff = staff_of(settings)
     from unmingle.service.server import run
 

@@ -5,6 +5,7 @@ Untrusted uploads are decoded by unmingle.service.decoding.decoder, not here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,24 @@ class DecodedRecording:
         self.sample_rate, self.samples = sample_rate, samples
         self.channels = 1 if mono else channels
         self.decode_s, self.warnings, self._of_file = decode_s, warnings, warnings
+        self._there = 0, samples
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
+    def needed_bytes(self) -> tuple[int, int]:
+        """From where to where the file is read."""
+        first, end = self._there
+        return 4 * self._file_channels * first, 4 * self._file_channels * end
+
+    def within(self, first: int, end: int) -> DecodedRecording:
+        """The same recording, of which nothing before sample `first` is read, and nothing from `end` on."""
+        found = copy.copy(self)
+        found._there = first, end
+        return found
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Read from the start."""
@@ -58,8 +77,16 @@ class DecodedRecording:
         return self._read(start, Downmix())
 
     def _read(self, start: int, downmix: Downmix) -> Iterator[NDArray[np.float32]]:
+        first, end = self._there
+        at_once = max(1, _BLOCK_SAMPLES // self._file_channels)
         with self._path.open("rb") as file:
             file.seek(4 * self._file_channels * start)
-            while data := file.read(4 * self._file_channels * max(1, _BLOCK_SAMPLES // self._file_channels)):
+            while start < self.samples:
+                if not first <= start < end:
+                    raise ValueError(f"sample {start} is wanted, and only {first} to {end} are there")
+                data = file.read(4 * self._file_channels * min(at_once, end - start))
+                if not data:
+                    raise ValueError(f"{self._path} has {start} samples of {self.samples}")
                 block = np.frombuffer(data, np.float32).reshape(-1, self._file_channels).T
+                start += block.shape[1]
                 yield block if len(block) == self.channels else downmix.mixed(block)

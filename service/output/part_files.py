@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +21,19 @@ def lay_out(directory: Path, sources: int, channels: int, samples: int, sample_r
             file.truncate(len(header) + 4 * channels * samples)
 
 
+def place_of(sample: int, channels: int) -> int:
+    """First byte of a sample in such a file."""
+    return wav.header_bytes(channels, "FLOAT") + 4 * channels * sample
+
+
 class PartWriter:
-    """Writes a part of each source over what `lay_out` made."""
+    """Writes a part of each source over what `lay_out` made, or what is to be put there."""
 
     def __init__(self, directory: Path, sources: int, channels: int, start: int) -> None:
         """Args: start: the first sample."""
-        at = wav.header_bytes(channels, "FLOAT") + 4 * channels * start
-        self._files = [(directory / f"source_{source}").open("r+b") for source in range(sources)]
+        self._files = [_to_change(directory / f"source_{source}") for source in range(sources)]
         for file in self._files:
-            file.seek(at)
+            file.seek(place_of(start, channels))
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Go on with (sources, channels, samples)."""
@@ -38,3 +44,7 @@ class PartWriter:
         """Close the files."""
         for file in self._files:
             file.close()
+
+
+def _to_change(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -112,24 +111,27 @@ def write(
         outcome = separate(writer.write)
     finally:
         writer.close()
-    return finish(outcome, recording, directory, model, parameters)
+    stems = describe(outcome, recording, directory, model, parameters)
+    name(stems, outcome.order)
+    return stems
 
 
-def finish(
+def name(stems: StemSet, order: Sequence[int]) -> None:
+    """Give the files of sources the names of stems; `order` has the source that each stem is, the background last."""
+    for file, source in zip(stems.files, (*order, len(order)), strict=False):
+        (file.parent / f"source_{source}").rename(file)
+
+
+def describe(
     outcome: Outcome,
     recording: DecodedRecording | FileRecording,
     directory: Path,
     model: ModelEntry,
     parameters: SeparateParameters,
 ) -> StemSet:
-    """Give the sources in `directory` the names of stems, and write what goes with them. It may be done twice."""
+    """Write what goes with the stems into `directory`: the names in it are those that they are to have."""
     channels = parameters.options.channels_of_stems(recording.channels)
     num_sources = len(outcome.order)
-    for number, source in enumerate(outcome.order, 1):
-        _rename(directory / f"source_{source}", directory / f"stem_{number}.wav")
-    has_background = outcome.background == "stem"
-    if has_background:
-        _rename(directory / f"source_{num_sources}", directory / f"{BACKGROUND}.wav")
     manifest = Manifest(
         unmingle_version=version(),
         model=model,
@@ -154,7 +156,7 @@ def finish(
             )
             for number, report in enumerate(outcome.stems, 1)
         ],
-        background=f"{BACKGROUND}.wav" if has_background else None,
+        background=f"{BACKGROUND}.wav" if outcome.background == "stem" else None,
         spatial=_spatial_entry(outcome),
         reference=None if outcome.reference is None else outcome.reference + 1,
         background_mode=outcome.background,
@@ -165,11 +167,6 @@ def finish(
     if outcome.overview:
         outcome.overview.save(directory / OVERVIEW)
     return StemSet(directory, manifest)
-
-
-def _rename(source: Path, target: Path) -> None:
-    if source.exists() or not target.exists():
-        os.replace(source, target)
 
 
 def _spatial_entry(outcome: Outcome) -> SpatialEntry | None:

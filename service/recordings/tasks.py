@@ -13,9 +13,9 @@ from unmingle.model.results import Outcome
 from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output import png, stems
 from unmingle.service.output.stems import StemSet
-from unmingle.service.scheduling.work import Control
+from unmingle.service.scheduling.work import Control, Files, TaskFiles
 from unmingle.service.schemas import ModelEntry, SeparateParameters
-from unmingle.service.workers.tasks import make_anew
+from unmingle.service.workers.tasks import file_of, make_anew
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
     from unmingle.model.kept import KeptRecording
@@ -34,6 +34,11 @@ class Kept:
 
     recording: DecodedRecording
     heard: Path
+
+    @property
+    def files(self) -> tuple[Files, Files]:
+        """Both of them."""
+        return file_of(self.recording), Files(self.heard)
 
     def opened(self, separator: Separator) -> KeptRecording:
         """With the model that heard it."""
@@ -70,6 +75,11 @@ class Listen:
     kept: Kept
     unfinished: Path
     seed: int
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(self.kept.files, () if self.kept.heard.exists() else (Files(self.kept.heard),))
 
     def run(self, separator: Separator, control: Control) -> Heard:
         """See `Task`."""
@@ -114,6 +124,11 @@ class SeparateKept:
     model: ModelEntry
     parameters: SeparateParameters
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(self.kept.files, (Files(self.target),))
+
     def run(self, separator: Separator, control: Control) -> Separated:
         """See `Task`."""
         make_anew(self.target)
@@ -138,6 +153,11 @@ class TakePoints:
     most: int
     seed: int
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(self.kept.files, (Files(self.target),))
+
     def run(self, separator: Separator, control: Control) -> None:
         """See `Task`."""
         found = self.kept.opened(separator).points(self.most, np.random.default_rng(self.seed))
@@ -155,6 +175,11 @@ class DrawMasks:
     start_s: float
     end_s: float
     columns: int
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(self.kept.files, (Files(self.target),))
 
     def run(self, separator: Separator, control: Control) -> None:
         """See `Task`."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from unmingle.service import tracing
-from unmingle.service.scheduling.work import Control, Task
+from unmingle.service.scheduling.work import Control, Task, TaskFiles
 
 if TYPE_CHECKING:
     from unmingle.model.separator import Separator
@@ -29,6 +29,11 @@ class TracedTask(Generic[T]):
     task: Task[T]
     traceparent: str
     url: str
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return self.task.files
 
     def run(self, separator: Separator, control: Control) -> T:
         """See `Task`."""

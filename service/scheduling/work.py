@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from unmingle.service.tracing import Traced
@@ -79,11 +80,41 @@ class Control:
             call()
 
 
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """A file, or all files in a directory and its directories; it need not be there.
+
+    Attributes:
+        path: of the file or the directory.
+        start, end: bytes of each of them that matter, the others are somebody else's; all where `end` is None.
+    """
+
+    path: Path
+    start: int = 0
+    end: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskFiles:
+    """Attributes:
+    reads: what there has to be before a task is run.
+    writes: what there is more of afterwards. A directory is made anew, unless only some bytes of its files matter.
+    """
+
+    reads: Sequence[Files]
+    writes: Sequence[Files] = ()
+
+
 class Task(Protocol[T_co]):
     """What a worker is to do: a picklable object, whose class says what and whose attributes say with which files.
 
     Samples and stems are files. What it gives is small and picklable, too. It may be run twice, if a worker dies.
     """
+
+    @property
+    def files(self) -> TaskFiles:
+        """What it reads and writes, for a worker that has another disk."""
+        ...
 
     def run(self, separator: Separator, control: Control) -> T_co:
         """Do it, in a worker; calls `control` now and then."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from unmingle.service.scheduling.worker import Reason
 from unmingle.service.settings import worker_environment
@@ -15,8 +16,12 @@ PROGRAM: tuple[str, ...] = (sys.executable, "-P", "-m", "unmingle.service.worker
 """Run with the number of its socket and that of the process that it ends with."""
 
 
-def launch() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the process; it ends with this one. The socket is our end of the line to it."""
+def launch(scratch: Path | None = None) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process; it ends with this one. The socket is our end of the line to it.
+
+    Args:
+        scratch: the directory for its temporary files, where it is to have one of its own.
+    """
     line, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
@@ -24,7 +29,11 @@ def launch() -> tuple[subprocess.Popen[bytes], socket.socket]:
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             # NumPy's threads would wait for work on the cores that the network uses, see unmingle.service.cli.command.
-            env={"OPENBLAS_NUM_THREADS": "1", **worker_environment()},
+            env={
+                "OPENBLAS_NUM_THREADS": "1",
+                **worker_environment(),
+                **({} if scratch is None else {"TMPDIR": str(scratch)}),
+            },
         )
     return process, line
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output import stems
-from unmingle.service.output.part_files import PartWriter, lay_out
+from unmingle.service.output.part_files import PartWriter, place_of
 from unmingle.service.output.stems import StemSet
-from unmingle.service.scheduling.work import Control
+from unmingle.service.scheduling.work import Control, Files, TaskFiles
 from unmingle.service.schemas import ModelEntry, SeparateParameters
-from unmingle.service.workers.tasks import make_anew
+from unmingle.service.workers.tasks import file_of, make_anew
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
     from unmingle.model.parts import Part, Plan
@@ -54,6 +54,21 @@ class Spread:
     parameters: SeparateParameters
     overview: bool
     stage_seconds: Mapping[str, float]
+
+    def around(self, part: Part) -> Spread:
+        """The same, of which nothing is read but what a part needs."""
+        recording, heard = self.recording.within(*part.recorded), self.heard.within(*part.heard)
+        return dataclasses.replace(self, recording=recording, heard=heard)
+
+    @property
+    def heard_of_parts(self) -> tuple[Files, ...]:
+        """What listening to parts gave."""
+        return tuple(Files(part.heard_file(self.place)) for part in self.parts)
+
+    @property
+    def measured_of_parts(self) -> tuple[Files, ...]:
+        """What separating them gave, beside the stems."""
+        return tuple(Files(part.measured_file(self.place)) for part in self.parts)
 
     def opened(self, separator: Separator) -> Spreading:
         """With the model."""
@@ -89,6 +104,11 @@ class Cut:
     parameters: SeparateParameters
     overview: bool
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((file_of(self.recording),), (Files(self.place),))
+
     def run(self, separator: Separator, control: Control) -> Spread | None:
         """See `Task`."""
         from unmingle.model.parts import cut_into_parts
@@ -122,6 +142,11 @@ class Inspect:
 
     recording: DecodedRecording
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((file_of(self.recording),))
+
     def run(self, separator: Separator, control: Control) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """See `Task`."""
         from unmingle.model.inspection import Inspected
@@ -140,6 +165,11 @@ class ListenToPart:
     spread: Spread
     part: Part
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((file_of(self.spread.heard),), (Files(self.part.heard_file(self.spread.place)),))
+
     def run(self, separator: Separator, control: Control) -> Mapping[str, float]:
         """See `Task`."""
         control(0.0)
@@ -147,50 +177,81 @@ class ListenToPart:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanStems:
-    """Find the sources in what was heard of all parts.
+class PlannedStems:
+    """What there are to be.
 
     Attributes:
-        spread: the recording.
-        target: the directory for the stems, which is made, with files of their full length.
+        plan: how they are made.
+        sources: how many files there are: with the background, where that is a stem.
     """
 
-    spread: Spread
-    target: Path
+    plan: Plan
+    sources: int
 
-    def run(self, separator: Separator, control: Control) -> Plan:
+
+@dataclasses.dataclass(frozen=True)
+class PlanStems:
+    """Find the sources in what was heard of all parts."""
+
+    spread: Spread
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(self.spread.heard_of_parts)
+
+    def run(self, separator: Separator, control: Control) -> PlannedStems:
         """See `Task`."""
         control(0.0)
-        recording, options = self.spread.recording, self.spread.parameters.options
         plan = self.spread.opened(separator).plan(control)
-        make_anew(self.target)
-        channels = options.channels_of_stems(recording.channels)
-        files = _sources(separator, plan, self.spread)
-        lay_out(self.target, files, channels, recording.samples, recording.sample_rate)
-        return plan
+        background = separator.background_of(self.spread.parameters.options)
+        return PlannedStems(plan, len(plan.centroids) + (background == "stem"))
 
 
 @dataclasses.dataclass(frozen=True)
 class SeparatePart:
-    """Make a part of every stem, in files that are there."""
+    """Make a part of every stem, in files that are there in `target`."""
 
     spread: Spread
     part: Part
-    plan: Plan
+    stems: PlannedStems
     target: Path
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        start, end = (place_of(sample, self._channels) for sample in (self.part.start, self.part.end))
+        written = Files(self.part.measured_file(self.spread.place)), Files(self.target, start, end)
+        return TaskFiles((file_of(self.spread.recording), file_of(self.spread.heard)), written)
+
+    @property
+    def _channels(self) -> int:
+        return self.spread.parameters.options.channels_of_stems(self.spread.recording.channels)
 
     def run(self, separator: Separator, control: Control) -> None:
         """See `Task`."""
         control(0.0)
-        channels = self.spread.parameters.options.channels_of_stems(self.spread.recording.channels)
-        writer = PartWriter(self.target, _sources(separator, self.plan, self.spread), channels, self.part.start)
+        writer = PartWriter(self.target, self.stems.sources, self._channels, self.part.start)
         with contextlib.closing(writer):
-            self.spread.opened(separator).separate(self.part, self.plan, writer.write, control)
+            self.spread.opened(separator).separate(self.part, self.stems.plan, writer.write, control)
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """All stems, though their files do not have their names yet.
+
+    Attributes:
+        stems: in their directory.
+        order: of each, the number of the source that it is.
+    """
+
+    stems: StemSet
+    order: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class JoinParts:
-    """Make stems of what was made of all parts.
+    """Say what is known of the stems, once all parts of them are made.
 
     Attributes:
         spread: the recording.
@@ -208,16 +269,18 @@ class JoinParts:
     warnings: tuple[tuple[str, ...], tuple[str, ...]]
     stage_seconds: Mapping[str, float]
 
-    def run(self, separator: Separator, control: Control) -> StemSet:
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        written = tuple(Files(self.target / name) for name in (stems.MANIFEST, stems.ACTIVITY, stems.OVERVIEW))
+        return TaskFiles(self.spread.measured_of_parts, written)
+
+    def run(self, separator: Separator, control: Control) -> Joined:
         """See `Task`."""
         control(1.0)
         recording = self.spread.recording
         of_file, of_content = self.warnings
         outcome = self.spread.opened(separator).outcome(self.plan, of_content, self.stage_seconds)
         recording.warnings = of_file
-        return stems.finish(outcome, recording, self.target, self.model, self.spread.parameters)
-
-
-def _sources(separator: Separator, plan: Plan, spread: Spread) -> int:
-    """How many files there are: with the background, where that is a stem."""
-    return len(plan.centroids) + (separator.background_of(spread.parameters.options) == "stem")
+        found = stems.describe(outcome, recording, self.target, self.model, self.spread.parameters)
+        return Joined(found, outcome.order)

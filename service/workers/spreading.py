@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from unmingle.model.options import SeparationOptions
 from unmingle.service.decoding.recordings import DecodedRecording
-from unmingle.service.output.stems import StemSet
+from unmingle.service.output.part_files import lay_out
+from unmingle.service.output.stems import StemSet, name
 from unmingle.service.scheduling.engine import Engine
 from unmingle.service.scheduling.work import Control, Task, Work
 from unmingle.service.workers.parts import Cut, Inspect, JoinParts, ListenToPart, PlanStems, SeparatePart
-from unmingle.service.workers.tasks import Separate
+from unmingle.service.workers.tasks import Separate, make_anew
 
 if TYPE_CHECKING:
     from unmingle.model.parts import Part
@@ -62,8 +63,8 @@ class PartRunner:
         """
         self._engine, self._wanted, self._control = engine, separate, control
 
-    async def run(self, most: int) -> Task[StemSet] | None:
-        """Have all done but the last task, which is given; None where the recording has to stay whole.
+    async def run(self, most: int) -> StemSet | None:
+        """The stems; None where the recording has to stay whole.
 
         Args:
             most: parts that it is cut into.
@@ -76,18 +77,29 @@ class PartRunner:
         spread = await self._do(Cut(wanted.recording, place, most, wanted.parameters, wanted.overview), _BEFORE)
         if spread is None:
             return None
+        around = {part: spread.around(part) for part in spread.parts}
         async with _together() as group:
             inspecting = group.create_task(self._do(Inspect(wanted.recording), 0.0))
-            listening = [group.create_task(self._part(ListenToPart(spread, part), part)) for part in spread.parts]
-        plan = await self._do(PlanStems(spread, wanted.target), _BETWEEN)
+            listening = [group.create_task(self._part(ListenToPart(around[part], part), part)) for part in spread.parts]
+        planned = await self._do(PlanStems(spread), _BETWEEN)
+        await asyncio.to_thread(self._lay_out, planned.sources)
         async with _together() as group:
             for part in spread.parts:
-                group.create_task(self._part(SeparatePart(spread, part, plan, wanted.target), part))
+                group.create_task(self._part(SeparatePart(around[part], part, planned, wanted.target), part))
         seconds = dict(spread.stage_seconds)
         for done in listening:
             for stage, more in done.result().items():
                 seconds[stage] = seconds.get(stage, 0.0) + more
-        return JoinParts(spread, plan, wanted.target, wanted.model, inspecting.result(), seconds)
+        joining = JoinParts(spread, planned.plan, wanted.target, wanted.model, inspecting.result(), seconds)
+        joined = await self._do(joining, 0.0)
+        await asyncio.to_thread(name, joined.stems, joined.order)
+        return joined.stems
+
+    def _lay_out(self, sources: int) -> None:
+        recording, target = self._wanted.recording, self._wanted.target
+        make_anew(target)
+        channels = self._wanted.parameters.options.channels_of_stems(recording.channels)
+        lay_out(target, sources, channels, recording.samples, recording.sample_rate)
 
     async def _do(self, task: Task[T], share: float) -> T:
         """A step that is taken once for all parts."""

@@ -14,7 +14,7 @@ from unmingle.service.decoding.recordings import DecodedRecording
 from unmingle.service.output import encoding, stems
 from unmingle.service.output.package import Delivery, Package, pack
 from unmingle.service.output.stems import StemSet
-from unmingle.service.scheduling.work import Control, Task
+from unmingle.service.scheduling.work import Control, Files, Task, TaskFiles
 from unmingle.service.schemas import Format, ModelEntry, SeparateParameters, Subtype
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
@@ -38,6 +38,11 @@ class Separate:
     model: ModelEntry
     parameters: SeparateParameters
     overview: bool = False
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((file_of(self.recording),), (Files(self.target),))
 
     def run(self, separator: Separator, control: Control) -> StemSet:
         """See `Task`."""
@@ -70,6 +75,12 @@ class SeparateAndPack:
     place: Path
     max_json_bytes: int
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        before = self.separate.files
+        return TaskFiles(before.reads, (*before.writes, Files(self.place)))
+
     def run(self, separator: Separator, control: Control) -> Package:
         """See `Task`."""
         separated = self.separate.run(separator, control)
@@ -91,6 +102,11 @@ class Pack:
     delivery: Delivery
     place: Path
     max_json_bytes: int
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((Files(self.stems.directory),), (Files(self.place),))
 
     def run(self, separator: Separator, control: Control) -> Package:
         """See `Task`."""
@@ -119,9 +135,35 @@ class EncodeStem:
     format: Format
     subtype: Subtype
 
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles((Files(self.source),), (Files(self.target),))
+
     def run(self, separator: Separator, control: Control) -> None:
         """See `Task`."""
         encoding.encode_stem(self.stems, self.source, self.target, self.format, self.subtype, lambda: control(1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Give stems that are there already."""
+
+    stems: StemSet
+
+    @property
+    def files(self) -> TaskFiles:
+        """See `Task`."""
+        return TaskFiles(())
+
+    def run(self, separator: Separator, control: Control) -> StemSet:
+        """See `Task`."""
+        return self.stems
+
+
+def file_of(recording: DecodedRecording) -> Files:
+    """What is read of a recording's file."""
+    return Files(recording.path, *recording.needed_bytes)
 
 
 def make_anew(directory: Path) -> None:

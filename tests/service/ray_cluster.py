@@ -1,11 +1,13 @@
 """A Ray cluster of two nodes on this machine, in a process of its own: tests themselves do not import Ray.
 
 As a script, it starts the head and prints its address, then does what lines on standard input say: "add" or "kill" the
-second node. It ends, with all nodes, when standard input does.
+second node, or "hide" and a directory, which nodes that are added after that see as an empty one of their own. It ends,
+with all nodes, when standard input does.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import subprocess
@@ -17,6 +19,8 @@ from tests.service.harness import ROOT, children_of, read
 AVAILABLE = importlib.util.find_spec("ray") is not None
 CPUS = (1, 7)
 """Of the first node and the second."""
+_OWN_MOUNTS, _PRIVATE = 0x20000, 0x4000 | 0x40000
+"""CLONE_NEWNS; MS_REC and MS_PRIVATE."""
 _STORE_BYTES = 100 * 2**20
 
 
@@ -45,10 +49,16 @@ class RayCluster:
         self.address = self._answer()
         self.second: int | None = None
         """Process of the second node's raylet."""
+        self.hides = False
+        """Whether that has another disk somewhere."""
 
     def add(self) -> None:
         """Start the second node."""
         self.second = int(self._ask("add"))
+
+    def hide(self, directory: Path) -> None:
+        """Let the second node, which is not there yet, have another disk at this place, where that is allowed."""
+        self.hides = self._ask(f"hide {directory}") == "True"
 
     def kill(self) -> None:
         """End the second node, without a chance to say so."""
@@ -94,14 +104,24 @@ def main() -> None:
     second = None
     print("done", cluster.address, flush=True)
     for line in sys.stdin:
-        match line.strip():
-            case "add":
+        match line.split(maxsplit=1):
+            case ["hide", directory]:
+                print("done", hide(directory.strip()), flush=True)
+            case ["add"]:
                 second = cluster.add_node(num_cpus=CPUS[1], object_store_memory=_STORE_BYTES)
                 print("done", second.all_processes["raylet"][0].process.pid, flush=True)
-            case "kill":
+            case ["kill"]:
                 cluster.remove_node(second, allow_graceful=False)
                 print("done -", flush=True)
     cluster.shutdown()
+
+
+def hide(directory: str) -> bool:
+    """Have an empty file system there, for this thread and the processes that it starts from now on."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.unshare(_OWN_MOUNTS) or library.mount(b"none", b"/", None, _PRIVATE, None):
+        return False
+    return library.mount(b"tmpfs", directory.encode(), b"tmpfs", 0, None) == 0
 
 
 if __name__ == "__main__":

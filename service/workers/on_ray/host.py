@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import ray
 
+from unmingle.service.store.objects import ObjectStore, StoreError
 from unmingle.service.version import version
 from unmingle.service.workers.launch import launch
 
@@ -28,6 +30,7 @@ _LOOK_S = 0.5
 _LEAVING_S = 5.0
 _CHUNK_BYTES = 2**18
 _END_S = 20.0
+_SCRATCH = "unmingle-worker-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +54,16 @@ class Home:
         node: Ray's id of the machine.
         address: of the machine.
         actor, pid: numbers of the actor's process and the worker's.
+        shares: whether the server's data directory is there.
+        scratch: the directory of the worker's temporary files.
     """
 
     node: str
     address: str
     actor: int
     pid: int
+    shares: bool
+    scratch: Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +80,13 @@ class Host:
     somebody asks for its news.
     """
 
-    def begin(self, terms: bytes, sign: Sign, server_version: str, patience_s: float) -> Home | Refusal:
+    def begin(self, terms: bytes, sign: Sign, store_url: str, server_version: str, patience_s: float) -> Home | Refusal:
         """Start the process.
 
         Args:
             terms: how it is to work, packed.
-            sign: is found in the directory that the node shares with the server.
+            sign: is found in the server's data directory, where the node shares that.
+            store_url: of the store through which files go where it does not; empty where there is none.
             server_version: of Unmingle.
             patience_s: the process is killed when nobody has asked for its news for so long.
         """
@@ -89,16 +97,24 @@ class Host:
                 f"Unmingle is {version()} on the Ray node {address} and {server_version} on the server. Install the "
                 "same version on all nodes."
             )
-        if fault := _fault_of(sign):
+        fault = _fault_of(sign)
+        if fault and not store_url:
             return Refusal(
                 f"The Ray node {address} does not share the server's data directory: {fault}. Mount one directory "
-                f"under the path {sign.path.parent} on all nodes, where the server's user and Ray's can write."
+                f"under the path {sign.path.parent} on all nodes, where the server's user and Ray's can write, or set "
+                "UNMINGLE_STORE_URL to a store that the server and all nodes can reach."
             )
-        self._process, self._line = launch()
+        if fault and (of_store := _fault_of_store(store_url)):
+            return Refusal(
+                f"The Ray node {address} does not share the server's data directory, and cannot use its store: "
+                f"{of_store}"
+            )
+        scratch = _scratch()
+        self._process, self._line = launch(scratch)
         self._line.sendall(terms)
         self._asked_at = time.monotonic()
-        threading.Thread(target=self._watch, args=(patience_s,), name="watch", daemon=True).start()
-        return Home(context.get_node_id(), address, os.getpid(), self._process.pid)
+        threading.Thread(target=self._watch, args=(patience_s, scratch), name="watch", daemon=True).start()
+        return Home(context.get_node_id(), address, os.getpid(), self._process.pid, fault is None, scratch)
 
     def say(self, messages: bytes) -> None:
         """To the process."""
@@ -123,12 +139,12 @@ class Host:
             self._process.kill()
             return b"", self._process.wait()
 
-    def _watch(self, patience_s: float) -> None:
+    def _watch(self, patience_s: float, scratch: Path) -> None:
         while self._process.poll() is None:
             if time.monotonic() - self._asked_at > patience_s:
                 self._process.kill()
-                return
             time.sleep(min(_LOOK_S, patience_s / 4))
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def end(home: Home) -> None:
@@ -141,6 +157,7 @@ def end(home: Home) -> None:
     give_up = time.monotonic() + _END_S
     while (b"ray::" in _command(home.actor) or b"unmingle" in _command(home.pid)) and time.monotonic() < give_up:
         time.sleep(0.01)
+    shutil.rmtree(home.scratch, ignore_errors=True)
 
 
 def _command(process: int) -> bytes:
@@ -151,6 +168,24 @@ def _command(process: int) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def _scratch() -> Path:
+    """A new directory for temporary files; those of workers that have gone are deleted."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        actor = left.name.removeprefix(_SCRATCH).partition("-")[0]
+        if actor.isdigit() and b"ray::" not in _command(int(actor)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+
+
+def _fault_of_store(url: str) -> str | None:
+    """Why the store is of no use here."""
+    try:
+        ObjectStore(url)
+    except StoreError as error:
+        return str(error)
+    return None
 
 
 def _fault_of(sign: Sign) -> str | None:

@@ -17,6 +17,7 @@ from unmingle.service.workers.on_ray import cluster
 from unmingle.service.workers.on_ray.cluster import ClusterError, Share
 from unmingle.service.workers.on_ray.host import Sign
 from unmingle.service.workers.on_ray.worker import RayWorker
+from unmingle.service.workers.staging import Staging
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,14 @@ class StaffOnRay:
 
         Raises:
             ClusterError: there is no cluster at the address.
+            StoreError: there is a store, and it cannot be used.
         """
         self._settings, self._terms = settings, terms
         self._share = Share(settings.ray_cpus, settings.ray_gpus)
         self._facts: ModelFacts | None = None
         cluster.connect(settings.ray_address, settings.ray_start_s)
         self._sign = self._put_sign(settings.data_dir)
+        self._staging = Staging(settings.store_url, settings.data_dir) if settings.store_url else None
         self.batch_sizes: collections.Counter[int] = collections.Counter()
         self.workers = [self.hire() for _ in range(settings.ray_workers)]
         self._warn()
@@ -54,7 +57,7 @@ class StaffOnRay:
     def hire(self) -> RayWorker:
         """Start one more."""
         silence_s = self._settings.worker_silence_s
-        return RayWorker(self._terms, self._share, self._sign, silence_s, self.batch_sizes, self._facts)
+        return RayWorker(self._terms, self._share, self._sign, self._staging, silence_s, self.batch_sizes, self._facts)
 
     def facts(self) -> ModelFacts:
         """What model they have. Blocking, until the first of them has it; once, before an event loop begins.

@@ -7,13 +7,14 @@ import collections
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from unmingle.model.errors import ModelError
+from unmingle.service.scheduling.work import Control, Task
 from unmingle.service.scheduling.worker import Reason, WorkerLostError
 from unmingle.service.version import version
 from unmingle.service.workers.launch import how_it_ended
@@ -21,6 +22,9 @@ from unmingle.service.workers.messages import Loaded, Message, ModelFacts, Terms
 from unmingle.service.workers.on_ray.cluster import ClusterError, Share, is_alive
 from unmingle.service.workers.on_ray.host import Home, Host, Refusal, Sign, end
 from unmingle.service.workers.remote import LOADING_S, RemoteWorker
+from unmingle.service.workers.staging import Staging
+
+T = TypeVar("T")
 
 _CALLS_AT_ONCE = 3
 """Of the actor: one that waits for news, one that says something, and one to spare."""
@@ -43,6 +47,7 @@ class RayWorker(RemoteWorker):
         terms: Terms,
         share: Share,
         sign: Sign,
+        staging: Staging | None,
         silence_s: float,
         batch_sizes: collections.Counter[int] | None = None,
         expected: ModelFacts | None = None,
@@ -52,7 +57,8 @@ class RayWorker(RemoteWorker):
         Args:
             terms: how it is to work.
             share: what it takes of its machine.
-            sign: is found in the directory that it shares with the server.
+            sign: is found in the server's data directory, where it shares that.
+            staging: brings it files where it does not.
             silence_s: a worker that gives no sign of life for so long is hung.
             batch_sizes: counts the network's calls by their segments.
             expected: the model that it must have.
@@ -66,7 +72,9 @@ class RayWorker(RemoteWorker):
             max_concurrency=_CALLS_AT_ONCE,
             scheduling_strategy="SPREAD",
         ).remote()
-        self._begun = self._actor.begin.remote(packed(terms), sign, version(), silence_s)
+        self._staging = staging
+        store_url = staging.url if staging else ""
+        self._begun = self._actor.begin.remote(packed(terms), sign, store_url, version(), silence_s)
         self._home: Home | None = None
         self._heard = bytearray()
         self._code: int | None = None
@@ -110,6 +118,13 @@ class RayWorker(RemoteWorker):
         if isinstance(message, Unusable):
             raise message.error
         return message.facts
+
+    async def do(self, task: Task[T], control: Control) -> T:
+        """See `Worker`."""
+        done = super().do
+        if self._staging is None or self._home is None or self._home.shares:
+            return await done(task, control)
+        return await self._staging.run(task, lambda staged: done(staged, control))
 
     async def end(self) -> None:
         """See `Worker`."""

@@ -53,8 +53,15 @@ LONG_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that the second node does not share."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, elsewhere: Path) -> Iterator[RayCluster]:
     running = RayCluster(tmp_path_factory.mktemp("cluster") / "log.txt")
+    running.hide(elsewhere)
     running.add()
     yield running
     running.close()
@@ -233,6 +240,85 @@ def test_there_are_more_workers_under_load_and_fewer_after(ready: RunningServer,
     ready.http.delete(location)
     until(lambda: sizes(ready) == (LEAST, 0))
     until(lambda: len(cluster.workers()) == LEAST)
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster, elsewhere: Path) -> Iterator[RunningServer]:
+    """A server of which one worker shares the data directory, and the others have a store in common with it."""
+    if not cluster.hides:
+        pytest.skip("this user may not give the second node another disk")
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_WORKERS": "2",
+        "UNMINGLE_RAY_START_S": str(START_S),
+        "UNMINGLE_STORE_URL": (tmp_path_factory.mktemp("apart") / "store").as_uri(),
+    }
+    directory = elsewhere / "server"
+    directory.mkdir()
+    running = RunningServer(directory, environment, start_s=START_S)
+    until(lambda: sizes(running) == (2, 0))
+    yield running
+    running.kill()
+
+
+def test_workers_with_another_disk_make_the_same_stems(
+    apart: RunningServer, small_server: RunningServer, cluster: RayCluster, two_speakers: Path
+) -> None:
+    raylets = {raylet for _, raylet in cluster.workers().values()}
+    assert cluster.second in raylets
+    content = two_speakers.read_bytes()
+    expected = files_of(post(small_server, content, format="flac"))
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # so that both have some of them
+        answers = list(pool.map(lambda _: post(apart, content, format="flac"), range(4)))
+    assert [files_of(answer) for answer in answers] == [expected] * 4
+
+
+def test_workers_with_other_disks_share_a_long_job(apart: RunningServer, small_server: RunningServer) -> None:
+    content = noise(245, 8_000)
+    found = []
+    for server in (small_server, apart):
+        location = submit(server, content, num_sources=2).headers["location"]
+        wait(server, location, "done", within_s=2 * WITHIN_S)
+        found.append(files_of(server.http.get(location + "/result")))
+    assert found[0] == found[1]
+    assert "cut" in apart.http.get(location + "/manifest").json()["stage_seconds"]
+    store = Path(httpx.URL(apart.environment["UNMINGLE_STORE_URL"]).path)
+    until(lambda: not list(store.glob("staged-*")))
+
+
+def test_a_worker_with_another_disk_that_is_lost_is_replaced(
+    apart: RunningServer, cluster: RayCluster, long_stems: dict[str, bytes]
+) -> None:
+    """Nothing of what it had stays on its disk."""
+    before = lost(apart)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = [pool.submit(post, apart, noise(LONG_S), num_sources=8) for _ in range(2)]
+        apart.wait_for(lambda body: body["queue"]["running"] == 2)
+        until(lambda: [*having_files(cluster)])
+        there, scratch = next(having_files(cluster))
+        os.kill(there, signal.SIGKILL)
+        assert [files_of(answer.result()) for answer in answers] == [long_stems] * 2
+    assert lost(apart) == more(before, "killed")
+    assert not scratch.exists()
+
+
+def having_files(cluster: RayCluster) -> Iterator[tuple[int, Path]]:
+    """Workers that have fetched a recording, and where their files are."""
+    for worker in cluster.workers():
+        environment = dict(v.split(b"=", 1) for v in read(worker, "environ").split(b"\0") if v)
+        scratch = Path(environment.get(b"TMPDIR", b"/none").decode())
+        if list(scratch.glob("task-*/**/decoded")):
+            yield worker, scratch
+
+
+def test_workers_with_another_disk_need_a_store(cluster: RayCluster, elsewhere: Path) -> None:
+    if not cluster.hides:
+        pytest.skip("this user may not give the second node another disk")
+    # More than the first node has.
+    done = refused(elsewhere / "alone", {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_CPUS": "2"})
+    assert "does not share the server's data directory" in done.stderr
+    assert "set UNMINGLE_STORE_URL" in done.stderr
 
 
 def test_schemathesis_finds_nothing(cluster: RayCluster, tmp_path: Path) -> None:
