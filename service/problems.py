@@ -120,7 +120,7 @@ def from_exception(error: BaseException) -> Problem:  # noqa: PLR0911 (a table)
         case UnavailableError():
             return Problem(
                 "not_ready",
-                "The server cannot read its jobs now. Try again in 5 s.",
+                "The server cannot reach what it keeps jobs or files in. Try again in 5 s.",
                 headers={"Retry-After": "5"},
             )
         case _:

@@ -70,8 +70,9 @@ class Settings(BaseSettings):
     store_url: str = Field(
         default="",
         repr=False,
-        description="Where uploads and results of jobs are kept, for several servers that share a database: "
-        "s3://bucket/prefix, file:///directory, or another place that fsspec knows. By default the data directory.",
+        description="Where uploads and results of jobs are kept, for several servers that share a database, and what "
+        "workers on Ray with another disk need: s3://bucket/prefix, file:///directory, or another place that fsspec "
+        "knows. By default the data directory.",
     )
     store_cache_bytes: PositiveInt = Field(
         default=8192 * MIB, description="Disk space of copies of results that are in such a store."
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
     ray_address: str = Field(
         default="",
         description="Ray cluster whose machines separate, instead of processes here: auto, host:port or "
-        "ray://host:port. Its machines need UNMINGLE_DATA_DIR under the same path.",
+        "ray://host:port. Its machines need UNMINGLE_DATA_DIR under the same path, or UNMINGLE_STORE_URL.",
     )
     ray_workers: PositiveInt = Field(default=1, description="Workers on Ray, each with the model; at least so many.")
     ray_max_workers: PositiveInt | None = Field(

@@ -106,12 +106,21 @@ def test_all_machines_have_the_ray_of_the_image() -> None:
     assert images == {"unmingle:cluster"}
 
 
-def test_every_machine_has_the_directory_of_the_servers_under_one_path() -> None:
-    """What servers and workers hand to each other are files."""
-    for pod in pods(RAY):
-        (claimed,) = [volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
-        for container in pod["containers"]:
-            assert {"name": claimed, "mountPath": "/data"} in container["volumeMounts"]
+def test_servers_and_all_machines_reach_the_store() -> None:
+    """What servers and workers hand to each other are files, which go through it."""
+    (servers,) = [pod for pod in pods(RAY) if "UNMINGLE_STORE_URL" in _environment(pod)]
+    machines = [pod for pod in pods(RAY) if pod is not servers]
+    assert len(machines) == 2
+    for machine in machines:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            assert _environment(machine)[name] == _environment(servers)[name]
+        (scratch,) = [volume["emptyDir"] for volume in machine["volumes"] if volume["name"] == "tmp"]
+        assert scratch.get("medium") != "Memory"
+
+
+def _environment(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["containers"]
+    return {entry["name"]: entry for entry in container["env"]}
 
 
 def test_it_gets_longer_to_stop_than_it_takes() -> None:
