@@ -1,9 +1,9 @@
 """`unmingle`, with faults to switch on while it runs: the file UNMINGLE_TEST_FAULTS is JSON that names them.
 
 `{"fail": {"embed": "RuntimeError"}}` has a stage raise; `{"clock_s": 3600}` has the wall clock jump. A stage can also
-have its process killed or stopped, or run out of memory: `{"strike": {"embed": "SIGKILL"}}`. That happens as often as
-there are files next to the faults, strike-0, strike-1..., and each strike takes one away. `{"hold": true}` has new
-workers wait before they do anything.
+have its process killed or stopped, get no memory, or use up all there is: `{"strike": {"embed": "SIGKILL"}}`. That
+happens as often as there are files next to the faults, strike-0, strike-1..., and each strike takes one away.
+`{"hold": true}` has new workers wait before they do anything.
 """
 
 from __future__ import annotations
@@ -67,14 +67,24 @@ def strike_if_told(stage: str) -> None:
         next(FAULTS.parent.glob("strike-*")).unlink()
     except (StopIteration, FileNotFoundError):  # none left, or another thread has taken it
         return
-    if how == "no memory":
-        run_out_of_memory()
+    match how:
+        case "no memory":
+            get_no_memory()
+        case "out of memory":
+            use_up_the_memory()
     os.kill(os.getpid(), getattr(signal, how))
     time.sleep(60)  # the signal may come a moment later
 
 
-def run_out_of_memory() -> None:
-    """Take memory until there is none, and have a library that cannot go on without it end the process."""
+def use_up_the_memory() -> None:
+    """Take memory until the kernel ends somebody for it."""
+    held = []
+    while True:
+        held.append(b"x" * 2**20)
+
+
+def get_no_memory() -> None:
+    """Take memory until there is none to be had, and have a library that cannot go on without it end the process."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + 64 * 2**20, most))

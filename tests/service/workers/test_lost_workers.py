@@ -34,6 +34,7 @@ from tests.service.harness import (
     workers_of,
 )
 from tests.service.jobs.test_jobs import submit, wait
+from tests.service.memory_group import MemoryGroup
 from unmingle.model.options import SeparationOptions
 from unmingle.model.separator import Separator
 
@@ -43,12 +44,23 @@ SILENCE_S = 10
 WITHIN_S = 120
 MOST_IDLE_BYTES = 250 * 2**20
 
+MOST_BYTES = 768 * 2**20
+"""Of all processes of a server together; it takes a third of that."""
+
 STRIKES = [
     ("embed", "SIGKILL", "killed"),
     ("cluster", "no memory", "crashed"),
     ("write", "SIGSTOP", "hung"),
     ("pack", "SIGSEGV", "crashed"),
+    ("embed", "SIGSTOP", "hung"),
+    ("cluster", "SIGKILL", "killed"),
+    ("cluster", "SIGSTOP", "hung"),
+    ("write", "SIGKILL", "killed"),
+    ("pack", "SIGKILL", "killed"),
+    ("pack", "SIGSTOP", "hung"),
 ]
+"""Where, how, and what is seen of it. Each way at every stage, but for running out of memory, which is below."""
+STAGES = ("embed", "cluster", "write", "pack")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +116,10 @@ def well(server: RunningServer) -> None:
 def test_a_request_whose_worker_is_lost_is_answered_all_the_same(
     server: RunningServer, faults: Faults, stage: str, how: str, reason: str
 ) -> None:
+    check_all_are_answered(server, faults, stage, how, reason)
+
+
+def check_all_are_answered(server: RunningServer, faults: Faults, stage: str, how: str, reason: str) -> None:
     recording = noise(2)
     expected, before = stems_of(post(server, recording)), lost(server)
     strike(faults, stage, how, 1)
@@ -115,6 +131,25 @@ def test_a_request_whose_worker_is_lost_is_answered_all_the_same(
         assert [stems_of(answer.result()) for answer in answers] == [expected] * 3
     assert lost(server) == more(before, reason, 1)
     well(server)
+
+
+@pytest.fixture(scope="module")
+def held_to_memory(server: RunningServer) -> Iterator[None]:
+    group = MemoryGroup(MOST_BYTES)
+    group.add(server.process.pid)
+    for child in (*fork_servers_of(server.process.pid), *workers_of(server.process.pid)):
+        group.add(child)
+    yield
+    server.kill()
+    group.close()
+
+
+@pytest.mark.usefixtures("held_to_memory")
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_worker_that_uses_up_the_memory_is_the_one_that_the_kernel_ends(
+    server: RunningServer, faults: Faults, stage: str
+) -> None:
+    check_all_are_answered(server, faults, stage, "out of memory", "killed")
 
 
 @pytest.mark.parametrize(("stage", "how", "reason"), STRIKES[:1])

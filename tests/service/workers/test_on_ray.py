@@ -35,6 +35,7 @@ from tests.service.harness import (
     separating,
 )
 from tests.service.jobs.test_jobs import submit, wait
+from tests.service.memory_group import MemoryGroup
 from tests.service.ray_cluster import AVAILABLE, RayCluster
 from tests.service.services import Postgresql
 
@@ -171,29 +172,51 @@ def test_the_front_computes_nothing_and_workers_know_no_keys(ready: RunningServe
         assert b"UNMINGLE_" not in read(worker, "environ")
 
 
+def kill_actor(worker: int, actor: int, _: MemoryGroup | None) -> None:
+    os.kill(actor, signal.SIGKILL)
+
+
+def stop_actor(worker: int, actor: int, _: MemoryGroup | None) -> None:
+    os.kill(actor, signal.SIGSTOP)
+
+
+def crash(worker: int, actor: int, _: MemoryGroup | None) -> None:
+    os.kill(worker, signal.SIGSEGV)
+
+
+def leave_no_memory(worker: int, actor: int, group: MemoryGroup | None) -> None:
+    assert group
+    group.add(worker)
+
+
+@pytest.fixture
+def no_memory() -> Iterator[MemoryGroup]:
+    """Of all that a process has when it comes here, nothing is counted: what it wants next is too much."""
+    group = MemoryGroup(2**20)
+    yield group
+    group.close()
+
+
 @pytest.mark.parametrize(
-    ("sent", "to_actor", "reason"),
-    [
-        (signal.SIGKILL, True, "killed"),
-        (signal.SIGSEGV, False, "crashed"),
-        (signal.SIGSTOP, True, "hung"),
-    ],
+    ("fault", "reason"),
+    [(kill_actor, "killed"), (crash, "crashed"), (stop_actor, "hung"), (leave_no_memory, "killed")],
 )
 def test_a_request_whose_worker_is_lost_is_answered_all_the_same(
     ready: RunningServer,
     cluster: RayCluster,
     long_stems: dict[str, bytes],
-    sent: signal.Signals,
-    to_actor: bool,
+    request: pytest.FixtureRequest,
+    fault: Callable[[int, int, MemoryGroup | None], None],
     reason: str,
 ) -> None:
+    group = request.getfixturevalue("no_memory") if fault is leave_no_memory else None
     before = lost(ready)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(post, ready, noise(LONG_S), num_sources=8)
         ready.wait_for(separating)
         worker = busy(cluster)
         actor, _ = cluster.workers()[worker]
-        os.kill(actor if to_actor else worker, sent)
+        fault(worker, actor, group)
         assert files_of(answer.result()) == long_stems
     assert lost(ready) == more(before, reason)
     assert not read(worker, "cmdline")
