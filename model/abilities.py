@@ -7,7 +7,7 @@ import dataclasses
 from unmingle.model.clustering import counting
 from unmingle.model.config import ModelConfig
 from unmingle.model.errors import ParameterError
-from unmingle.model.options import Background, SeparationOptions
+from unmingle.model.options import Background, Quality, SeparationOptions
 
 UNCOUNTED = 2
 """Sources to find where nobody says how many there are, and the model was not taught to count."""
@@ -15,17 +15,33 @@ UNCOUNTED = 2
 
 @dataclasses.dataclass(frozen=True)
 class Abilities:
-    """Of the model with this configuration."""
+    """Of the model with this configuration.
+
+    Attributes:
+        config: of the model.
+        refines: whether there is a refiner beside it.
+    """
 
     config: ModelConfig
+    refines: bool = False
 
     def check(self, options: SeparationOptions) -> None:
         """Look whether the model can do what is asked for, before anything is read.
 
         Raises:
-            ParameterError: it cannot count as far as `min_sources`.
+            ParameterError: it cannot count as far as `min_sources`, or there is no refiner.
         """
         self.to_count(options)
+        if options.quality == "high" and not self.refines:
+            raise ParameterError(
+                f"quality=high needs a refiner, and there is none beside the model {self.config.name}; expected "
+                "quality=fast."
+            )
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """That can be asked for."""
+        return ("fast", "high") if self.refines else ("fast",)
 
     def to_count(self, options: SeparationOptions) -> bool:
         """Whether the sources are to be counted.

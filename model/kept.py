@@ -96,8 +96,9 @@ class KeptRecording:
         """The second pass: what came of it, and the centroids.
 
         Raises:
-            ParameterError: the centroids are not of this model.
+            ParameterError: the centroids are not of this model, or there is no refiner and one is wanted.
         """
+        self._separator.abilities.check(options)
         if wish.box is not None and self._separator.background_of(options) == "share":
             raise ParameterError("A selection leaves the rest as background; expected background=stem or drop.")
         centroids, groups = wish.centroids, wish.groups
@@ -121,7 +122,7 @@ class KeptRecording:
             self._separator.background_of(options),
             locating_by(surveyed, options),
             arrangement,
-            refiner=self._separator.refiner,
+            refiner=self._separator.refiner_of(options),
         )
         outcome = masking.run(narrowed(sink, options, surveyed), tell)
         warnings = tuple(self._facts["warnings"]) + of_result(outcome.stems, None)

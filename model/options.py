@@ -12,6 +12,7 @@ NumSources = int | Literal["auto"]
 Background = Literal["stem", "share", "drop"]
 Channels = Literal["keep", "mono", "reference", "separate"]
 Spatial = Literal["auto", "off"]
+Quality = Literal["fast", "high"]
 
 MAX_SOURCES = 8
 
@@ -36,6 +37,8 @@ class SeparationOptions:
         spatial: "auto" uses where sounds come from, where channels differ, beside what they sound like. "off" masks
             all channels alike. Recordings with one channel, hard masks and channels="separate" never use it.
         enhance: where channels are used together, clean the stems further; they then no longer add up to the recording.
+        quality: "fast" uses the masks of the clustering; "high" has a refiner make them better, where one was loaded,
+            which takes more than twice the time. Only soft masks can be refined.
 
     Raises:
         ParameterError: a value is out of range, or not one of those above.
@@ -50,6 +53,7 @@ class SeparationOptions:
     channels: Channels = "keep"
     spatial: Spatial = "auto"
     enhance: bool = False
+    quality: Quality = "fast"
 
     def __post_init__(self) -> None:
         if str(self.channels) == "together":
@@ -69,10 +73,13 @@ class SeparationOptions:
             ("channels", self.channels, get_args(Channels)),
             ("spatial", self.spatial, get_args(Spatial)),
             ("enhance", self.enhance, (False, True)),
+            ("quality", self.quality, get_args(Quality)),
             ("background", self.background, (None, *get_args(Background))),
         ):
             if value not in choices:
                 raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
+        if self.quality == "high" and self.mask_kind == "hard":
+            raise ParameterError("quality is 'high', and hard masks are not refined; expected soft ones, or 'fast'.")
 
     def channels_of_stems(self, channels: int) -> int:
         """How many channels stems of a recording with so many have."""

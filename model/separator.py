@@ -24,7 +24,7 @@ from unmingle.model.parts import Plan
 from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_frames
 from unmingle.model.reading.recordings import FileRecording
 from unmingle.model.recording import ArrayRecording, Recording, Samples
-from unmingle.model.refining.refiner import OnnxRefiner, Refiner
+from unmingle.model.refining.refiner import Refiner, open_refiner
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout
 from unmingle.model.spatial.blocks import Locating
@@ -42,7 +42,7 @@ class Separator:
 
     def __init__(self, embedder: Embedder, layout: SegmentLayout | None = None, refiner: Refiner | None = None) -> None:
         """Args:
-        refiner: makes soft masks better; None uses those of the clustering.
+        refiner: makes soft masks better, for quality="high".
         """
         self.embedder = embedder
         self.layout = layout or SegmentLayout()
@@ -57,7 +57,7 @@ class Separator:
         Args:
             path: an ONNX file; None is the one that comes with the package.
             device: where the networks run.
-            refiner: the ONNX file of a refiner that was published for this model; None uses none.
+            refiner: the ONNX file of a refiner that was published for this model, for quality="high".
 
         Raises:
             ModelError: a file is missing, damaged, or not one of ours; or the refiner is another model's.
@@ -68,9 +68,7 @@ class Separator:
         embedder = OnnxEmbedder(Path(path) if path else bundled_model(device), device)
         if refiner is None:
             return cls(embedder)
-        loaded = OnnxRefiner(Path(refiner), device)
-        loaded.check_fits(embedder.model_hash)
-        return cls(embedder, refiner=loaded)
+        return cls(embedder, refiner=open_refiner(Path(refiner), embedder.model_hash, device))
 
     def separate(
         self,
@@ -159,7 +157,7 @@ class Separator:
             ParameterError: the sample rate is out of range, or the model cannot count as far as `min_sources`.
         """
         _check_rate(recording.sample_rate)
-        self.abilities.to_count(options)
+        self.abilities.check(options)
         tell = progress or _tell_nobody
         inspected = Inspected(recording)
 
@@ -213,7 +211,7 @@ class Separator:
             background,
             locating,
             gathering=gathering,
-            refiner=self.refiner,
+            refiner=self.refiner_of(options),
         )
         return masking.run(sink, tell)
 
@@ -232,11 +230,15 @@ class Separator:
     @property
     def abilities(self) -> Abilities:
         """What its model can do."""
-        return Abilities(self.embedder.config)
+        return Abilities(self.embedder.config, self.refiner is not None)
 
     def background_of(self, options: SeparationOptions) -> Background:
         """What becomes of the background."""
         return self.abilities.background_of(options)
+
+    def refiner_of(self, options: SeparationOptions) -> Refiner | None:
+        """What makes the masks better, where that is wanted."""
+        return self.refiner if options.quality == "high" else None
 
 
 def locating_by(surveyed: Survey | None, options: SeparationOptions) -> Locating | None:

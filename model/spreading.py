@@ -98,7 +98,7 @@ class Spreading:
             self.options.mask_kind,
             separator.background_of(self.options),
             gathering=self._gathering(),
-            refiner=separator.refiner,
+            refiner=separator.refiner_of(self.options),
             part=part,
         )
         measured = masking.measured(

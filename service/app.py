@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, staff: Staff | None = None) -> 
     lock = _claim(settings)
     metrics = Metrics()
     model = ModelEntry(name=facts.config.name, hash=facts.hash)
-    abilities = Abilities(facts.config)
+    abilities = Abilities(facts.config, facts.refines)
     decoder = Decoder(settings.decoders)
     engine = Engine(staff.workers, staff.hire, lanes(settings), metrics.begun, staff.scaling)
     ledger = Ledger(_capacity(settings), AnswerRate(settings.request_timeout_s / 2))

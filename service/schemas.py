@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unmingle.model.abilities import UNCOUNTED
-from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, SeparationOptions, Spatial
+from unmingle.model.options import MAX_SOURCES, Background, Channels, MaskKind, Quality, SeparationOptions, Spatial
 
 Format = Literal["wav", "flac", "ogg", "mp3", "m4a"]
 Subtype = Literal["FLOAT", "PCM_16", "PCM_24", "VORBIS", "OPUS", "MP3", "AAC"]
@@ -77,6 +77,11 @@ class SeparateParameters(ResultParameters):
         description="Where channels are used together, clean the stems further; they then do not add up to the "
         "recording.",
     )
+    quality: Quality = Field(
+        "fast",
+        description="high has a refiner make the masks better, in more than twice the time. Only with models that have "
+        "one (/models says so), and with soft masks.",
+    )
     track: int | None = Field(
         None, ge=1, le=99, description="Which audio track of a file with several; by default the first."
     )
@@ -101,6 +106,7 @@ class SeparateParameters(ResultParameters):
             channels=self.channels,
             spatial=self.spatial,
             enhance=self.enhance,
+            quality=self.quality,
             background="stem" if self.__dict__["residual"] and self.background is None else self.background,
         )
 
@@ -159,6 +165,7 @@ class Manifest(Body):
     )
     seed: int
     masks: MaskKind
+    quality: Quality = "fast"
     format: Format
     subtype: Subtype
     stems: Sequence[StemEntry] = Field(description="Loudest first.")
@@ -235,6 +242,7 @@ class ModelDetail(ModelEntry):
     sample_rate: int = Field(description="Hz at which the network hears; recordings of every rate are taken.")
     max_sources: int
     max_channels: int
+    qualities: list[Quality] = Field(description="What quality can be: high, too, where there is a refiner.")
     default: bool
 
 
@@ -319,6 +327,7 @@ class SeparationRequest(Body):
     enhance: bool = Field(
         False, description="Where channels are used together, clean the stems further; see POST /separate."
     )
+    quality: Quality = Field("fast", description="Whether a refiner makes the masks better; see POST /separate.")
 
 
 class SeparationBody(Body):

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     model: Path | None = Field(default=None, description="ONNX file of the model to serve; by default the bundled one.")
+    refiner: Path | None = Field(
+        default=None,
+        description="ONNX file of the model's refiner, which quality=high needs; by default none.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the network runs.")
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the network; by default all cores this process may use."

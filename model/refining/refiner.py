@@ -122,6 +122,23 @@ class OnnxRefiner:
         return refined[:, :frames]
 
 
+def open_refiner(
+    path: Path,
+    model_hash: str,
+    device: Device = "auto",
+    threads: int | None = None,
+    gpu_memory_bytes: int = GPU_MEMORY_BYTES,
+) -> OnnxRefiner:
+    """Load the refiner of a model.
+
+    Raises:
+        ModelError: it cannot be used, or is another model's.
+    """
+    refiner = OnnxRefiner(path, device, threads, gpu_memory_bytes)
+    refiner.check_fits(model_hash)
+    return refiner
+
+
 def _padded(x: Array, axis: int, missing: int) -> Array:
     """`x` with its last frame repeated, so that the network's steps are whole."""
     width = [(0, missing if n == axis else 0) for n in range(x.ndim)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MODEL_HELP = "an ONNX file (default: the bundled one)"
+REFINER_HELP = "an ONNX file for --quality high, of a refiner for this model (default: none)"
 
 DESCRIPTION = """\
 Write DIR/<the recording's name>/stem_1.wav ... (loudest first), background.wav, manifest.json and activity.rttm for
@@ -72,6 +73,12 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         "--enhance", action="store_true", help="with several microphones, clean stems further; they no longer add up"
     )
     group.add_argument(
+        "--quality",
+        choices=("fast", "high"),
+        default="fast",
+        help="high has a refiner make the masks better, in more than twice the time (default fast)",
+    )
+    group.add_argument(
         "--split-channels", dest="channels", action="store_const", const="separate", help="the same as separate"
     )
     group.add_argument("--mono", action="store_true", help="mix all channels down to one first")
@@ -81,6 +88,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--masks", choices=("soft", "hard"), default="soft", help="soft sounds better (default)")
     group.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N", help="same seed, same stems (0)")
     group.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
+    group.add_argument("--refiner", type=Path, metavar="FILE", help=REFINER_HELP)
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:

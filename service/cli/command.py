@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TextIO
 
 from unmingle.model.errors import UnmingleError
-from unmingle.service.cli.arguments import DESCRIPTION, EXAMPLES, MODEL_HELP, add_separate, whole
+from unmingle.service.cli.arguments import DESCRIPTION, EXAMPLES, MODEL_HELP, REFINER_HELP, add_separate, whole
 
 
 class _Stopped(KeyboardInterrupt):
@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=whole(0, 65535), help="port to listen on (default 8000)")
     serve.add_argument("--model", type=Path, metavar="FILE", help=MODEL_HELP)
+    serve.add_argument("--refiner", type=Path, metavar="FILE", help=REFINER_HELP)
     serve.add_argument(
         "--ray", action="store_true", help="serve through Ray Serve, on the cluster UNMINGLE_RAY_ADDRESS"
     )
@@ -154,7 +155,7 @@ def _separate(options: argparse.Namespace) -> int:
         {
             **{name: getattr(options, name) for name in ("num_sources", "min_sources", "max_sources", "seed", "masks")},
             **{name: getattr(options, name) for name in ("format", "subtype", "mono", "channels", "track")},
-            **{name: getattr(options, name) for name in ("spatial", "enhance")},
+            **{name: getattr(options, name) for name in ("spatial", "enhance", "quality")},
             "background": "stem" if options.residual and options.background is None else options.background,
         }
     )
@@ -184,7 +185,7 @@ def _separate(options: argparse.Namespace) -> int:
         else:
             from unmingle.service.cli.local import here
 
-            separating = here(options.model, options.device, options.threads, wished, parameters)
+            separating = here(options.model, options.refiner, options.device, options.threads, wished, parameters)
         return 1 if batch.separate_files(files, targets, separating, wished) else 0
 
 
@@ -212,8 +213,8 @@ def _completion(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from unmingle.service.cli.serve import serve
 
-    given = {name: value for name in ("host", "port", "model") if (value := getattr(options, name)) is not None}
-    serve(given, through_ray=options.ray)
+    given = {name: getattr(options, name) for name in ("host", "port", "model", "refiner")}
+    serve({name: value for name, value in given.items() if value is not None}, through_ray=options.ray)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.passes import Progress
+from unmingle.model.refining.refiner import open_refiner
 from unmingle.model.separator import Separator
 from unmingle.model.weights.bundled import bundled_model
 from unmingle.service.cli.batch import Separating
@@ -19,6 +20,7 @@ from unmingle.service.schemas import ModelEntry, SeparateParameters
 
 def here(
     model: Path | None,
+    refiner: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     threads: int | None,
     wishes: Wishes,
@@ -27,10 +29,14 @@ def here(
     """Separating in this process.
 
     Raises:
-        ModelError: the model cannot be used.
+        ModelError: the model or the refiner cannot be used.
+        ParameterError: the model cannot do what is asked for.
     """
     embedder = OnnxEmbedder(model or bundled_model(device), device, threads)
-    separator, entry = Separator(embedder), ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
+    entry = ModelEntry(name=embedder.config.name, hash=embedder.model_hash)
+    refining = open_refiner(refiner, entry.hash, device, threads) if refiner else None
+    separator = Separator(embedder, refiner=refining)
+    separator.abilities.check(parameters.options)
 
     def separate(file: Input, new: Path, progress: Progress) -> stems.StemSet:
         recording = opened(file.path, parameters, wishes)

@@ -102,7 +102,11 @@ HEALTH = Health(
 STARTING = HEALTH.model_copy(update={"status": "starting", "queue": QueueState(waiting=0, running=0, audio_seconds=0)})
 
 MODELS = ModelList(
-    models=[ModelDetail(**_MODEL.model_dump(), sample_rate=16_000, max_sources=8, max_channels=8, default=True)]
+    models=[
+        ModelDetail(
+            **_MODEL.model_dump(), sample_rate=16_000, max_sources=8, max_channels=8, qualities=["fast"], default=True
+        )
+    ]
 )
 
 _ONE = [1.0, 0.0, 0.0]

@@ -143,6 +143,7 @@ def describe(
         count_chance=outcome.count_chance,
         seed=parameters.seed,
         masks=parameters.masks,
+        quality=parameters.quality,
         format="wav",
         subtype="FLOAT",
         stems=[

@@ -3,14 +3,14 @@
 import { at, input, select } from "./page.js";
 import { channelsUsed } from "./words.js";
 
-/** @typedef {import("./types").ChannelOptions} ChannelOptions */
+/** @typedef {import("./types").Options} Options */
 
-/** @param {(options: ChannelOptions) => void} choose */
+/** @param {(options: Partial<Options>) => void} choose */
 export function wireChannels(choose) {
   const changed = () =>
     choose({
-      channels: /** @type {ChannelOptions["channels"]} */ (select("channels").value),
-      spatial: /** @type {ChannelOptions["spatial"]} */ (select("spatial").value),
+      channels: /** @type {Options["channels"]} */ (select("channels").value),
+      spatial: /** @type {Options["spatial"]} */ (select("spatial").value),
       enhance: input("enhance").checked,
     });
   for (const id of ["channels", "spatial", "enhance"]) at(id).addEventListener("change", changed);

@@ -18,7 +18,7 @@ const MOST_FILE_BYTES = 64e6;
  * @property {number | null} number of sounds
  * @property {Record<number, string>} names of sounds, by colour
  * @property {number[]} colours of the sounds, in the order of their centroids
- * @property {import("./types").ChannelOptions} [options]
+ * @property {import("./types").Options} [options]
  * @property {File | null} file to send again
  */
 

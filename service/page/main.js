@@ -215,7 +215,7 @@ function open(file, isExample = false) {
 const sessionFor = async (file, opened) =>
   "recording" in opened ? sessionOf(file.name, opened.recording, file) : jobSession(opened.job, file, opened.manifest);
 
-/** The file that is open, as a job with other options. @param {import("./types").ChannelOptions} options */
+/** The file that is open, as a job with other options. @param {import("./types").Options} options */
 function separateAgain(options) {
   const { file, channels } = shownSession();
   if (!file) return;
@@ -260,7 +260,7 @@ function openAddress({ kind, id, name }) {
     }
     const session = sessionOf(name, recording, earlier?.file ?? null);
     if (earlier) Object.assign(session, { names: earlier.names, earlierColours: earlier.colours });
-    if (earlier?.options) session.options = earlier.options;
+    session.options = { ...session.options, ...earlier?.options };
     session.wish.number = earlier?.number ?? null;
     return session;
   });
@@ -395,7 +395,8 @@ async function begin() {
 }
 
 try {
-  const { needs_key: needsKey, version } = await settings;
+  const { needs_key: needsKey, qualities, version } = await settings;
+  studio.qualities = qualities;
   at("key-row").hidden = !needsKey;
   at("version").textContent = `Unmingle ${version}`;
   if (!needsKey || input("key").value) await begin();

@@ -705,6 +705,12 @@ export interface components {
              */
             masks: "soft" | "hard";
             /**
+             * Quality
+             * @default fast
+             * @enum {string}
+             */
+            quality: "fast" | "high";
+            /**
              * Format
              * @enum {string}
              */
@@ -793,6 +799,12 @@ export interface components {
              */
             masks: "soft" | "hard";
             /**
+             * Quality
+             * @default fast
+             * @enum {string}
+             */
+            quality: "fast" | "high";
+            /**
              * Format
              * @enum {string}
              */
@@ -865,6 +877,11 @@ export interface components {
             max_sources: number;
             /** Max Channels */
             max_channels: number;
+            /**
+             * Qualities
+             * @description What quality can be: high, too, where there is a refiner.
+             */
+            qualities: ("fast" | "high")[];
             /** Default */
             default: boolean;
         };
@@ -1180,6 +1197,8 @@ export interface operations {
                 spatial?: "auto" | "off";
                 /** @description Where channels are used together, clean the stems further; they then do not add up to the recording. */
                 enhance?: boolean;
+                /** @description high has a refiner make the masks better, in more than twice the time. Only with models that have one (/models says so), and with soft masks. */
+                quality?: "fast" | "high";
                 /** @description Which audio track of a file with several; by default the first. */
                 track?: number | null;
                 /** @description Name or hash of the model that must be the one to do it; see /models. */
@@ -1288,6 +1307,13 @@ export interface operations {
                      */
                     enhance?: boolean | (0 | 1);
                     /**
+                     * Quality
+                     * @description high has a refiner make the masks better, in more than twice the time. Only with models that have one (/models says so), and with soft masks.
+                     * @default fast
+                     * @enum {string}
+                     */
+                    quality?: "fast" | "high";
+                    /**
                      * Track
                      * @description Which audio track of a file with several; by default the first.
                      */
@@ -1328,6 +1354,7 @@ export interface operations {
                      *       "count_chance": null,
                      *       "seed": 0,
                      *       "masks": "soft",
+                     *       "quality": "fast",
                      *       "format": "wav",
                      *       "subtype": "FLOAT",
                      *       "stems": [
@@ -1932,6 +1959,13 @@ export interface operations {
                      * @default false
                      */
                     enhance?: boolean;
+                    /**
+                     * Quality
+                     * @description Whether a refiner makes the masks better; see POST /separate.
+                     * @default fast
+                     * @enum {string}
+                     */
+                    quality?: "fast" | "high";
                 };
             };
         };
@@ -1960,6 +1994,7 @@ export interface operations {
                      *         "count_chance": null,
                      *         "seed": 0,
                      *         "masks": "soft",
+                     *         "quality": "fast",
                      *         "format": "wav",
                      *         "subtype": "FLOAT",
                      *         "stems": [
@@ -2421,6 +2456,7 @@ export interface operations {
                      *       "count_chance": null,
                      *       "seed": 0,
                      *       "masks": "soft",
+                     *       "quality": "fast",
                      *       "format": "wav",
                      *       "subtype": "FLOAT",
                      *       "stems": [
@@ -2760,6 +2796,8 @@ export interface operations {
                 spatial?: "auto" | "off";
                 /** @description Where channels are used together, clean the stems further; they then do not add up to the recording. */
                 enhance?: boolean;
+                /** @description high has a refiner make the masks better, in more than twice the time. Only with models that have one (/models says so), and with soft masks. */
+                quality?: "fast" | "high";
                 /** @description Which audio track of a file with several; by default the first. */
                 track?: number | null;
                 /** @description Name or hash of the model that must be the one to do it; see /models. */
@@ -2865,6 +2903,13 @@ export interface operations {
                      * @default false
                      */
                     enhance?: boolean | (0 | 1);
+                    /**
+                     * Quality
+                     * @description high has a refiner make the masks better, in more than twice the time. Only with models that have one (/models says so), and with soft masks.
+                     * @default fast
+                     * @enum {string}
+                     */
+                    quality?: "fast" | "high";
                     /**
                      * Track
                      * @description Which audio track of a file with several; by default the first.
@@ -3275,6 +3320,7 @@ export interface operations {
                      *       "count_chance": null,
                      *       "seed": 0,
                      *       "masks": "soft",
+                     *       "quality": "fast",
                      *       "format": "wav",
                      *       "subtype": "FLOAT",
                      *       "stems": [
@@ -3400,6 +3446,7 @@ export interface operations {
                      *       "count_chance": null,
                      *       "seed": 0,
                      *       "masks": "soft",
+                     *       "quality": "fast",
                      *       "format": "wav",
                      *       "subtype": "FLOAT",
                      *       "stems": [
@@ -4146,6 +4193,9 @@ export interface operations {
                      *           "sample_rate": 16000,
                      *           "max_sources": 8,
                      *           "max_channels": 8,
+                     *           "qualities": [
+                     *             "fast"
+                     *           ],
                      *           "default": true
                      *         }
                      *       ]

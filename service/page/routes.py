@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.responses import FileResponse
 
-from unmingle.model.options import MAX_SOURCES
+from unmingle.model.options import MAX_SOURCES, Quality
 from unmingle.service.http.auth import Caller
 from unmingle.service.http.state import Service
 from unmingle.service.problems import Problem
@@ -48,6 +48,7 @@ class PageSettings(BaseModel):
     max_request_seconds: float
     max_job_bytes: int
     max_job_seconds: float
+    qualities: list[Quality]
 
 
 @router.get("/")
@@ -58,7 +59,7 @@ async def page() -> FileResponse:
 
 @router.get("/page/settings")
 async def settings(service: Service) -> PageSettings:
-    """The limits of this server, so that a recording that is too large need not be sent to find out."""
+    """What this server takes and can do: a recording that is too large need not be sent to find that out."""
     chosen = service.settings
     return PageSettings(
         version=version(),
@@ -68,6 +69,7 @@ async def settings(service: Service) -> PageSettings:
         max_request_seconds=chosen.max_seconds,
         max_job_bytes=chosen.job_max_upload_bytes,
         max_job_seconds=chosen.job_max_seconds,
+        qualities=list(service.pipeline.abilities.qualities),
     )
 
 

@@ -10,7 +10,7 @@ import { inWorker } from "./workshop.js";
 /** @typedef {import("./types").Recording} Recording */
 /** @typedef {import("./types").Manifest} Manifest */
 /** @typedef {import("./types").SeparationRequest} SeparationRequest */
-/** @typedef {import("./types").ChannelOptions} ChannelOptions */
+/** @typedef {import("./types").Options} Options */
 
 export class Session {
   #abort = new AbortController();
@@ -32,8 +32,8 @@ export class Session {
   earlierColours = [];
   /** Names of the sounds by colour, where they were given any. @type {Record<number, string>} */
   names = {};
-  /** @type {ChannelOptions} */
-  options = { channels: "keep", spatial: "auto", enhance: false };
+  /** @type {Options} */
+  options = { channels: "keep", spatial: "auto", enhance: false, quality: "fast" };
   /** Channels of the file, where that was known before it was separated as a job. */
   channelsBefore = 1;
   /** What there is of a job's map. @type {import("./types").JobMap | null} */
@@ -217,6 +217,7 @@ export class Session {
     this.manifest = manifest;
     if (manifest.reference !== null) this.options.channels = "reference";
     this.options.enhance = manifest.spatial?.enhanced ?? false;
+    this.options.quality = manifest.quality;
     const apart = manifest.stems.some((stem) => stem.channel !== null);
     if (apart) this.options.channels = "separate";
     this.map = apart ? null : await this.#jobMap();
@@ -248,7 +249,7 @@ export class Session {
   /** @param {Wish} wish @returns {SeparationRequest} */
   requestOf({ number, centroids, groups }) {
     const isPlain = number !== null;
-    const { channels, spatial, enhance } = this.options;
+    const { channels, spatial, enhance, quality } = this.options;
     return {
       num_sources: isPlain ? number : null,
       centroids: isPlain ? null : centroids,
@@ -259,6 +260,7 @@ export class Session {
       channels: channels === "separate" ? "keep" : channels,
       spatial,
       enhance,
+      quality,
     };
   }
 

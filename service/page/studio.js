@@ -8,6 +8,7 @@ import { SoundMap } from "./map.js";
 import { fillNumbers, markNumber, wireNumbers } from "./numbers.js";
 import { at, button, input } from "./page.js";
 import { Player } from "./player.js";
+import { markQuality, wireQuality } from "./quality.js";
 import { Selecting } from "./selecting.js";
 import { Stage } from "./stage.js";
 import { clock } from "./words.js";
@@ -29,13 +30,15 @@ export class Studio {
   player = null;
   /** @type {HTMLElement[]} */
   #rows = [];
+  /** That the server has. @type {import("./types").Quality[]} */
+  qualities = [];
 
   /**
    * @param {(event: Happening) => void} tell
    * @param {(error: unknown) => void} fail
    * @param {(index: number) => void} save
    * @param {() => void} noted told when there is something to remember: a name, a number
-   * @param {(options: import("./types").ChannelOptions) => void} again separate the file again, as a job
+   * @param {(options: import("./types").Options) => void} again separate the file again, as a job
    */
   constructor(tell, fail, save, noted, again) {
     this.tell = tell;
@@ -48,7 +51,8 @@ export class Studio {
     this.selecting = new Selecting(this);
     this.#wireTransport();
     wireNumbers((number) => this.number(number));
-    wireChannels((options) => this.#changeChannels(options));
+    wireChannels((options) => this.#changeOptions(options));
+    wireQuality((options) => this.#changeOptions(options));
   }
 
   /**
@@ -114,12 +118,13 @@ export class Studio {
     return this.change(session.wishFor(number), { number });
   }
 
-  /** @param {import("./types").ChannelOptions} options */
-  #changeChannels(options) {
+  /** @param {Partial<import("./types").Options>} changed */
+  #changeOptions(changed) {
     const session = /** @type {Session} */ (this.session);
+    const options = { ...session.options, ...changed };
     // Channels one by one are other recordings to the network: that is a job. So is all that is asked of a job.
     if (session.job || options.channels === "separate") {
-      markChannels(session);
+      this.#markOptions(session);
       return this.again(options);
     }
     session.options = options;
@@ -177,7 +182,7 @@ export class Studio {
       ...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );
     this.selecting.fillMerge();
-    markChannels(session);
+    this.#markOptions(session);
     button("original").disabled = !session.hasOriginal;
     input("position").max = String(session.seconds);
     player.addEventListener("move", () => this.#place());
@@ -185,6 +190,12 @@ export class Studio {
     player.addEventListener("failed", (event) => this.fail(/** @type {CustomEvent} */ (event).detail));
     player.seek(second);
     this.#heard();
+  }
+
+  /** @param {Session} session */
+  #markOptions(session) {
+    markChannels(session);
+    markQuality(session, this.qualities);
   }
 
   #heard() {

@@ -24,7 +24,10 @@ export interface Settings {
   max_request_seconds: number;
   max_job_bytes: number;
   max_job_seconds: number;
+  qualities: Quality[];
 }
+
+export type Quality = "fast" | "high";
 
 /** Which sounds are wanted: those of some centroids. `number` where they are just so many. */
 export interface Wish {
@@ -116,11 +119,12 @@ export interface Lane {
   outline: Outline | null;
 }
 
-/** How several channels are used. */
-export interface ChannelOptions {
+/** How a recording is separated, apart from which sounds are wanted. */
+export interface Options {
   channels: "keep" | "mono" | "reference" | "separate";
   spatial: "auto" | "off";
   enhance: boolean;
+  quality: Quality;
 }
 
 /** Of a waveform: the smallest and the largest sample of each part, -127 to 127; 127 is `scale`. */

@@ -31,12 +31,14 @@ class ModelFacts:
         hash: of its file.
         provider: execution provider that the session really uses.
         fallback: why device="auto" runs on the CPU.
+        refines: whether there is a refiner beside it.
     """
 
     config: ModelConfig
     hash: str
     provider: str
     fallback: str | None
+    refines: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Terms:
 
     Attributes:
         model: an ONNX file; None for the bundled one that suits the device.
+        refiner: the ONNX file of its refiner; None for none.
         device: where the network runs.
         threads: of the network on a CPU; None for all cores.
         gpu_memory_bytes: what it may take of a GPU.
@@ -54,6 +57,7 @@ class Terms:
     """
 
     model: Path | None
+    refiner: Path | None
     device: Device
     threads: int | None
     gpu_memory_bytes: int

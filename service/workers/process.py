@@ -29,6 +29,7 @@ from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE
 from unmingle.model.embedding.runtime_check import CUDA
 from unmingle.model.errors import UnmingleError
+from unmingle.model.refining.refiner import OnnxRefiner, open_refiner
 from unmingle.model.separator import Separator
 from unmingle.model.weights.bundled import bundled_model
 from unmingle.service import logs, memory
@@ -80,13 +81,15 @@ class WorkerProcess:
         """Work until the server is done with it."""
         try:
             # The threads of its session are started here, and inherit the priority.
-            embedder = call_standing_back(lambda: _load(self._terms))
+            embedder, refiner = call_standing_back(lambda: _load(self._terms))
         except UnmingleError as error:
             self._line.send(Unusable(error))
             return
         self._batcher = _batcher(embedder)
-        self._separator = Separator(self._batcher)
-        facts = ModelFacts(embedder.config, embedder.model_hash, embedder.provider, embedder.fallback)
+        self._separator = Separator(self._batcher, refiner=refiner)
+        facts = ModelFacts(
+            embedder.config, embedder.model_hash, embedder.provider, embedder.fallback, refines=refiner is not None
+        )
         self._line.send(Loaded(facts))
         warming = self._threads.submit(self._warm_up)
         while (message := self._next()) is not None:
@@ -174,9 +177,11 @@ class _Telling:
                 self._line.send(Progress(self._number, done))
 
 
-def _load(terms: Terms) -> OnnxEmbedder:
+def _load(terms: Terms) -> tuple[OnnxEmbedder, OnnxRefiner | None]:
     model = terms.model or bundled_model(terms.device)
-    return OnnxEmbedder(model, terms.device, terms.threads, terms.gpu_memory_bytes)
+    how = terms.device, terms.threads, terms.gpu_memory_bytes
+    embedder = OnnxEmbedder(model, *how)
+    return embedder, open_refiner(terms.refiner, embedder.model_hash, *how) if terms.refiner else None
 
 
 def _batcher(embedder: OnnxEmbedder) -> MicroBatcher:

@@ -123,6 +123,7 @@ def terms_of(settings: Settings, cores: int) -> Terms:
     """How a worker is to work that has so many cores."""
     return Terms(
         model=settings.model.absolute() if settings.model else None,
+        refiner=settings.refiner.absolute() if settings.refiner else None,
         device=settings.device,
         threads=settings.threads or cores,
         gpu_memory_bytes=settings.gpu_memory_bytes,

@@ -7,12 +7,11 @@ import dataclasses
 import numpy as np
 
 from unmingle.model.clustering import counting
-from unmingle.model.options import NumSources, SeparationOptions
+from unmingle.model.options import NumSources
 from unmingle.model.separator import Separator
+from unmingle.training.evaluation.asking import options
 from unmingle.training.evaluation.conditions import Case
 from unmingle.training.evaluation.measures import PerSource, assign, heard, si_sdr
-
-SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ def score_case(separator: Separator, case: Case) -> ScoredCase:
     sources, mixture = scene.sources, scene.mixture
 
     def separated_db(num_sources: NumSources) -> tuple[PerSource, int]:
-        stems = separator.separate(mixture, scene.sample_rate, options=SeparationOptions(num_sources, seed=SEED)).stems
+        stems = separator.separate(mixture, scene.sample_rate, options=options(separator, num_sources)).stems
         return si_sdr(heard(stems, assign(stems, sources, mixture), mixture), sources), len(stems)
 
     given_db, _ = separated_db(len(sources))

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from unmingle.model.options import NumSources, SeparationOptions
+from unmingle.model.options import NumSources
 from unmingle.model.separator import Separator
+from unmingle.training.evaluation.asking import options
 from unmingle.training.evaluation.further_measures import measure_further
 from unmingle.training.evaluation.ideal_mask import separate_ideally
 from unmingle.training.evaluation.measures import NO_STEM, Figures, PerSource, assign, heard, measure
@@ -24,8 +25,6 @@ WAYS = {
     IDEAL: "ideal binary mask",
 }
 """What stands for each source: the mixture as it is, the model's stems by two kinds of masks, the best binary masks."""
-
-SEED = 0
 
 HowMany = Literal["true", "auto"]
 """Whether the separator is told the number of sources or has to find it out."""
@@ -82,13 +81,11 @@ def score(
     """
     mixture, sources, sample_rate = load_mixture(listed)
     num_sources = wanted(how_many, len(sources))
-    soft = separator.separate(mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED))
+    soft = separator.separate(mixture, sample_rate, options=options(separator, num_sources))
     stems = {
         MIXTURE: np.broadcast_to(mixture, sources.shape),
         SOFT: soft.stems,
-        HARD: separator.separate(
-            mixture, sample_rate, options=SeparationOptions(num_sources, seed=SEED, mask_kind="hard")
-        ).stems,
+        HARD: separator.separate(mixture, sample_rate, options=options(separator, num_sources, "hard")).stems,
         IDEAL: separate_ideally(sources, sample_rate, separator.embedder.config, mixture),
     }
     assigned = {way: assign(found, sources, mixture) for way, found in stems.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.refining.refiner import OnnxRefiner
+from unmingle.model.refining.refiner import open_refiner
 from unmingle.model.separator import Separator
 from unmingle.training.evaluation.errors import EvaluationError
 
@@ -83,9 +83,7 @@ def load(model: Path, refiner: Path | None, threads: int) -> Separator:
     embedder = OnnxEmbedder(model, device="cpu", threads=threads)
     if refiner is None:
         return Separator(embedder)
-    refining = OnnxRefiner(refiner, "cpu", threads)
-    refining.check_fits(embedder.model_hash)
-    return Separator(embedder, refiner=refining)
+    return Separator(embedder, refiner=open_refiner(refiner, embedder.model_hash, "cpu", threads))
 
 
 def _begin(model: Path, refiner: Path | None) -> None:

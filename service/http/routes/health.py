@@ -99,6 +99,7 @@ async def models(service: Service) -> ModelList:
                 sample_rate=config.sample_rate,
                 max_sources=MAX_SOURCES,
                 max_channels=audio_header.MAX_CHANNELS,
+                qualities=list(service.pipeline.abilities.qualities),
                 default=True,
             )
         ]

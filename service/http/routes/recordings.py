@@ -35,7 +35,7 @@ router = APIRouter(prefix="/recordings", tags=["recordings"])
 
 T = TypeVar("T")
 
-_ALSO_OF_SEPARATE = {"num_sources", "masks", "background", "channels", "spatial", "enhance"}
+_ALSO_OF_SEPARATE = {"num_sources", "masks", "background", "channels", "spatial", "enhance", "quality"}
 
 RecordingId = Annotated[str, Path(description="As POST /recordings gave it.")]
 
@@ -135,6 +135,7 @@ async def separate(request: Request, recording_id: RecordingId, service: Service
     entry = service.recordings.get(recording_id, caller)
     asked = await read_json(request, SeparationRequest, service.settings.client_timeout_s)
     parameters = SeparateParameters.model_validate({**asked.model_dump(include=_ALSO_OF_SEPARATE), "seed": entry.seed})
+    service.pipeline.abilities.check(parameters.options)
     with entry.in_use(), service.ledger.lease(caller) as lease:
         for resource in (Resource.RECORDINGS, Resource.REQUESTS):
             lease.take(resource)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unmingle.model.errors import ModelError
+from tests.model.test_spreading import SHORT, check_same
+from unmingle.model.errors import ModelError, ParameterError
 from unmingle.model.kept import KeptRecording, Wish
 from unmingle.model.metrics import si_sdr_db
 from unmingle.model.options import SeparationOptions
@@ -16,7 +17,7 @@ from unmingle.model.refining.refiner import OnnxRefiner
 from unmingle.model.separator import Separator
 from unmingle.model.signal.segments import SegmentLayout
 
-TWO = SeparationOptions(2)
+TWO = SeparationOptions(2, quality="high")
 SHIPPED = Path(__file__).parents[3] / "training" / "weights" / "refiner-1.onnx"
 
 
@@ -42,7 +43,7 @@ class Anybody:
 def test_stems_add_up_whatever_a_refiner_does(lively, example, background, rate, num_sources) -> None:
     mixture = example("two_speakers").mixture
     left = np.stack([mixture, 0.5 * np.roll(mixture, 7)])
-    options = SeparationOptions(num_sources, background=background)
+    options = SeparationOptions(num_sources, background=background, quality="high")
     found = lively.separate(left, rate, options=options)
     total = found.stems.sum(0) + (found.background if found.background is not None else 0.0)
     np.testing.assert_allclose(total, left, atol=1e-5)
@@ -82,25 +83,32 @@ def test_segments_join_without_seams(separator, onnx_refiner, example) -> None:
     np.testing.assert_allclose(in_parts.stems.sum(0) + in_parts.background, mixture, atol=1e-5)
 
 
-def test_a_refiner_is_used_where_there_is_one_and_nowhere_else(separator, lively, example) -> None:
+def test_a_refiner_is_used_where_high_quality_is_asked_for_and_nowhere_else(separator, lively, example) -> None:
     mixture = example("two_speakers").mixture
-    assert separator.refiner is None
-    plain, refined = (each.separate(mixture, 16_000, options=TWO) for each in (separator, lively))
+    plain, refined = (lively.separate(mixture, 16_000, options=options) for options in (SeparationOptions(2), TWO))
+    np.testing.assert_array_equal(plain.stems, separator.separate(mixture, 16_000, 2).stems)
     assert np.abs(refined.stems - plain.stems).max() > 0.01
     assert refined.stage_seconds["refine"] > 0
     assert "refine" not in plain.stage_seconds
 
 
-def test_hard_masks_are_never_refined(separator, lively, example) -> None:
-    mixture = example("two_speakers").mixture
-    options = SeparationOptions(2, mask_kind="hard")
-    hard = [each.separate(mixture, 16_000, options=options).stems for each in (separator, lively)]
-    np.testing.assert_array_equal(*hard)
+def test_hard_masks_cannot_be_refined() -> None:
+    with pytest.raises(ParameterError, match="hard masks are not refined"):
+        SeparationOptions(2, mask_kind="hard", quality="high")
+
+
+def test_high_quality_needs_a_refiner(separator, example, tmp_path) -> None:
+    recording = ArrayRecording(example("two_speakers").mixture, 16_000)
+    with pytest.raises(ParameterError, match="quality=high needs a refiner, and there is none beside the model"):
+        separator.separate_recording(recording, lambda _: None, TWO)
+    kept = KeptRecording(recording, separator, tmp_path)
+    with pytest.raises(ParameterError, match="quality=high needs a refiner"):
+        kept.separate(Wish(num_sources=2), TWO, lambda _: None, lambda _: None)
 
 
 def test_one_voice_is_unharmed_whatever_a_refiner_does(lively, example) -> None:
     voice = example("two_speakers").sources[0]
-    stem = lively.separate(voice, 16_000, 1).stems[0]
+    stem = lively.separate(voice, 16_000, options=SeparationOptions(1, quality="high")).stems[0]
     assert si_sdr_db(stem, voice) > 30.0
 
 
@@ -115,18 +123,24 @@ def test_a_kept_recording_is_refined_as_any(lively, example, tmp_path) -> None:
     np.testing.assert_array_equal(np.concatenate(parts, -1), np.concatenate(at_once, -1))
 
 
+def test_parts_of_a_recording_are_refined_as_the_whole(separator, onnx_refiner, example, tmp_path) -> None:
+    signal = np.tile(example("two_speakers").mixture, 2)
+    check_same(Separator(separator.embedder, SHORT, Anybody(onnx_refiner)), signal, 16_000, TWO, tmp_path, (3,))
+
+
 def test_a_refiner_of_another_model_is_refused(bundled_model: Path, refiner_file: Path) -> None:
     with pytest.raises(ModelError, match="belongs to the embedding model 0123456789ab"):
         Separator.load(bundled_model, device="cpu", refiner=refiner_file)
 
 
-def test_the_refiner_of_the_repository_makes_two_speakers_better(separator, bundled_model: Path, example) -> None:
+def test_the_refiner_of_the_repository_makes_two_speakers_better(bundled_model: Path, example) -> None:
     refining = Separator.load(bundled_model, device="cpu", refiner=SHIPPED)
     case = example("two_speakers")
     scores = []
-    for each in (separator, refining):
-        stems = each.separate(case.mixture, 16_000, options=TWO).stems
+    for options in (SeparationOptions(2), TWO):
+        stems = refining.separate(case.mixture, 16_000, options=options).stems
         scores.append(max(si_sdr_db(np.stack(order), case.sources).mean() for order in (stems, stems[::-1])))
     assert scores[1] > scores[0]
     voice = case.sources[0]
-    assert si_sdr_db(refining.separate(voice, 16_000, 1).stems[0], voice) > 30.0
+    one = SeparationOptions(1, quality="high")
+    assert si_sdr_db(refining.separate(voice, 16_000, options=one).stems[0], voice) > 30.0

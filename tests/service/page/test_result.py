@@ -20,13 +20,12 @@ import soxr
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES
-from tests.service.harness import RunningServer, children_of, encoded, noise, post, read
-from tests.service.page.visitor import Visitor
+from tests.service.harness import ROOT, RunningServer, children_of, encoded, noise, post, read
+from tests.service.page.visitor import Visitor, kept_on
 
 pytestmark = pytest.mark.slow
 
 MIXTURES = ("two_speakers", "three_speakers")
-ROOT = Path(__file__).parents[3]
 PAGE_EXAMPLES = ROOT / "service" / "page" / "examples"
 
 
@@ -341,9 +340,30 @@ def test_a_stereo_recording_at_another_rate_plays_exactly(quick: Visitor, tmp_pa
     assert np.abs(heard - samples[:, 1]).max() < 3e-4  # rounded to 16 bits each
 
 
+def test_masks_are_refined_where_the_server_can(page: Page, tmp_path: Path, two_speakers: Path) -> None:
+    refiner = ROOT / "training" / "weights" / "refiner-1.onnx"
+    running = RunningServer(tmp_path, {"UNMINGLE_REFINER": str(refiner)})
+    try:
+        visitor = Visitor(page, running, kept_on(running, two_speakers))
+        chosen = page.get_by_label("Masks of the sounds are")
+        expect(chosen).to_have_value("fast")
+        for quality in ("high", "fast"):
+            with page.expect_response(lambda response: response.url.endswith("/separations")) as made:
+                chosen.select_option(quality)
+            assert made.value.json()["manifest"]["quality"] == quality
+            visitor.wait_for_result()
+            page.reload()
+            visitor.wait_for_result()
+            expect(chosen).to_have_value(quality)  # it is remembered
+        visitor.saw_no_faults()
+    finally:
+        running.kill()
+
+
 def test_several_channels_are_used_as_is_chosen(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     expect(page.locator("#channels-card")).to_be_hidden()  # it has one
+    expect(page.locator("#quality-card")).to_be_hidden()  # there is no refiner
     first, second = (
         soundfile.read(EXAMPLES / "two_speakers" / f"source_{n}.flac", dtype="float32")[0][:32_000] for n in (1, 2)
     )

@@ -27,7 +27,7 @@ WITHIN_S = 120
 
 
 def terms(model: Path = SMALL_MODEL) -> Terms:
-    return Terms(model, "cpu", 1, 2**32, at_once=8, beat_s=0.1, log_format="console", log_level="warning")
+    return Terms(model, None, "cpu", 1, 2**32, at_once=8, beat_s=0.1, log_format="console", log_level="warning")
 
 
 class Hired:
