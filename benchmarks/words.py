@@ -26,10 +26,11 @@ from unmingle.model.errors import UnmingleError
 from unmingle.model.options import SeparationOptions
 from unmingle.model.separator import Separator
 from unmingle.model.threads import usable_cores
+from unmingle.training.evaluation.asking import SEED
 from unmingle.training.evaluation.measures import assign, heard
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_sources, read_list
 from unmingle.training.evaluation.recogniser import Recogniser, word_accuracy
-from unmingle.training.evaluation.scoring import SEED, HowMany, wanted
+from unmingle.training.evaluation.scoring import HowMany, wanted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,10 +25,11 @@ from unmingle.model.embedding.on_disk import KeptOnDisk
 from unmingle.model.errors import ParameterError
 from unmingle.model.heard import Heard
 from unmingle.model.inspection import Inspected, of_result
+from unmingle.model.listening import Listening, expected_bytes
+from unmingle.model.masking import Masking
 from unmingle.model.options import MAX_SOURCES, SeparationOptions
 from unmingle.model.overview import Pixels, Points, chosen_points, loudness_of, point_frames
-from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_bytes
-from unmingle.model.recording import Recording
+from unmingle.model.recording import Progress, Recording, Sink
 from unmingle.model.results import Outcome
 from unmingle.model.separator import Separator, locating_by, narrowed, reference_of
 from unmingle.model.signal import masks

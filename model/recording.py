@@ -1,8 +1,11 @@
-"""What is separated: something that gives its samples block by block, as often as asked. Axes: (channel, sample)."""
+"""What is separated: something that gives its samples block by block, as often as asked; and who takes the stems.
+
+Axes: (channel, sample), (source, channel, sample).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +14,10 @@ from numpy.typing import NDArray
 from unmingle.model.errors import AudioError, FileError
 
 Samples = NDArray[np.float32]
+Sink = Callable[[Samples], None]
+"""Takes the next (sources, channels, samples) of the stems; the background, where it is a stem, is the last."""
+Progress = Callable[[float], None]
+"""Called with the part done, 0 to 1, several times a second. What it raises ends the separation."""
 
 BLOCK_S = 10.0
 """Seconds in one block, about: long enough to be efficient, short enough to be nothing in memory."""

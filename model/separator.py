@@ -18,12 +18,13 @@ from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
 from unmingle.model.inspection import Inspected, of_result
+from unmingle.model.listening import Listening, expected_frames
+from unmingle.model.masking import Masking
 from unmingle.model.options import Background, NumSources, SeparationOptions
 from unmingle.model.overview import Gathering
 from unmingle.model.parts import Plan
-from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_frames
 from unmingle.model.reading.recordings import FileRecording
-from unmingle.model.recording import ArrayRecording, Recording, Samples
+from unmingle.model.recording import ArrayRecording, Progress, Recording, Samples, Sink
 from unmingle.model.refining.refiner import Refiner, open_refiner
 from unmingle.model.results import Outcome, Separation
 from unmingle.model.signal.segments import SegmentLayout

@@ -16,12 +16,13 @@ from pathlib import Path
 from unmingle.model.embedding.keeping import Forgetting
 from unmingle.model.heard import Heard
 from unmingle.model.inspection import of_result
+from unmingle.model.listening import Listening, expected_bytes, expected_frames
+from unmingle.model.masking import Masking
 from unmingle.model.measured import Measured, added
 from unmingle.model.options import SeparationOptions
 from unmingle.model.overview import Gathering
 from unmingle.model.parts import Part, Plan
-from unmingle.model.passes import Listening, Masking, Progress, Sink, expected_bytes, expected_frames
-from unmingle.model.recording import Recording, Samples, Seekable
+from unmingle.model.recording import Progress, Recording, Samples, Seekable, Sink
 from unmingle.model.results import Outcome
 from unmingle.model.separator import SAMPLE_RATES_HZ, Separator, locating_by, narrowed, reference_of
 from unmingle.model.signal.segments import SegmentRange, at_rate

@@ -10,7 +10,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from unmingle.model.passes import Progress
+from unmingle.model.recording import Progress
 
 
 class Bar:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unmingle.model.errors import UnmingleError
-from unmingle.model.passes import Progress
+from unmingle.model.recording import Progress
 from unmingle.service.cli import activity_files
 from unmingle.service.cli.bar import Bar
 from unmingle.service.cli.names import Input, shown

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.passes import Progress
+from unmingle.model.recording import Progress
 from unmingle.model.refining.refiner import open_refiner
 from unmingle.model.separator import Separator
 from unmingle.model.weights.bundled import bundled_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unmingle.model.errors import AudioError, UnmingleError
-from unmingle.model.passes import Progress
+from unmingle.model.recording import Progress
 from unmingle.service.cli.batch import Separating
 from unmingle.service.cli.excerpt import opened
 from unmingle.service.cli.names import Input

@@ -19,7 +19,7 @@ from unmingle.service.schemas import Manifest, ModelEntry, SeparateParameters, S
 from unmingle.service.version import version
 
 if TYPE_CHECKING:  # the server's front, which only reads stems, does not load ONNX Runtime
-    from unmingle.model.passes import Progress, Sink
+    from unmingle.model.recording import Progress, Sink
     from unmingle.model.separator import Separator
 
 MANIFEST = "manifest.json"

@@ -19,7 +19,7 @@ from unmingle.service.workers.tasks import file_of, make_anew
 
 if TYPE_CHECKING:  # the server's front makes tasks, and loads neither ONNX Runtime nor a model
     from unmingle.model.kept import KeptRecording
-    from unmingle.model.passes import Sink
+    from unmingle.model.recording import Sink
     from unmingle.model.separator import Separator
 
 

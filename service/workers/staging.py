@@ -117,6 +117,7 @@ class StagedTask:
                 store = _store(self.url)
                 for needed in self.read:
                     control(0.0)
+                    (root / needed.path).parent.mkdir(parents=True, exist_ok=True)
                     _fetch(store, needed, root / needed.path)
             except (UnavailableError, StoreError) as error:
                 return Unreachable(str(error))
@@ -126,7 +127,7 @@ class StagedTask:
             result = unpacked(self.task, root).run(separator, control)
             wanted = [dataclasses.replace(files, path=root / files.path) for files in self.writes]
             try:
-                return Brought(packed(result, root), _put(store, wanted, self.folder, root, lambda: control(1.0)))
+                return Brought(packed(result, root), _put(store, wanted, self.folder, root, root, lambda: control(1.0)))
             except UnavailableError as error:
                 return Unreachable(str(error))
 
@@ -134,15 +135,16 @@ class StagedTask:
 class Staging:
     """Of one server's tasks."""
 
-    def __init__(self, url: str, root: Path) -> None:
+    def __init__(self, url: str, root: Path, scratch: Path) -> None:
         """Args:
         url: of the store.
         root: the directory that all files of tasks are in.
+        scratch: the directory for copies of parts of them, while they are stored.
 
         Raises:
             StoreError: the store cannot be used.
         """
-        self.url, self._root = url, root
+        self.url, self._root, self._scratch = url, root, scratch
         self._store = ObjectStore(url)
         self._threads = ThreadPoolExecutor(_AT_ONCE, "staging")
 
@@ -170,7 +172,7 @@ class Staging:
 
     def _staged(self, task: Task[T], folder: str) -> StagedTask:
         files = task.files
-        read = _put(self._store, files.reads, f"{folder}/read", self._root)
+        read = _put(self._store, files.reads, f"{folder}/read", self._root, self._scratch)
         writes = tuple(dataclasses.replace(wanted, path=wanted.path.relative_to(self._root)) for wanted in files.writes)
         return StagedTask(packed(task, self._root), self.url, f"{folder}/written", read, writes)
 
@@ -238,9 +240,10 @@ def _put(
     wanted: Sequence[Files],
     folder: str,
     root: Path,
+    scratch: Path,
     still_wanted: Callable[[], None] = lambda: None,
 ) -> tuple[StagedFiles, ...]:
-    """Store what there is of some files; `root` has room for copies."""
+    """Store what there is of some files below `root`."""
     found = []
     for number, files in enumerate(wanted):
         directories: list[str] = []
@@ -256,7 +259,7 @@ def _put(
                 store.put(path, name)
                 stored.append(StagedFile(name, relative, None))
             else:
-                _put_excerpt(store, path, files.start, files.end, name, root)
+                _put_excerpt(store, path, files.start, files.end, name, scratch)
                 stored.append(StagedFile(name, relative, files.start))
         if directories or stored:
             relative, anew = str(files.path.relative_to(root)), bool(directories) and files.end is None
@@ -272,8 +275,8 @@ def _all_in(path: Path) -> Iterator[Path]:
             yield from sorted(path.rglob("*"))
 
 
-def _put_excerpt(store: ObjectStore, path: Path, start: int, end: int | None, name: str, root: Path) -> None:
-    with path.open("rb") as file, tempfile.NamedTemporaryFile(dir=root, prefix="excerpt-") as excerpt:
+def _put_excerpt(store: ObjectStore, path: Path, start: int, end: int | None, name: str, scratch: Path) -> None:
+    with path.open("rb") as file, tempfile.NamedTemporaryFile(dir=scratch, prefix="excerpt-") as excerpt:
         file.seek(start)
         left = path.stat().st_size - start if end is None else end - start
         while left > 0 and (block := file.read(min(left, _COPIED_BYTES))):
@@ -284,8 +287,7 @@ def _put_excerpt(store: ObjectStore, path: Path, start: int, end: int | None, na
 
 
 def _fetch(store: ObjectStore, files: StagedFiles, target: Path) -> None:
-    """Put them where they belong, whatever is there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Put them where they belong, whatever is there. The directory around them has to be there."""
     for relative in files.directories:
         (target / relative).mkdir(exist_ok=True)
     for file in files.files:

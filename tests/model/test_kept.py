@@ -32,11 +32,15 @@ def listened(separator: Separator, signal: np.ndarray, directory: Path, seed: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "seed"), [(3, 0), (3, 7), (45, 0), (160, 0)])
+@pytest.mark.parametrize(("seconds", "seed", "room"), [(3, 0, 2.0), (3, 7, 2.0), (12, 0, 0.5), (12, 0, 0.0)])
 def test_it_gives_the_bytes_of_a_separation_in_one_go(
-    separator: Separator, tmp_path: Path, seconds: int, seed: int
+    separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, seed: int, room: float
 ) -> None:
     """However its embeddings are kept: as they are, as bytes, or too many to be kept in memory at all."""
+    config = separator.embedder.config
+    all_bytes = 4 * 16_000 * seconds // config.hop * config.bands * config.embedding_dim
+    for place in ("embedded", "on_disk"):
+        monkeypatch.setattr(f"unmingle.model.embedding.{place}.HOST_KEPT_BYTES", int(room * all_bytes))
     rng = np.random.default_rng(1)
     loud = np.repeat(rng.random(4 * seconds), 4_000)
     signal = (rng.standard_normal((2, 16_000 * seconds)) * loud * 0.1).astype(np.float32)

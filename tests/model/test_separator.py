@@ -151,7 +151,7 @@ def test_every_stem_is_what_its_masks_give(separator, example, rate, background,
     whole = np.stack((mixture, 0.5 * mixture))
     made = []
     monkeypatch.setattr(segments, "blend", lambda masked: made.extend(blend(masked)) or made)
-    monkeypatch.setattr("unmingle.model.passes._SYNTHESIS_BYTES", 10**6)
+    monkeypatch.setattr("unmingle.model.masking._SYNTHESIS_BYTES", 10**6)
     parts = []
     separator.separate_recording(ArrayRecording(whole, rate), parts.append, SeparationOptions(3, background=background))
     config = separator.embedder.config

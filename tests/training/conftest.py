@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from unmingle.training.corpus import Corpus, find_recordings, load_corpus
+from unmingle.training.train import main
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_RATE = 16_000
@@ -72,6 +75,19 @@ def finish(start) -> Callable[..., tuple[int, str, str]]:
         process = start(*options)
         out, err = process.communicate(timeout=900)
         return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finish_here(runs) -> Callable[..., tuple[int, str, str]]:
+    """As `finish`, within this process: torch is loaded once."""
+
+    def run(*options: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["--runs", str(runs), *options])
+        return code, out.getvalue(), err.getvalue()
 
     return run
 

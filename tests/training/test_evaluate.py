@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import math
 import shutil
@@ -44,6 +46,14 @@ def evaluate(*arguments: object) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def evaluate_here(*arguments: object) -> str:
+    """The same within this process: torch is loaded once."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([*map(str, arguments), "--jobs", "1"]) == 0
+    return printed.getvalue()
 
 
 def without_speed(folder: Path) -> dict:
@@ -89,8 +99,8 @@ def counted(always_two, tmp_path_factory) -> tuple[Path, str]:
         writer = csv.DictWriter(file, list(rows["three_speakers"]), restval="")
         writer.writeheader()
         writer.writerows(chosen)
-    arguments = ("--list", folder / "list.csv", "--out", folder / "report", "--jobs", 1, "--num-sources", "auto")
-    return folder / "report", evaluate("--model", always_two, *arguments)
+    arguments = ("--list", folder / "list.csv", "--out", folder / "report", "--num-sources", "auto")
+    return folder / "report", evaluate_here("--model", always_two, *arguments)
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
@@ -245,14 +255,14 @@ def test_each_mixture_under_each_condition_is_listed_with_its_sources(conditions
 
 
 def test_clean_under_conditions_is_what_the_full_report_says(conditions, always_two, tmp_path):
-    evaluate("--model", always_two, "--out", tmp_path, "--jobs", 2)
+    evaluate_here("--model", always_two, "--out", tmp_path)
     clean = json.loads((conditions[0] / "conditions.json").read_text())["conditions"][0]
     rows = {(row["sources"], row["by"]): row for row in without_speed(tmp_path)["separation"]}
     assert clean["given"] == pytest.approx(rows["all", "soft"]["si_sdr_db_improvement"], abs=1e-4)
 
 
 def test_conditions_give_the_same_figures_for_any_number_of_processes(conditions, always_two, tmp_path):
-    evaluate("--model", always_two, "--out", tmp_path, "--jobs", 1, "--condition", "quiet", "--limit", 2)
+    evaluate_here("--model", always_two, "--out", tmp_path, "--condition", "quiet", "--limit", 2)
     with (conditions[0] / "conditions.csv").open() as before, (tmp_path / "conditions.csv").open() as after:
         lines = [line for line in before if line.startswith("15 dB apart") and "three" not in line]
         # The list is shorter, so that nobody has a third source.
@@ -266,7 +276,7 @@ def test_mixtures_of_four_voices_are_drawn_from_a_corpus(bundled_model, tmp_path
         for speaker in sorted((EXAMPLES / "training").iterdir())[:5]:
             rows.writerow((min(speaker.iterdir(), key=lambda f: f.name), "test", speaker.name))
     options = ("--voices", 4, "--data", tmp_path, "--limit", 2, "--condition", "clean", "--out", tmp_path / "out")
-    printed = evaluate("--model", bundled_model, *options)
+    printed = evaluate_here("--model", bundled_model, *options)
     assert "on 4 voices of 'test' of" in printed
     with (tmp_path / "out" / "conditions.csv").open(newline="") as lines:
         assert [row["num_sources"] for row in csv.DictReader(lines)] == ["4", "4"]
@@ -288,7 +298,7 @@ def test_conditions_that_cannot_be_heard_are_explained(options, complaint, tmp_p
 
 def test_same_figures_again_and_for_any_number_of_processes(report, bundled_model, tmp_path):
     folder, _ = report
-    evaluate("--model", bundled_model, "--out", tmp_path, "--jobs", 1)
+    evaluate_here("--model", bundled_model, "--out", tmp_path)
     assert without_speed(tmp_path) == without_speed(folder)
     assert (tmp_path / "mixtures.csv").read_bytes() == (folder / "mixtures.csv").read_bytes()
 
@@ -299,7 +309,7 @@ def test_one_source_alone_and_sounds_that_are_not_speech(bundled_model, tmp_path
     soundfile.write(noise, 0.1 * np.random.default_rng(0).standard_normal(48_000), 16_000)
     rows = [HEADING, f"alone,2,F,{speech},8000,-3,,,", f"sound,2,FN,{speech},8000,0,noise.wav,0,-6"]
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
-    printed = evaluate("--model", bundled_model, "--list", tmp_path / "list.csv", "--out", tmp_path / "report")
+    printed = evaluate_here("--model", bundled_model, "--list", tmp_path / "list.csv", "--out", tmp_path / "report")
     content = without_speed(tmp_path / "report")
     assert content["unharmed_share"] == 1.0
     # One stem is the recording less its background, which is nearly nothing here: 41 dB below with unmingle-6.

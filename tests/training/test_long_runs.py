@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 import sys
@@ -16,28 +14,14 @@ from tests.training.conftest import ROOT, TINY, history, losses
 from unmingle.training.divergence import MOST_REWINDS, check_rewinds
 from unmingle.training.errors import TrainingError
 from unmingle.training.run_log import RunLog
-from unmingle.training.train import main
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finish(runs):
-    """As the fixture of all modules, within this process: torch is loaded once."""
-
-    def run(*options):
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(["--runs", str(runs), *options])
-        return code, out.getvalue(), err.getvalue()
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def first(finish, speech_folder, runs):
+def first(finish_here, speech_folder, runs):
     options = [*TINY.split(), "--steps", "6", "--validations", "2"]
-    code, out, err = finish("--data", str(speech_folder), "--name", "first", *options)
+    code, out, err = finish_here("--data", str(speech_folder), "--name", "first", *options)
     assert code == 0, err
     return out, err
 
@@ -52,10 +36,10 @@ def test_what_was_understood_and_what_the_model_is_worth_is_said(first):
     assert "--int8" in out
 
 
-def test_a_fine_tune_that_gets_worse_gives_back_what_it_started_from(first, finish, speech_folder, runs):
+def test_a_fine_tune_that_gets_worse_gives_back_what_it_started_from(first, finish_here, speech_folder, runs):
     options = ["--init", "first", "--steps", "4", "--learning-rate", "3", "--warm-up", "0", "--validations", "2"]
     smaller = ["--batch", "4", "--frames", "40", "--num-sources", "0,1", "--validation-mixtures", "2", "--threads", "1"]
-    code, _, err = finish("--data", str(speech_folder), "--name", "worse", *options, *smaller, "--device", "cpu")
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "worse", *options, *smaller, "--device", "cpu")
     assert code == 0, err
     found = [r["si_sdr_improvement_db"] for r in history(runs / "worse") if "si_sdr_improvement_db" in r]
     before, after = (torch.load(runs / name / "best.pt", weights_only=True)["network"] for name in ("first", "worse"))
@@ -64,9 +48,9 @@ def test_a_fine_tune_that_gets_worse_gives_back_what_it_started_from(first, fini
     assert ("no validation was better than the weights that the run started from" in err) == same
 
 
-def test_a_loss_that_stays_nan_is_gone_back_from_and_named(finish, speech_folder, runs):
+def test_a_loss_that_stays_nan_is_gone_back_from_and_named(finish_here, speech_folder, runs):
     options = [*TINY.split(), "--steps", "60", "--learning-rate", "3e37", "--warm-up", "0"]
-    _, _, err = finish("--data", str(speech_folder), "--name", "nan", *options)
+    _, _, err = finish_here("--data", str(speech_folder), "--name", "nan", *options)
     assert "the loss or its gradient stays NaN (step 2" in err
     assert "with a learning rate of 9e+36" in err
     lines = (runs / "nan" / "history.jsonl").read_text().splitlines()
@@ -100,31 +84,31 @@ def test_history_has_null_for_what_is_no_number(tmp_path):
     }
 
 
-def test_a_run_without_patience_ends_early(finish, speech_folder, runs):
+def test_a_run_without_patience_ends_early(finish_here, speech_folder, runs):
     # Without a learning rate, nothing gets better.
     options = [*TINY.split(), "--steps", "40", "--validations", "20", "--patience", "2", "--learning-rate", "1e-12"]
-    code, out, err = finish("--data", str(speech_folder), "--name", "early", *options)
+    code, out, err = finish_here("--data", str(speech_folder), "--name", "early", *options)
     assert code == 0, err
     assert "the run ends here" in out
     assert len(losses(runs / "early")) < 20
 
 
-def test_a_finished_run_is_made_longer(first, finish, speech_folder, runs):
+def test_a_finished_run_is_made_longer(first, finish_here, speech_folder, runs):
     shutil.copytree(runs / "first", runs / "longer")
     before = losses(runs / "longer")
-    code, _, err = finish("--resume", "longer", "--extend", "6")
+    code, _, err = finish_here("--resume", "longer", "--extend", "6")
     assert code == 0, err
     after = losses(runs / "longer")
     assert len(after) == 12
     assert after[:6] == before
     config = json.loads((runs / "longer" / "config.json").read_text())
     assert (config["steps"], config["validations"]) == (12, 4)
-    code, _, err = finish("--extend", "6")
+    code, _, err = finish_here("--extend", "6")
     assert code == 1
     assert "--extend goes with --resume" in err
 
 
-def test_a_run_does_not_go_on_with_another_corpus(first, finish, speech_folder, runs, tmp_path):
+def test_a_run_does_not_go_on_with_another_corpus(first, finish_here, speech_folder, runs, tmp_path):
     other, copy = tmp_path / "other", tmp_path / "copy"
     shutil.copytree(speech_folder, copy)
     shutil.copytree(speech_folder, other)
@@ -133,40 +117,40 @@ def test_a_run_does_not_go_on_with_another_corpus(first, finish, speech_folder, 
     shutil.rmtree(speakers[1])
     shutil.copytree(stranger, other / stranger.name)
     before = (runs / "first" / "checkpoint.pt").read_bytes()
-    code, _, err = finish("--resume", "first", "--data", str(other))
+    code, _, err = finish_here("--resume", "first", "--data", str(other))
     assert code == 1
     assert "learns from another corpus" in err
     assert (runs / "first" / "checkpoint.pt").read_bytes() == before
-    code, _, err = finish("--resume", "first", "--data", str(copy))
+    code, _, err = finish_here("--resume", "first", "--data", str(copy))
     assert code == 0, err
 
 
-def test_four_speakers_are_enough_by_default(finish, speech_folder, runs):
+def test_four_speakers_are_enough_by_default(finish_here, speech_folder, runs):
     options = [o for o in TINY.split() if o not in ("--num-sources", "0,1")]
-    code, out, err = finish("--data", str(speech_folder), "--name", "four", *options, "--steps", "2")
+    code, out, err = finish_here("--data", str(speech_folder), "--name", "four", *options, "--steps", "2")
     assert code == 0, err
     assert "at most 2 sources" in out
 
 
-def test_a_list_of_ones_own_validates(finish, speech_folder, runs):
+def test_a_list_of_ones_own_validates(finish_here, speech_folder, runs):
     options = [*TINY.split(), "--steps", "2", "--validation-list", str(ROOT / "examples" / "list.csv")]
-    code, _, err = finish("--data", str(speech_folder), "--name", "listed", *options)
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "listed", *options)
     assert code == 0, err
     assert np.isfinite(history(runs / "listed")[0]["si_sdr_improvement_2_db"])
 
 
-def test_runs_that_cannot_be_written_end_in_one_line(finish, speech_folder, runs):
+def test_runs_that_cannot_be_written_end_in_one_line(finish_here, speech_folder, runs):
     blocked = runs.parent / "a-file"
     blocked.write_text("where a folder should be")
-    code, _, err = finish("--runs", str(blocked), "--data", str(speech_folder), "--name", "x", *TINY.split())
+    code, _, err = finish_here("--runs", str(blocked), "--data", str(speech_folder), "--name", "x", *TINY.split())
     assert code == 1
     assert "cannot be written" in err
     assert "Traceback" not in err
 
 
-def test_an_average_of_the_weights_is_kept_resumed_exactly_and_exported_if_better(finish, speech_folder, runs):
+def test_an_average_of_the_weights_is_kept_resumed_exactly_and_exported_if_better(finish_here, speech_folder, runs):
     options = [*TINY.split(), "--ema-decay", "0.5", "--validations", "4"]
-    code, _, err = finish("--data", str(speech_folder), "--name", "whole-average", *options, "--steps", "8")
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "whole-average", *options, "--steps", "8")
     assert code == 0, err
     whole = torch.load(runs / "whole-average" / "checkpoint.pt", weights_only=True)
     assert int(whole["average"]["n_averaged"]) == 8
@@ -177,17 +161,17 @@ def test_an_average_of_the_weights_is_kept_resumed_exactly_and_exported_if_bette
     best = max(max(r["si_sdr_improvement_db"], r["average_si_sdr_improvement_db"]) for r in records)
     assert whole["best_db"] == best
     # Nothing is left to do: a finished run that is resumed has the same average.
-    code, _, err = finish("--resume", "whole-average")
+    code, _, err = finish_here("--resume", "whole-average")
     assert code == 0, err
     again = torch.load(runs / "whole-average" / "checkpoint.pt", weights_only=True)
     assert all(torch.equal(value, again["average"][key]) for key, value in whole["average"].items())
 
 
-def test_a_run_is_shown_in_weights_and_biases(finish, speech_folder, runs, monkeypatch):
+def test_a_run_is_shown_in_weights_and_biases(finish_here, speech_folder, runs, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is not installed: pip install 'wandb>=0.19,<1'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     options = [*TINY.split(), "--steps", "3", "--wandb", "separation"]
-    code, _, err = finish("--data", str(speech_folder), "--name", "shown", *options)
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "shown", *options)
     assert code == 0, err
     (shown,) = (runs / "shown" / "wandb").glob("offline-run-*")
     (written,) = shown.glob("*.wandb")
@@ -198,9 +182,9 @@ def test_a_run_is_shown_in_weights_and_biases(finish, speech_folder, runs, monke
     assert list(shown.rglob("*.png"))
 
 
-def test_without_its_package_weights_and_biases_is_refused(finish, speech_folder, monkeypatch):
+def test_without_its_package_weights_and_biases_is_refused(finish_here, speech_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     options = [*TINY.split(), "--steps", "3", "--wandb", "separation"]
-    code, _, err = finish("--data", str(speech_folder), "--name", "refused", *options)
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "refused", *options)
     assert code == 1
     assert "pip install 'wandb" in err

@@ -73,9 +73,9 @@ def test_a_run_says_with_what_it_was_made(uninterrupted):
     assert record["commit"] is None or len(record["commit"].removesuffix("+changes")) == 40
 
 
-def test_a_dual_path_network_learns_and_separates_too(finish, speech_folder, runs):
+def test_a_dual_path_network_learns_and_separates_too(finish_here, speech_folder, runs):
     options = "--trunk dual_path --channels 12 --layers 2 --steps 60 --objective affinity+kmeans_mask"
-    code, _, err = finish("--data", str(speech_folder), "--name", "dual", *TINY.split(), *options.split())
+    code, _, err = finish_here("--data", str(speech_folder), "--name", "dual", *TINY.split(), *options.split())
     assert code == 0, err
     found = losses(runs / "dual")
     assert np.mean(found[-10:]) < np.mean(found[:10])
@@ -109,11 +109,11 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(uninterrupted, 
     assert (whole["best_db"], whole["gradient_norms"]) == (parts["best_db"], parts["gradient_norms"])
 
 
-def test_a_second_stage_starts_from_the_weights_of_the_first(uninterrupted, finish, speech_folder, runs):
+def test_a_second_stage_starts_from_the_weights_of_the_first(uninterrupted, finish_here, speech_folder, runs):
     # With next to no learning rate, what the second stage starts from is what it ends with.
     second_stage = "--init whole --name second --steps 2 --learning-rate 1e-9 --objective whitened_kmeans+2*attractor"
     smaller = "--batch 2 --frames 80 --num-sources 0,1 --threads 1 --validations 1 --validation-mixtures 2"
-    code, _, err = finish("--data", str(speech_folder), *second_stage.split(), *smaller.split())
+    code, _, err = finish_here("--data", str(speech_folder), *second_stage.split(), *smaller.split())
     assert code == 0, err
     first = torch.load(uninterrupted / "best.pt", weights_only=True)["network"]
     second = torch.load(runs / "second" / "best.pt", weights_only=True)["network"]
@@ -121,8 +121,8 @@ def test_a_second_stage_starts_from_the_weights_of_the_first(uninterrupted, fini
     assert OnnxEmbedder(runs / "second" / "model.onnx", "cpu").config.name == "second"
 
 
-def test_a_run_can_end_by_time_and_gets_a_name(finish, speech_folder, runs):
-    code, out, err = finish("--data", str(speech_folder), "--minutes", "0.05", *TINY.split(), "--validations", "1")
+def test_a_run_can_end_by_time_and_gets_a_name(finish_here, speech_folder, runs):
+    code, out, err = finish_here("--data", str(speech_folder), "--minutes", "0.05", *TINY.split(), "--validations", "1")
     assert code == 0, err
     assert "model.onnx: SI-SDRi" in out
     assert history(runs / "run-1")[-1]["step"] > 1

@@ -39,7 +39,7 @@ class StaffOnRay:
         self._facts: ModelFacts | None = None
         cluster.connect(settings.ray_address, settings.ray_start_s)
         self._sign = self._put_sign(settings.data_dir)
-        self._staging = Staging(settings.store_url, settings.data_dir) if settings.store_url else None
+        self._staging = _staging_of(settings)
         self.batch_sizes: collections.Counter[int] = collections.Counter()
         self.workers = [self.hire() for _ in range(settings.ray_workers)]
         self._warn()
@@ -105,6 +105,17 @@ class StaffOnRay:
                 settings.workers + settings.job_workers,
                 most,
             )
+
+
+def _staging_of(settings: Settings) -> Staging | None:
+    """For workers with another disk, where there is a store.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    if not settings.store_url:
+        return None
+    return Staging(settings.store_url, settings.data_dir, settings.data_dir / "spool")
 
 
 def _remove(path: Path) -> None:

@@ -45,7 +45,7 @@ class Elsewhere:
     def __init__(self, separator: Separator, place: Path) -> None:
         self.root, self.store = place / "server", place / "store"
         self.root.mkdir()
-        self.staging = Staging(self.store.as_uri(), self.root)
+        self.staging = Staging(self.store.as_uri(), self.root, self.root)
         self._separator, self._place = separator, place
         self.tasks: list[StagedTask] = []
         self.hidden_from_worker = False
