@@ -212,11 +212,11 @@ def test_progress_comes_often_however_much_there_is_to_do(separator, monkeypatch
     """Between two calls there is never more work than a second of 8 sources and 8 channels at 192 kHz is."""
     monkeypatch.setattr("unmingle.model.embedding.embedded.HOST_KEPT_BYTES", 10**9 if kept else 0)
     told = []
-    separator.separate(noise(8, 192_000 * 3), 192_000, 8, progress=told.append)
+    separator.separate(noise(8, 192_000 * 2), 192_000, 8, progress=told.append)
     assert told == sorted(told)
     steps = np.diff([0.0, *told])
     assert len(told) > 20
-    assert steps[len(told) // 2 :].max() < 0.1
+    assert steps[len(told) // 2 :].max() < 0.15  # 0.25 is a second
 
 
 def test_progress_rises_to_one_and_may_stop_the_work(separator, example):

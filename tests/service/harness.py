@@ -214,7 +214,7 @@ def noise(seconds: float, rate: int = 16_000) -> bytes:
 def post(server: RunningServer, content: bytes, **parameters: object) -> httpx.Response:
     """The answer to an upload; unless the test says otherwise, the stems alone add up to it."""
     asked = {"background": "share", **parameters}
-    return server.http.post("/separate", params=asked, files={"file": content}, timeout=120)
+    return server.http.post("/separate", params=asked, files={"file": content}, timeout=240)
 
 
 def unpack(response: httpx.Response) -> tuple[dict, list[np.ndarray]]:
