@@ -29,56 +29,6 @@ _SURELY_FEWER = 0.6
 """In place of _FEWER_HEARD, where most is background."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
-_REACH = 4
-"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_FEWER_HEARD = 0.25
-"""Chance that fewer sources than are asked for are heard before the background. Above it, it is one of them."""
-_MOSTLY_BACKGROUND = 0.5
-"""Part of a recording that is not background. With less, noise drowns the voices and sounds like one of two sources."""
-_SURELY_FEWER = 0.6
-"""In place of _FEWER_HEARD, where most is background."""
-_RUMBLE = 0.02
-"""Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
-_REACH = 4
-"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_MOSTLY_BACKGROUND = 0.5
-"""Part of a recording that is not background. With less, noise drowns the voices and sounds like one of two sources."""
-_SURELY_FEWER = 0.6
-"""In place of _FEWER_HEARD, where most is background."""
-_RUMBLE = 0.02
-"""Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
-_REACH = 4
-"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_SURELY_FEWER = 0.6
-"""In place of _FEWER_HEARD, where most is background."""
-_RUMBLE = 0.02
-"""Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
-_REACH = 4
-"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_RUMBLE = 0.02
-"""Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
-_REACH = 4
-"""Windows of the spatial filter in windows of the network: 128 ms, in which most of a room's echo is."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
 
 def expected_bytes(recording: Recording, config: ModelConfig) -> float:

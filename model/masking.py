@@ -33,12 +33,6 @@ _LEAST_SHARE = 1e-4
 """Of a bin, below which it is not worth asking how the sources share it."""
 _SYNTHESIS_BYTES = 4 * 1024 * 1024
 """About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_LEAST_SHARE = 1e-4
-"""Of a bin, below which it is not worth asking how the sources share it."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
-_SYNTHESIS_BYTES = 4 * 1024 * 1024
-"""About how much the masked spectra of one step of synthesis may take: what stays in the processor's cache."""
 
 
 class Masking:

@@ -31,7 +31,7 @@ class PartWriter:
 
     def __init__(self, directory: Path, sources: int, channels: int, start: int) -> None:
         """Args: start: the first sample."""
-        self._files = [_to_change(directory / f"source_{source}") for source in range(sources)]
+        self._files = [open_to_change(directory / f"source_{source}") for source in range(sources)]
         for file in self._files:
             file.seek(place_of(start, channels))
 
@@ -46,5 +46,6 @@ class PartWriter:
             file.close()
 
 
-def _to_change(path: Path) -> BinaryIO:
+def open_to_change(path: Path) -> BinaryIO:
+    """A file, new or not, of which a part is to be written over."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import functools
 import io
-import os
 import pickle
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from unmingle.service.output.part_files import open_to_change
 from unmingle.service.problems import UnavailableError
 from unmingle.service.scheduling.work import Control, Files, Task, TaskFiles
 from unmingle.service.store.objects import ObjectStore, StoreError
@@ -302,7 +302,7 @@ def _fetch_excerpt(store: ObjectStore, name: str, path: Path, start: int) -> Non
     excerpt = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         store.get(name, excerpt)
-        with excerpt.open("rb") as source, os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+        with excerpt.open("rb") as source, open_to_change(path) as file:
             file.seek(start)
             shutil.copyfileobj(source, file, _COPIED_BYTES)
     finally:

@@ -22,6 +22,7 @@ from tests.service import schemathesis_run
 from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import (
     ROOT,
+    Faults,
     RunningServer,
     connect,
     encoded,
@@ -38,6 +39,7 @@ from tests.service.jobs.test_jobs import submit, wait
 from tests.service.memory_group import MemoryGroup
 from tests.service.ray_cluster import AVAILABLE, RayCluster
 from tests.service.services import Postgresql
+from tests.service.test_chaos import fails_its_job_alone, loses_no_job
 
 pytestmark = [
     pytest.mark.services,
@@ -263,6 +265,34 @@ def test_there_are_more_workers_under_load_and_fewer_after(ready: RunningServer,
     ready.http.delete(location)
     until(lambda: sizes(ready) == (LEAST, 0))
     until(lambda: len(cluster.workers()) == LEAST)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster, faults: Faults) -> Iterator[RunningServer]:
+    """The faults are the server's own: its workers are Ray's."""
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_START_S": str(START_S),
+        "UNMINGLE_TEST_FAULTS": str(faults.path),
+    }
+    command = (str(ROOT / "tests" / "service" / "faulty_server.py"),)
+    running = RunningServer(tmp_path_factory.mktemp("faulty"), environment, command, start_s=START_S)
+    yield running
+    running.kill()
+
+
+def test_what_raises_in_the_server_fails_its_job_and_the_next_is_done(faulty: RunningServer, faults: Faults) -> None:
+    fails_its_job_alone(faulty, faults, "decode")
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"), [("claim", "RuntimeError"), ("claim", "full disk"), ("finish", "full disk")]
+)
+def test_a_database_that_fails_for_a_while_loses_no_job(
+    faulty: RunningServer, faults: Faults, stage: str, error: str
+) -> None:
+    loses_no_job(faulty, faults, stage, error)
 
 
 @pytest.fixture(scope="module")
