@@ -9,14 +9,30 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import io
 import os
 import subprocess
 import sys
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+
+import httpx
+import pytest
 
 from tests.service.harness import ROOT, children_of, read
 
 AVAILABLE = importlib.util.find_spec("ray") is not None
+MARKS = [
+    pytest.mark.services,
+    pytest.mark.slow,
+    pytest.mark.skipif(not AVAILABLE, reason="Ray is not installed: pip install 'unmingle[cluster]'"),
+]
+"""Of the modules that need it."""
+WITHIN_S = 120
+START_S = 200
+"""Ray starts many processes, and the machine may be busy with others."""
 CPUS = (1, 7)
 """Of the first node and the second."""
 _OWN_MOUNTS, _PRIVATE = 0x20000, 0x4000 | 0x40000
@@ -94,6 +110,37 @@ class RayCluster:
             if line.startswith("done "):
                 return line.removeprefix("done ").strip()
         raise RuntimeError("the Ray cluster has ended; see its log")
+
+
+def until(what: Callable[[], object]) -> None:
+    give_up = time.monotonic() + WITHIN_S
+    while not what():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def files_of(answer: httpx.Response) -> dict[str, bytes]:
+    """All but the manifest, which tells times."""
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+
+
+def refused(directory: Path, settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """`unmingle serve`, which ends at once and says why."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "unmingle", "serve", "--port", "0", *options],
+        env={**environment, "UNMINGLE_DATA_DIR": str(directory), **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def main() -> None:

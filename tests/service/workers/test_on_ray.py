@@ -3,71 +3,39 @@
 from __future__ import annotations
 
 import concurrent.futures
-import io
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
-import numpy as np
 import pytest
 
-from tests.service import schemathesis_run
 from tests.service.conftest import SMALL_MODEL
 from tests.service.harness import (
     ROOT,
     Faults,
     RunningServer,
     connect,
-    encoded,
-    free_port,
     idle,
     noise,
     post,
-    problem_of,
     read,
     request_bytes,
     separating,
 )
 from tests.service.jobs.test_jobs import submit, wait
 from tests.service.memory_group import MemoryGroup
-from tests.service.ray_cluster import AVAILABLE, RayCluster
-from tests.service.services import Postgresql
+from tests.service.ray_cluster import MARKS, START_S, WITHIN_S, RayCluster, files_of, refused, until
 from tests.service.test_chaos import fails_its_job_alone, loses_no_job
 
-pytestmark = [
-    pytest.mark.services,
-    pytest.mark.slow,
-    pytest.mark.skipif(not AVAILABLE, reason="Ray is not installed: pip install 'unmingle[cluster]'"),
-]
+pytestmark = MARKS
 
-WITHIN_S = 120
-START_S = 200
-"""Ray starts many processes, and the machine may be busy with others."""
 LEAST, MOST = 2, 3
 LONG_S = 30.0
 """Of a recording that takes the small model so long that there is time to do something to its worker."""
-
-
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that the second node does not share."""
-    return tmp_path_factory.mktemp("elsewhere")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, elsewhere: Path) -> Iterator[RayCluster]:
-    running = RayCluster(tmp_path_factory.mktemp("cluster") / "log.txt")
-    running.hide(elsewhere)
-    running.add()
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +62,6 @@ def ready(server: RunningServer) -> RunningServer:
     return server
 
 
-def until(what: Callable[[], object]) -> None:
-    give_up = time.monotonic() + WITHIN_S
-    while not what():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-
-
 def sizes(server: RunningServer) -> tuple[int, int]:
     """How many workers are ready, and how many start."""
     text = server.http.get("/metrics").text
@@ -118,13 +79,6 @@ def lost(server: RunningServer) -> dict[str, int]:
 
 def more(before: dict[str, int], reason: str) -> dict[str, int]:
     return {**before, reason: before.get(reason, 0) + 1}
-
-
-def files_of(answer: httpx.Response) -> dict[str, bytes]:
-    """All but the manifest, which tells times."""
-    assert answer.status_code == 200, answer.text
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
 
 
 def busy(cluster: RayCluster) -> int:
@@ -151,18 +105,30 @@ def test_answers_have_the_bytes_of_workers_here(
     assert files_of(ready.http.get(location + "/result")) == files_of(post(small_server, noise(3), num_sources=2))
 
 
-def test_a_long_job_is_spread_over_the_cluster(ready: RunningServer, small_server: RunningServer) -> None:
-    """To the bytes of one worker."""
-    content = noise(245, 8_000)
-    found = []
-    for server in (small_server, ready):
-        location = submit(server, content, num_sources=2).headers["location"]
+class LongJob(NamedTuple):
+    """What a server makes of minutes of noise, and whether several workers did."""
+
+    files: dict[str, bytes]
+    spread: bool
+
+    @classmethod
+    def on(cls, server: RunningServer) -> LongJob:
+        location = submit(server, noise(245, 8_000), num_sources=2).headers["location"]
         wait(server, location, "done", within_s=2 * WITHIN_S)
         spread = "cut" in server.http.get(location + "/manifest").json()["stage_seconds"]
-        found.append((spread, files_of(server.http.get(location + "/result"))))
-    (by_one, expected), (by_many, stems) = found
-    assert not by_one and by_many
-    assert stems == expected
+        return cls(files_of(server.http.get(location + "/result")), spread)
+
+
+@pytest.fixture(scope="module")
+def by_one(small_server: RunningServer) -> LongJob:
+    return LongJob.on(small_server)
+
+
+def test_a_long_job_is_spread_over_the_cluster(ready: RunningServer, by_one: LongJob) -> None:
+    """To the bytes of one worker."""
+    by_many = LongJob.on(ready)
+    assert not by_one.spread and by_many.spread
+    assert by_many.files == by_one.files
 
 
 def test_the_front_computes_nothing_and_workers_know_no_keys(ready: RunningServer, cluster: RayCluster) -> None:
@@ -327,15 +293,10 @@ def test_workers_with_another_disk_make_the_same_stems(
     assert [files_of(answer) for answer in answers] == [expected] * 4
 
 
-def test_workers_with_other_disks_share_a_long_job(apart: RunningServer, small_server: RunningServer) -> None:
-    content = noise(245, 8_000)
-    found = []
-    for server in (small_server, apart):
-        location = submit(server, content, num_sources=2).headers["location"]
-        wait(server, location, "done", within_s=2 * WITHIN_S)
-        found.append(files_of(server.http.get(location + "/result")))
-    assert found[0] == found[1]
-    assert "cut" in apart.http.get(location + "/manifest").json()["stage_seconds"]
+def test_workers_with_other_disks_share_a_long_job(apart: RunningServer, by_one: LongJob) -> None:
+    by_many = LongJob.on(apart)
+    assert by_many.spread
+    assert by_many.files == by_one.files
     store = Path(httpx.URL(apart.environment["UNMINGLE_STORE_URL"]).path)
     until(lambda: not list(store.glob("staged-*")))
 
@@ -372,123 +333,3 @@ def test_workers_with_another_disk_need_a_store(cluster: RayCluster, elsewhere: 
     done = refused(elsewhere / "alone", {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_CPUS": "2"})
     assert "does not share the server's data directory" in done.stderr
     assert "set UNMINGLE_STORE_URL" in done.stderr
-
-
-def test_schemathesis_finds_nothing(cluster: RayCluster, tmp_path: Path) -> None:
-    environment = {"UNMINGLE_MODEL": str(SMALL_MODEL), "UNMINGLE_RAY_ADDRESS": cluster.address}
-    running = RunningServer(tmp_path, {**environment, **schemathesis_run.SETTINGS})
-    try:
-        schemathesis_run.finds_nothing(running, tmp_path, 2, "^/(jobs|separate)")
-    finally:
-        running.kill()
-
-
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Iterator[RunningServer]:
-    """The server behind Ray Serve."""
-    environment = {
-        "UNMINGLE_MODEL": str(SMALL_MODEL),
-        "UNMINGLE_RAY_ADDRESS": cluster.address,
-        "UNMINGLE_RAY_START_S": str(START_S),
-        "UNMINGLE_MAX_REQUESTS": "1",
-    }
-    running = RunningServer(tmp_path_factory.mktemp("serve"), environment, options=("--ray",), start_s=START_S)
-    yield running
-    running.kill()
-
-
-def test_ray_serve_passes_big_uploads_and_answers(serve: RunningServer, small_server: RunningServer) -> None:
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (45 * 48_000, 2)).astype(np.float32)
-    content = encoded(samples, 48_000)
-    assert len(content) > 16 * 2**20
-    how = {"num_sources": 2, "spatial": "off"}
-    answer = post(serve, content, **how)
-    assert len(answer.content) > 32 * 2**20
-    assert files_of(answer) == files_of(post(small_server, content, **how))
-
-
-def test_a_full_server_behind_ray_serve_says_when_to_come_again(serve: RunningServer) -> None:
-    with connect(serve) as client:
-        client.sendall(request_bytes(noise(300)))
-        serve.wait_for(separating)
-        refused = post(serve, noise(1))
-        problem_of(refused, 503, "server_full")
-        assert int(refused.headers["retry-after"]) >= 1
-    serve.wait_for(idle)
-    assert post(serve, noise(1)).status_code == 200
-
-
-def test_the_server_behind_ray_serve_stops(serve: RunningServer, cluster: RayCluster) -> None:
-    before = len(cluster.workers())
-    serve.terminate()
-    assert serve.process.wait(timeout=WITHIN_S) == 0
-    until(lambda: len(cluster.workers()) == before - 1)
-    with pytest.raises(httpx.TransportError):
-        serve.http.get("/livez")
-
-
-def test_several_fronts_behind_ray_serve_share_their_jobs(
-    cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
-) -> None:
-    environment = {
-        "UNMINGLE_MODEL": str(SMALL_MODEL),
-        "UNMINGLE_RAY_ADDRESS": cluster.address,
-        "UNMINGLE_RAY_FRONTS": "2",
-        "UNMINGLE_DATABASE_URL": postgresql.database(),
-        "UNMINGLE_STORE_URL": (tmp_path / "store").as_uri(),
-    }
-    running = RunningServer(tmp_path, environment, options=("--ray",), start_s=240)
-    try:
-        until(lambda: "unmingle_servers 2.0" in running.http.get("/metrics").text)
-        location = submit(running, noise(1)).headers["location"]
-        wait(running, location, "done")
-        [stems] = {frozenset(files_of(running.http.get(location + "/result")).items()) for _ in range(12)}
-        assert {name for name, _ in stems} >= {"activity.rttm"}  # the same, whichever of them was asked
-    finally:
-        running.terminate()
-        assert running.process.wait(timeout=WITHIN_S) == 0
-        running.kill()
-
-
-def test_several_fronts_behind_ray_serve_need_something_to_share(cluster: RayCluster, tmp_path: Path) -> None:
-    done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_FRONTS": "2"}, "--ray")
-    assert "UNMINGLE_RAY_FRONTS=2: several fronts share their jobs; expected UNMINGLE_DATABASE_URL" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"UNMINGLE_RAY_ADDRESS": "127.0.0.1:{port}"},
-            "No Ray cluster answers at UNMINGLE_RAY_ADDRESS=127.0.0.1:{port}",
-        ),
-        ({"UNMINGLE_RAY_ADDRESS": "somewhere"}, "expected auto, host:port or ray://host:port"),
-        ({"UNMINGLE_RAY_CPUS": "64"}, "room for 0 workers of 64 CPUs, and 1 are wanted"),
-        ({"UNMINGLE_RAY_GPUS": "0.5"}, "room for 0 workers of 1 CPUs and 0.5 GPUs"),
-        ({"UNMINGLE_RAY_GPUS": "1.5"}, "expected a part of one GPU, or whole ones"),
-    ],
-)
-def test_what_cannot_work_is_refused_at_the_start(
-    cluster: RayCluster, tmp_path: Path, settings: dict[str, str], message: str
-) -> None:
-    port = str(free_port())
-    asked = {name: value.format(port=port) for name, value in settings.items()}
-    done = refused(tmp_path, {"UNMINGLE_RAY_ADDRESS": cluster.address, "UNMINGLE_RAY_START_S": "1", **asked})
-    assert message.format(port=port) in done.stderr
-
-
-def refused(directory: Path, settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    """`unmingle serve`, which ends at once and says why."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMINGLE_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "unmingle", "serve", "--port", "0", *options],
-        env={**environment, "UNMINGLE_DATA_DIR": str(directory), **settings},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    return done
