@@ -39,10 +39,6 @@ def run(settings: Settings) -> None:
         )
     cluster.connect(settings.ray_address, settings.ray_start_s)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which has handlers of its own
-        signal.signal(number, lambda *_: told.set())
-    _start(settings)
 
     def build() -> FastAPI:
         return _build(settings)
@@ -56,12 +52,27 @@ def run(settings: Settings) -> None:
         graceful_shutdown_timeout_s=settings.grace_s,
         ray_actor_options={"num_cpus": 1},
     )
+    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which has handlers of its own
+        signal.signal(number, _stop)
     try:
+        _start(settings)
         serve.run(front.bind(), name=_NAME, route_prefix="/", blocking=False)
         log.info("listening on http://%s:%s", settings.host, settings.port)
-        told.wait()
+        threading.Event().wait()
+    except _StoppedError:
+        pass
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         serve.shutdown()
+
+
+class _StoppedError(BaseException):
+    """Somebody asked to stop. No `Exception`: Ray Serve, which waits for room for all fronts, would take it for one."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _StoppedError
 
 
 def _start(settings: Settings) -> None:

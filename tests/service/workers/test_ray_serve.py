@@ -24,7 +24,7 @@ from tests.service.harness import (
     separating,
 )
 from tests.service.jobs.test_jobs import submit, wait
-from tests.service.ray_cluster import MARKS, START_S, WITHIN_S, RayCluster, files_of, refused, until
+from tests.service.ray_cluster import CPUS, MARKS, START_S, WITHIN_S, RayCluster, files_of, refused, until
 from tests.service.services import Postgresql
 
 pytestmark = MARKS
@@ -94,6 +94,29 @@ def test_several_fronts_behind_ray_serve_share_their_jobs(
     finally:
         running.terminate()
         assert running.process.wait(timeout=WITHIN_S) == 0
+        running.kill()
+
+
+def test_ray_serve_stops_while_a_front_waits_for_room(
+    cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    """The cluster has room for one of them and its worker."""
+    environment = {
+        "UNMINGLE_MODEL": str(SMALL_MODEL),
+        "UNMINGLE_RAY_ADDRESS": cluster.address,
+        "UNMINGLE_RAY_START_S": str(START_S),
+        "UNMINGLE_RAY_CPUS": str(max(CPUS) - 2),
+        "UNMINGLE_RAY_FRONTS": "2",
+        "UNMINGLE_DATABASE_URL": postgresql.database(),
+        "UNMINGLE_STORE_URL": (tmp_path / "store").as_uri(),
+    }
+    running = RunningServer(tmp_path, environment, options=("--ray",), start_s=START_S)
+    try:
+        assert post(running, noise(1)).status_code == 200
+        running.terminate()
+        assert running.process.wait(timeout=WITHIN_S) == 0
+        until(lambda: not cluster.workers())
+    finally:
         running.kill()
 
 
