@@ -13,6 +13,9 @@ Trunk = Literal["blstm", "dual_path"]
 FORMAT_VERSION = 1
 """Raised when a field changes its meaning, so that an old server refuses a new file instead of misreading it."""
 
+TAUGHT_LATER = ("count_weights", "speech_weights")
+"""Fields that a finished network is taught (training/calibrate.py)."""
+
 _AT_LEAST_ONE = (
     "sample_rate",
     "window",
@@ -68,6 +71,9 @@ class ModelConfig:
     model that was not taught to."""
     count_weights: tuple[tuple[float, ...], ...] = ()
     """How unmingle.model.clustering.counting tells the number of sources; empty in a model that was not taught to."""
+    speech_weights: str = ""
+    """How unmingle.model.clustering.speech tells whether somebody speaks, and whether several do: float16 in base64;
+    empty in a model that was not taught to."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be at least 1" for name in _AT_LEAST_ONE if getattr(self, name) < 1]

@@ -99,7 +99,7 @@ class Masking:
         # What is too low to be heard never enters the stems; the background is what they leave.
         without_rumble = self._apart and plan.rumbles
         mixture = Mixture(recording, grid, without_rumble, first_frame)
-        found = Measured.nothing(recording, sources, self._clock, self._gathering)
+        found = Measured.nothing(recording, sources, self._config, self._clock, self._gathering)
         expected = part.end - part.start if part else recording.samples
 
         def shape(blocks: Iterator[stft.Spectrum]) -> None:
@@ -129,7 +129,7 @@ class Masking:
         bytes_per_frame = 16 * (sources + self._apart) * recording.channels * (grid.window // 2 + 1)
         step = max(1, _SYNTHESIS_BYTES // bytes_per_frame)
         early = regridder.reads_from - part.masked.start if part else 0
-        for run in _later(segments.blend(self._masked(found.clarity, tell)), early):
+        for run in _later(segments.blend(self._masked(found, tell)), early):
             for start in range(0, 0 if stretch.is_over else run.shape[1], step):
                 with self._clock.stage("mask"):
                     shares = regridder.push(run[: shaping.needed, start : start + step])
@@ -142,7 +142,7 @@ class Masking:
         progress(1.0)
         return dataclasses.replace(found, spatial=shaping.report)
 
-    def _masked(self, clarity: masks.Clarity, still_wanted: Callable[[], None]) -> Iterator[tuple[int, masks.Masks]]:
+    def _masked(self, found: Measured, still_wanted: Callable[[], None]) -> Iterator[tuple[int, masks.Masks]]:
         """First frame and masks of each segment."""
         plan, part = self._plan, self._part
         for segment, embedded in self._listening.embedded(still_wanted):
@@ -160,7 +160,8 @@ class Masking:
             with self._clock.stage("mask"):
                 soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
                 if measured:
-                    clarity.push(soft, heard)
+                    found.clarity.push(soft, heard)
+                    found.speech.push(segment.start, embedded)
                 if self._gathering and measured:
                     self._gathering.add(segment, embedded, soft, behind)
                 elif self._gathering:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from unmingle.model.clustering.speech import SpeechTrack
+from unmingle.model.config import ModelConfig
 from unmingle.model.options import Background
 from unmingle.model.overview import Gathering
 from unmingle.model.recording import Recording
@@ -27,6 +29,7 @@ class Measured:
     Attributes:
         track: energy of the stems over time.
         clarity: how far they can be believed.
+        speech: when somebody speaks.
         gathering: for an overview; None where that is not wanted.
         stage_seconds: wall time by stage.
         samples: of each stem so far.
@@ -35,6 +38,7 @@ class Measured:
 
     track: EnergyTrack
     clarity: Clarity
+    speech: SpeechTrack
     gathering: Gathering | None
     stage_seconds: Mapping[str, float]
     samples: int = 0
@@ -42,15 +46,22 @@ class Measured:
 
     @classmethod
     def nothing(
-        cls, recording: Recording, sources: int, clock: StageClock, gathering: Gathering | None = None
+        cls,
+        recording: Recording,
+        sources: int,
+        config: ModelConfig,
+        clock: StageClock,
+        gathering: Gathering | None = None,
     ) -> Measured:
         """Before there are stems."""
-        return cls(EnergyTrack(recording.sample_rate, sources), Clarity(sources), gathering, clock.seconds)
+        track = EnergyTrack(recording.sample_rate, sources)
+        return cls(track, Clarity(sources), SpeechTrack(config), gathering, clock.seconds)
 
     def extend(self, later: Measured) -> None:
         """Take in what was measured on the stems of the part that follows."""
         self.track.extend(later.track)
         self.clarity.extend(later.clarity)
+        self.speech.extend(later.speech)
         if self.gathering and later.gathering:
             self.gathering.extend(later.gathering)
         self.stage_seconds = added(self.stage_seconds, later.stage_seconds)
@@ -58,7 +69,7 @@ class Measured:
 
     def outcome(self, centroids: Vectors, count_chance: float | None, background: Background) -> Outcome:
         """Of a separation with these centroids."""
-        order, reports = _reports(self.track, self.clarity)
+        order, reports = _reports(self.track, self.clarity, self.speech)
         overview = self.gathering.finish(centroids, order) if self.gathering else None
         return Outcome(
             order,
@@ -75,6 +86,7 @@ class Measured:
         """Write it into a file (NumPy's .npz), without `spatial`."""
         facts = {"clarity": self.clarity.sums, "stage_seconds": dict(self.stage_seconds), "samples": self.samples}
         named: dict[str, Any] = {f"track_{name}": array for name, array in self.track.arrays().items()}
+        named |= {f"speech_{name}": array for name, array in self.speech.arrays().items()}
         if self.gathering:
             named |= {f"gathering_{name}": array for name, array in self.gathering.arrays().items()}
         with path.open("wb") as file:
@@ -86,6 +98,7 @@ class Measured:
             facts = json.loads(str(arrays["facts"]))
             named = {name: arrays[name] for name in arrays.files}
         self.track.restore(_of("track_", named))
+        self.speech.restore(_of("speech_", named))
         if self.gathering:
             self.gathering.restore(_of("gathering_", named))
         self.clarity = Clarity(sources, facts["clarity"])
@@ -101,11 +114,13 @@ def _of(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _reports(track: EnergyTrack, clarity: Clarity) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
+def _reports(
+    track: EnergyTrack, clarity: Clarity, speech: SpeechTrack
+) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
     """The order of the stems, loudest first, and a report on each in that order."""
     energy = track.totals()
     order = np.argsort(-energy, kind="stable").tolist()
     total = float(energy.sum())
-    stretches, confidence = track.stretches(), clarity.per_source()
+    stretches, confidence = track.stretches(speech.at), clarity.per_source()
     reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
     return tuple(order), tuple(reports)

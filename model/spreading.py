@@ -133,7 +133,9 @@ class Spreading:
 
     def _measured(self, plan: Plan, part: Part) -> Measured:
         sources = len(plan.centroids)
-        measured = Measured.nothing(self.recording, sources, StageClock(), self._gathering())
+        measured = Measured.nothing(
+            self.recording, sources, self.separator.embedder.config, StageClock(), self._gathering()
+        )
         measured.restore(part.measured_file(self.directory), sources)
         return measured
 

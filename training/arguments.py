@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from unmingle.model.config import ModelConfig
+from unmingle.model.config import TAUGHT_LATER, ModelConfig
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig
@@ -107,7 +107,7 @@ def _options_of(path: Path) -> dict[str, Any]:
         raise TrainingError(f"--config {path}: expected the config.json of a run ({error}).") from error
     parts = (config, config.mixtures, config.conditions, config.network)
     fields = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
-    left_out = {"name", "count_weights", "mixtures", "conditions", "network", "minutes" if config.steps else "steps"}
+    left_out = {"name", *TAUGHT_LATER, "mixtures", "conditions", "network", "minutes" if config.steps else "steps"}
     return {name: value for name, value in fields.items() if name not in left_out}
 
 
@@ -122,7 +122,7 @@ def _add_fields(group: Any, defaults: Part) -> None:
     hints = get_type_hints(type(defaults))
     for field in dataclasses.fields(defaults):
         hint, default = hints[field.name], getattr(defaults, field.name)
-        if dataclasses.is_dataclass(hint) or field.name in ("name", "count_weights"):
+        if dataclasses.is_dataclass(hint) or field.name in ("name", *TAUGHT_LATER):
             continue
         choices = get_args(hint) if get_origin(hint) is Literal else None
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default if default != "" else "none"

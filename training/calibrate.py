@@ -1,9 +1,10 @@
-"""Teach a finished model to count: `python training/calibrate.py --model FILE [--also FILE...] --data CORPUS`.
+"""Teach a finished model to count, and to tell when somebody speaks: `python training/calibrate.py --model FILE [--also
+FILE...] --data CORPUS`.
 
-Makes mixtures and conversations of validation speakers under all kinds of conditions, fits the regressions of
+To count: makes mixtures and conversations of validation speakers under all kinds of conditions, fits the regressions of
 model/clustering/counting.py to how many there are, and writes their weights into the model file's metadata. Only
 speakers that the network never heard are used: it keeps the voices it knows further apart than those of strangers, who
-are what users have.
+are what users have. When somebody speaks: see speech_detection.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from unmingle.model.network.export import describe
 from unmingle.model.options import MAX_SOURCES
 from unmingle.model.recording import ArrayRecording, Samples
 from unmingle.model.signal import features, segments
-from unmingle.training import command
+from unmingle.training import command, speech_detection
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.augment.scene import Surroundings, make_scene
 from unmingle.training.augment.surroundings import find_surroundings
@@ -46,6 +47,8 @@ MOST_AT_ONCE = 5
 """In a short recording."""
 TURNS, TURN_S = 8, 5.0
 """Of a conversation: so many turns, each so long, in which one or two of all people talk."""
+CONVERSATIONS = 56
+"""An hour and ten minutes in all."""
 PENALTY = 0.003
 ENOUGH_SPEAKERS = 16
 """Eight for each fold, as many as can be counted."""
@@ -98,14 +101,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="ONNX file, changed in place")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="files of the same model that learn the same")
     parser.add_argument("--data", type=Path, required=True, help="corpus whose validation speakers are used")
-    parser.add_argument("--mixtures", type=int, default=240, help="of each number of sources (default 240)")
+    parser.add_argument(
+        "--mixtures", type=int, default=240, help="of each number of sources (default 240; 0: not to count)"
+    )
+    parser.add_argument(
+        "--conversations",
+        type=int,
+        default=CONVERSATIONS,
+        help=f"to learn from when somebody speaks (default {CONVERSATIONS}; 0: not to learn it)",
+    )
     parser.add_argument("--diagram", type=Path, help="draw how far the chances can be believed into this picture")
     asked = parser.parse_args(argv)
-    return command.run(lambda: calibrate(asked.model, asked.data, asked.mixtures, asked.also, asked.diagram))
+    return command.run(
+        lambda: calibrate(asked.model, asked.data, asked.mixtures, asked.conversations, asked.also, asked.diagram)
+    )
 
 
-def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (), diagram: Path | None = None) -> None:
+def calibrate(
+    model: Path,
+    data: Path,
+    mixtures: int,
+    conversations: int,
+    also: Sequence[Path] = (),
+    diagram: Path | None = None,
+) -> None:
     """Teach a model file, and others of the same model, in place.
+
+    Args:
+        mixtures: short recordings of each number of sources, to learn to count; 0 leaves that as it is.
+        conversations: to learn when somebody speaks; 0 leaves that as it is.
 
     Raises:
         TrainingError: the corpus has fewer than two speakers for validation, or `also` holds other models.
@@ -114,6 +138,20 @@ def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (),
     for file in also:
         if OnnxEmbedder(file, "cpu").config != embedder.config:
             raise TrainingError(f"{file} is not the same model as {model}: publish both from one checkpoint.")
+    config = embedder.config
+    if mixtures:
+        config = dataclasses.replace(config, count_weights=_counting(embedder, data, mixtures, diagram))
+    if conversations:
+        config = dataclasses.replace(config, speech_weights=speech_detection.teach(embedder, data, conversations))
+    for file in (model, *also):
+        temporary = file.with_suffix(".onnx.partial")
+        shutil.copyfile(file, temporary)
+        describe(temporary, config.to_json())
+        os.replace(temporary, file)
+
+
+def _counting(embedder: OnnxEmbedder, data: Path, mixtures: int, diagram: Path | None) -> counting.Weights:
+    """Weights that count, once it was said how well they do."""
     observed = observe(embedder, data, mixtures)
     people = speakers(data)
     penalty = penalty_for(people)
@@ -126,12 +164,7 @@ def calibrate(model: Path, data: Path, mixtures: int, also: Sequence[Path] = (),
         )
     if diagram:
         draw(table, diagram)
-    config = dataclasses.replace(embedder.config, count_weights=fit(observed, penalty))
-    for file in (model, *also):
-        temporary = file.with_suffix(".onnx.partial")
-        shutil.copyfile(file, temporary)
-        describe(temporary, config.to_json())
-        os.replace(temporary, file)
+    return fit(observed, penalty)
 
 
 def speakers(data: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from unmingle.model.config import ModelConfig
+from unmingle.model.config import TAUGHT_LATER, ModelConfig
 from unmingle.model.network.trunk import EmbeddingNet
 from unmingle.training.errors import TrainingError
 from unmingle.training.optimisation import GradientClipper
@@ -183,7 +183,7 @@ def _check_same_network(path: Path, saved: dict[str, Any], wanted: ModelConfig) 
     different = [
         k
         for k in want
-        if want[k] != had[k] and k not in ("name", "mask_sharpness", "background_sharpness", "count_weights")
+        if want[k] != had[k] and k not in ("name", "mask_sharpness", "background_sharpness", *TAUGHT_LATER)
     ]
     if different:
         listed = ", ".join(f"{k} {had[k]} (wanted {want[k]})" for k in different)

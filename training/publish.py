@@ -17,6 +17,7 @@ from pathlib import Path
 import onnx
 
 from unmingle.model.clustering import counting
+from unmingle.model.config import TAUGHT_LATER, ModelConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.network.export import describe, export, export_float16, export_int8
 from unmingle.model.network.trunk import make_network
@@ -38,8 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="also write the mean weights, for --init of a later run")
     parser.add_argument("--mask-sharpness", type=float, help="chosen on validation mixtures (default: as trained)")
-    parser.add_argument("--calibrate", type=Path, metavar="CORPUS", help="teach it to count, by validation speakers")
+    parser.add_argument("--calibrate", type=Path, metavar="CORPUS", help="teach it to count and to tell speech")
     parser.add_argument("--mixtures", type=int, default=240, help="of each number of sources, to count (default 240)")
+    parser.add_argument(
+        "--conversations",
+        type=int,
+        default=calibrate.CONVERSATIONS,
+        help=f"to learn from when somebody speaks (default {calibrate.CONVERSATIONS})",
+    )
     parser.add_argument(
         "--keep-counting",
         type=Path,
@@ -74,31 +81,32 @@ def publish(asked: argparse.Namespace) -> None:
     write = export_int8 if asked.int8 else export_float16 if asked.float16 else export
     write(network, asked.output)
     if kept and people < calibrate.ENOUGH_SPEAKERS:
-        _count_as(asked.output, *kept)
+        _count_as(asked.output, kept)
         why = f"the corpus has only {people} speakers for validation" if asked.calibrate else "no --calibrate was given"
-        print(f"it counts as {kept[0]} was taught to ({why}), which may not be right for it")
+        print(f"it counts as {kept.name} was taught to ({why}), which may not be right for it")
     elif asked.calibrate:
-        calibrate.calibrate(asked.output, asked.calibrate, asked.mixtures)
+        calibrate.calibrate(asked.output, asked.calibrate, asked.mixtures, asked.conversations)
     print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB, the mean of {len(files)} checkpoint(s)")
 
 
-def _counting_of(model: Path) -> tuple[str, counting.Weights]:
-    """Name and count weights of a model file."""
+def _counting_of(model: Path) -> ModelConfig:
+    """That of a model file."""
     config = OnnxEmbedder(model, "cpu").config
     if not counting.counts_up_to(config.count_weights):
         raise TrainingError(f"--keep-counting: {model} was not taught to count; give --calibrate CORPUS instead.")
-    return config.name, config.count_weights
+    return config
 
 
-def _count_as(output: Path, name: str, weights: counting.Weights) -> None:
-    """Give a model file the count weights of another model, and say in its metadata whose they are."""
-    config = dataclasses.replace(OnnxEmbedder(output, "cpu").config, count_weights=weights)
+def _count_as(output: Path, other: ModelConfig) -> None:
+    """Give a model file what another model was taught, and say in its metadata whose that is."""
+    taught = {name: getattr(other, name) for name in TAUGHT_LATER}
+    config = dataclasses.replace(OnnxEmbedder(output, "cpu").config, **taught)
     temporary = output.with_suffix(".onnx.partial")
     shutil.copyfile(output, temporary)
     describe(temporary, config.to_json())
     graph = onnx.load(str(temporary))
     entry = graph.metadata_props.add()
-    entry.key, entry.value = COUNTING_OF_KEY, name
+    entry.key, entry.value = COUNTING_OF_KEY, other.name
     onnx.save(graph, str(temporary))
     os.replace(temporary, output)
 

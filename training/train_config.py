@@ -128,7 +128,7 @@ class TrainConfig:
             fields: dict[str, Any] = json.loads(text)
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
-            network = ModelConfig(**{**fields.pop("network"), "count_weights": ()})
+            network = ModelConfig(**{**fields.pop("network"), "count_weights": (), "speech_weights": ""})
             fields.setdefault("loss_share", 1.0)  # runs from before there was a choice took all bands
             # Runs from before there were any, or by their earlier name.
             conditions = Conditions(**fields.pop("conditions", fields.pop("surroundings", {})))

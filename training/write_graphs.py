@@ -13,7 +13,17 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from unmingle.model.embedding.device_graphs import CENTROIDS, CHOSEN, EMBEDDINGS, FOLDER, MASKS, POINTS, SIMILARITY
+from unmingle.model.embedding.device_graphs import (
+    CENTROIDS,
+    CHOSEN,
+    EMBEDDINGS,
+    FOLDER,
+    MASKS,
+    POINTS,
+    SCORES,
+    SIMILARITY,
+    WEIGHTS,
+)
 
 OPSET, IR_VERSION = 17, 8
 """Old enough for every ONNX Runtime that pyproject.toml admits."""
@@ -29,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write(folder: Path) -> None:
     """Write all graphs into a folder."""
-    for name, graph in (("gather.onnx", gather()), ("masks.onnx", masks())):
+    for name, graph in (("gather.onnx", gather()), ("masks.onnx", masks()), ("blocks.onnx", blocks())):
         onnx.checker.check_model(graph, full_check=True)
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
 
@@ -59,6 +69,22 @@ def masks() -> onnx.ModelProto:
         ],
         [_embeddings(), helper.make_tensor_value_info(CENTROIDS, TensorProto.FLOAT, ["dim", "sources"])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["sources", "bins"]) for name in (SIMILARITY, MASKS)],
+    )
+
+
+def blocks() -> onnx.ModelProto:
+    """Products of the means over frames with weights."""
+    return _model(
+        "blocks",
+        [
+            helper.make_node("ReduceMean", [EMBEDDINGS], ["means"], axes=[1], keepdims=0),
+            helper.make_node("MatMul", ["means", WEIGHTS], [SCORES]),
+        ],
+        [
+            helper.make_tensor_value_info(EMBEDDINGS, TensorProto.FLOAT, ["blocks", "frames", "numbers"]),
+            helper.make_tensor_value_info(WEIGHTS, TensorProto.FLOAT, ["numbers", "columns"]),
+        ],
+        [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, ["blocks", "columns"])],
     )
 
 

@@ -25,6 +25,10 @@ EMBEDDINGS, CHOSEN, POINTS = "embeddings", "chosen", "points"
 CENTROIDS, SIMILARITY, MASKS = "centroids", "similarity", "masks"
 """Of masks.onnx: embeddings (bins, dim) and centroids (dim, sources) -> similarity, masks (sources, bins)."""
 
+WEIGHTS, SCORES = "weights", "scores"
+"""Of blocks.onnx: embeddings (blocks, frames, bands * dim) and weights (bands * dim, columns) -> scores (blocks,
+columns) of the means over frames."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -47,15 +51,15 @@ class DeviceGraphs:
     def __init__(self, device: str, memory_bytes: int) -> None:
         """Args: device: "cuda" or "cpu"; memory_bytes: what each session may take of a GPU's memory."""
         self._device = device
-        self._gather, self._masks = (
+        self._gather, self._masks, self._blocks = (
             open_session((FOLDER / name).read_bytes(), device == "cuda", 1, memory_bytes, by_shape=False)
-            for name in ("gather.onnx", "masks.onnx")
+            for name in ("gather.onnx", "masks.onnx", "blocks.onnx")
         )
 
     def points(self, place: Place, chosen: NDArray[np.int64]) -> Vectors:
         """(points, dim): the embeddings of chosen bins."""
         points = np.empty((len(chosen), place.dim), np.float32)
-        self._run(self._gather, place, CHOSEN, chosen, POINTS, points)
+        self._run(self._gather, place, (place.bins, place.dim), CHOSEN, chosen, POINTS, points)
         return points
 
     def similarity(self, place: Place, centroids: Vectors) -> Masks:
@@ -66,15 +70,24 @@ class DeviceGraphs:
         """(sources, bins): softmax over sources of sharpness * cosine."""
         return self._with_centroids(place, centroids * np.float32(sharpness), MASKS)
 
+    def block_scores(self, place: Place, blocks: int, frames: int, weights: Vectors) -> Vectors:
+        """(blocks, columns): products of the means over the frames of each block with (bands * dim, columns)."""
+        scores = np.empty((blocks, weights.shape[1]), np.float32)
+        shape = (blocks, frames, len(weights))
+        self._run(self._blocks, place, shape, WEIGHTS, np.ascontiguousarray(weights), SCORES, scores)
+        return scores
+
     def _with_centroids(self, place: Place, centroids: Vectors, output: str) -> Masks:
         found = np.empty((len(centroids), place.bins), np.float32)
-        self._run(self._masks, place, CENTROIDS, np.ascontiguousarray(centroids.T), output, found)
+        shape = (place.bins, place.dim)
+        self._run(self._masks, place, shape, CENTROIDS, np.ascontiguousarray(centroids.T), output, found)
         return found
 
     def _run(
         self,
         session: onnxruntime.InferenceSession,
         place: Place,
+        shape: tuple[int, ...],
         name: str,
         given: NDArray[Any],
         output: str,
@@ -83,7 +96,7 @@ class DeviceGraphs:
         if not into.size:
             return
         binding = session.io_binding()
-        binding.bind_input(EMBEDDINGS, self._device, 0, np.float32, (place.bins, place.dim), place.address)
+        binding.bind_input(EMBEDDINGS, self._device, 0, np.float32, shape, place.address)
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(given, self._device, 0))
         binding.bind_output(output, "cpu", 0, np.float32, into.shape, into.ctypes.data)
         session.run_with_iobinding(binding)

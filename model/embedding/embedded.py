@@ -59,6 +59,15 @@ class Embedded(Protocol):
         """(sources, frames, bands) on the host, as `masks.hard_masks`."""
         ...
 
+    def block_scores(self, weights: Vectors, frames: int) -> Vectors:
+        """(blocks, columns) on the host: products of the mean over every so many frames with each column of weights.
+
+        Args:
+            weights: (bands * dim, columns).
+            frames: of a block. What is left over is not looked at, unless there is no whole block.
+        """
+        ...
+
     def first(self, frames: int) -> Embedded:
         """Those of the first frames only; nothing is copied."""
         ...
@@ -104,6 +113,12 @@ class OnHost:
         """(sources, frames, bands)."""
         return masks.hard_masks(self.vectors, centroids)
 
+    def block_scores(self, weights: Vectors, frames: int) -> Vectors:
+        """(blocks, columns)."""
+        blocks, frames = blocks_of(len(self.vectors), frames)
+        means = self.vectors[: blocks * frames].reshape(blocks, frames, -1).mean(1)
+        return np.asarray(means @ weights)
+
     def first(self, frames: int) -> OnHost:
         """A view."""
         return OnHost(self.vectors[:frames])
@@ -148,3 +163,8 @@ class AsBytes:
         vectors = self.steps.astype(np.float32)
         vectors *= 1.0 / _STEPS
         return OnHost(vectors)
+
+
+def blocks_of(there: int, frames: int) -> tuple[int, int]:
+    """How many blocks there are in so many frames, and how many frames each has: one shorter block at the least."""
+    return max(1, there // frames), min(there, frames)

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from unmingle.model.embedding.device_graphs import DeviceGraphs, Place
-from unmingle.model.embedding.embedded import Embedded
+from unmingle.model.embedding.embedded import Embedded, blocks_of
 from unmingle.model.embedding.onnx_session import GPU_FRAMES_AT_ONCE, GPU_MEMORY_BYTES, INPUT, OUTPUT
 from unmingle.model.signal import masks
 from unmingle.model.signal.masks import Masks, Vectors
@@ -108,6 +108,11 @@ class OnDevice:
     def hard_masks(self, centroids: Vectors) -> Masks:
         """(sources, frames, bands)."""
         return masks.nearest(self._by_frame(self.batch.graphs.similarity(self._place(), centroids)), centroids)
+
+    def block_scores(self, weights: Vectors, frames: int) -> Vectors:
+        """(blocks, columns)."""
+        blocks, frames = blocks_of(self.frames, frames)
+        return self.batch.graphs.block_scores(self._place(), blocks, frames, weights)
 
     def first(self, frames: int) -> OnDevice:
         """Of the same batch."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.recording import Samples
+
+SpeechAt = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,13 @@ class Stretch:
 class ActivityRule:
     """When a stem counts as heard; the defaults were chosen on conversations of validation speakers.
 
-    Somebody is heard where all stems together are loud enough, beside their own loud moments and beside the background.
-    It is whoever is loud enough beside his or her own loud moments and, over a second, nearly as loud as the strongest
-    stem: what is fainter is mostly the leak of somebody else.
+    Something is heard where all stems together are loud enough, beside their own loud moments and the background. It is
+    whatever is loud enough beside its own loud moments and, over a second, nearly as loud as the strongest stem:
+    what is fainter is mostly the leak of something else.
+
+    Where a model tells speech, that decides when voices are heard, and not how loud it is; and as long as one person
+    speaks at a time, as people do who take turns, it is the one with the strongest stem. A stem that is loud while
+    nobody speaks is no voice.
     """
 
     block_s: float = 0.032
@@ -43,6 +49,14 @@ class ActivityRule:
     """Of a stem, relative to the strongest stem."""
     turn_s: float = 1.0
     """Over which stems are averaged for that."""
+    speech_log_odds: float = 0.0
+    """Of somebody speaking."""
+    overlap_log_odds: float = -1.0
+    """Of several people speaking, where somebody does."""
+    overlapping_share: float = 0.5
+    """Of the time in which somebody speaks: where several likely do for more of it, nobody takes turns."""
+    voice_share: float = 0.5
+    """Of the energy of a stem, while somebody speaks: with less, it is no voice."""
     bridged_s: float = 0.25
     """Shorter pauses do not end a stretch."""
     shortest_s: float = 0.1
@@ -99,13 +113,22 @@ class EnergyTrack:
             return np.zeros(self._sources)
         return np.asarray(self._blocks()[: self._sources].sum(-1))
 
-    def stretches(self) -> tuple[tuple[Stretch, ...], ...]:
-        """For each stem, the stretches in which it is heard."""
+    def stretches(self, speech_at: SpeechAt = lambda _: None) -> tuple[tuple[Stretch, ...], ...]:
+        """For each stem, the stretches in which it is heard.
+
+        Args:
+            speech_at: seconds -> log odds of speech, and of several people speaking, there; None where nobody can tell.
+        """
         if self._waiting is None:
             return ()
         energy = self._blocks()
         stems, behind = energy[: self._sources], energy[self._sources :].sum(0)
-        return tuple(self._stretches(active) for active in active_blocks(stems, behind, self._rule))
+        speech = speech_at((np.arange(stems.shape[1]) + 0.5) * self._block / self._sample_rate)
+        active = active_blocks(stems, behind, self._rule)
+        if speech is not None:
+            voices = are_voices(stems, speech, self._rule)
+            active[voices] = active_voices(stems[voices], speech, self._rule)
+        return tuple(self._stretches(blocks) for blocks in active)
 
     def _blocks(self) -> NDArray[np.float64]:
         """(sources, blocks), the last of them cut short by the end."""
@@ -145,6 +168,26 @@ def active_blocks(stems: NDArray[np.float64], background: NDArray[np.float64], r
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
     return np.asarray(present & own & strong & (stems > 0))
+
+
+def are_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
+    """Which stems are somebody's: (sources, blocks) energies and (2, blocks) log odds -> (sources,)."""
+    spoken = speech[0] > rule.speech_log_odds
+    return np.asarray(stems[:, spoken].sum(1) > rule.voice_share * stems.sum(1))
+
+
+def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
+    """Who speaks in each block: (voices, blocks) energies and (2, blocks) log odds -> (voices, blocks)."""
+    if not len(stems):
+        return np.zeros(stems.shape, bool)
+    spoken = speech[0] > rule.speech_log_odds
+    several = speech[1] > rule.overlap_log_odds
+    if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
+        several[:] = True
+    own = stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db)
+    amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
+    strong = amplitude >= amplitude.max(0) * np.where(several, np.sqrt(_ratio(rule.below_strongest_db)), 1.0)
+    return np.asarray(spoken & own & strong & (stems > 0))
 
 
 def _ratio(decibels: float) -> float:

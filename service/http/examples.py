@@ -21,7 +21,7 @@ from unmingle.service.schemas import (
     StretchEntry,
 )
 
-_MODEL = ModelEntry(name="unmingle-6", hash="b60d9fae30ae")
+_MODEL = ModelEntry(name="unmingle-6", hash="bc626444d48e")
 _JOB_ID = "mJ0Qd4T6yZ3o1c8fVx2b9A"
 
 MANIFEST = ManifestWithAudio(

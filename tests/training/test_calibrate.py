@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import torch
 
-from unmingle.model.clustering import counting
+from unmingle.model.clustering import counting, speech
 from unmingle.model.config import ModelConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.network.export import export
 from unmingle.model.network.trunk import make_network
 from unmingle.model.separator import Separator
-from unmingle.training import calibrate
+from unmingle.training import calibrate, speech_detection
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +32,9 @@ def untaught(tmp_path) -> Path:
     return path
 
 
+FEW = ("--conversations", "2")
+
+
 def corpus(folder: Path, valid: int) -> Path:
     """The speakers of the examples, the first `valid` of them for validation."""
     with (folder / "metadata.csv").open("w", newline="") as file:
@@ -44,7 +47,7 @@ def corpus(folder: Path, valid: int) -> Path:
 
 
 def test_a_model_that_was_taught_counts_what_it_is_given(untaught, tmp_path, capsys):
-    assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 6)), "--mixtures", "12"]) == 0
+    assert calibrate.main(["--model", str(untaught), "--data", str(corpus(tmp_path, 6)), "--mixtures", "12", *FEW]) == 0
     assert "recordings of speakers that were held out" in capsys.readouterr().out
     embedder = OnnxEmbedder(untaught)
     assert counting.counts_up_to(embedder.config.count_weights) == 3
@@ -57,10 +60,42 @@ def test_a_model_that_was_taught_counts_what_it_is_given(untaught, tmp_path, cap
 def test_other_files_of_the_same_model_learn_the_same(untaught, tmp_path):
     other = tmp_path / "other.onnx"
     other.write_bytes(untaught.read_bytes())
-    asked = ["--model", str(untaught), "--also", str(other), "--data", str(corpus(tmp_path, 6)), "--mixtures", "6"]
+    asked = [
+        "--model",
+        str(untaught),
+        "--also",
+        str(other),
+        "--data",
+        str(corpus(tmp_path, 6)),
+        "--mixtures",
+        "6",
+        *FEW,
+    ]
     assert calibrate.main(asked) == 0
     assert OnnxEmbedder(other).config == OnnxEmbedder(untaught).config
     assert OnnxEmbedder(other).config.count_weights
+    assert OnnxEmbedder(other).config.speech_weights
+
+
+def test_each_can_be_taught_without_the_other(untaught, tmp_path):
+    folder = corpus(tmp_path, 6)
+    asked = ["--model", str(untaught), "--data", str(folder)]
+    assert calibrate.main([*asked, "--mixtures", "6", "--conversations", "0"]) == 0
+    counts = OnnxEmbedder(untaught).config
+    assert counts.count_weights and not counts.speech_weights
+    assert calibrate.main([*asked, "--mixtures", "0", *FEW]) == 0
+    both = OnnxEmbedder(untaught).config
+    assert both.count_weights == counts.count_weights
+    assert speech.weights_of(both) is not None
+
+
+def test_without_two_training_speakers_nothing_is_learned_of_speech(untaught, tmp_path, capsys):
+    before = untaught.read_bytes()
+    speakers = len(list((EXAMPLES / "training").iterdir()))
+    asked = ["--model", str(untaught), "--data", str(corpus(tmp_path, speakers - 1)), "--mixtures", "0"]
+    assert calibrate.main(asked) == 1
+    assert "two to train on" in capsys.readouterr().err
+    assert untaught.read_bytes() == before
 
 
 def test_another_model_learns_nothing(untaught, tmp_path, capsys):
@@ -117,3 +152,18 @@ def test_the_diagram_is_a_picture(tmp_path):
     numbers = np.repeat([1, 2], 20)
     calibrate.draw(calibrate.HeldOut(numbers, numbers, np.full(40, 0.95)), tmp_path / "diagram.png")
     assert (tmp_path / "diagram.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_fitted_tells_what_it_was_shown():
+    """Blocks in which a third of the inputs are one way where somebody speaks, another third where several do."""
+    rng = np.random.default_rng(0)
+    people = rng.integers(0, 3, 600)
+    means = rng.normal(0.0, 0.3, (600, 30)).astype(np.float32)
+    means[:, :10] += (people > 0)[:, None] * 0.5
+    means[:, 10:20] += (people > 1)[:, None] * 0.5
+    shown = [speech_detection.Observed(means[i::3], people[i::3] > 0, people[i::3] > 1) for i in range(3)]
+    weights = speech_detection.fit(shown)
+    odds = means @ weights[:-1] + weights[-1]
+    assert ((odds[:, 0] > 0) == (people > 0)).mean() > 0.95
+    somebody = people > 0
+    assert ((odds[somebody, 1] > 0) == (people[somebody] > 1)).mean() > 0.95

@@ -81,6 +81,18 @@ def test_masks_are_the_hosts(both, num_sources):
     np.testing.assert_array_equal(there.hard_masks(centroids), here.hard_masks(centroids))
 
 
+@pytest.mark.parametrize("frames", [7, 48, 101, 500])
+def test_scores_of_blocks_are_the_hosts(both, frames):
+    there, here = both
+    length, bands, dim = here.vectors.shape
+    weights = np.random.default_rng(2).standard_normal((bands * dim, 2)).astype(np.float32)
+    found = here.block_scores(weights, frames)
+    np.testing.assert_allclose(there.block_scores(weights, frames), found, atol=1e-4)
+    assert found.shape == (max(1, length // frames), 2)
+    first = here.vectors[: min(frames, length)].mean(0).ravel()
+    np.testing.assert_allclose(found[0], first @ weights, atol=1e-4)
+
+
 def test_without_centroids_all_sources_share_alike(both):
     there, here = both
     nothing = np.zeros((4, here.vectors.shape[-1]), np.float32)

@@ -20,11 +20,21 @@ def bursts(*times, seconds=6.0, level=0.3):
     return signal
 
 
-def stretches_of(*stems, pieces=1, rule=None, background=0):
+def stretches_of(*stems, pieces=1, rule=None, background=0, speech_at=lambda _: None):
     track = EnergyTrack(RATE, len(stems) - background, rule)
     for piece in np.array_split(np.stack(stems), pieces, axis=-1):
         track.push(piece)
-    return track.stretches()
+    return track.stretches(speech_at)
+
+
+def told(spoken, several=()):
+    """What a model says that is sure when somebody speaks, and when several people do."""
+
+    def speech_at(seconds):
+        within = [[any(a <= t < b for a, b in times) for t in seconds] for times in (spoken, several)]
+        return np.where(within, 5.0, -5.0)
+
+    return speech_at
 
 
 def assert_close(found, expected):
@@ -92,3 +102,42 @@ def test_the_hum_of_an_empty_room_is_nobody():
     first, second = stretches_of(speaking, humming)
     assert_close(first, [(1.0, 3.0)])
     assert second == ()
+
+
+def test_the_leak_of_a_voice_that_speaks_alone_is_not_heard_however_loud():
+    speaking = bursts((0.5, 2.5))
+    leaking = 0.7 * speaking + bursts((4.0, 5.5))
+    assert_close(stretches_of(speaking, leaking)[1], [(0.5, 2.5), (4.0, 5.5)])
+    first, second = stretches_of(speaking, leaking, speech_at=told([(0.5, 2.5), (4.0, 5.5)]))
+    assert_close(first, [(0.5, 2.5)])
+    assert_close(second, [(4.0, 5.5)])
+
+
+def test_voices_at_once_are_heard_at_once():
+    first, second = bursts((1.0, 3.0), (5.0, 6.0)), 0.7 * bursts((2.0, 4.0))
+    found = stretches_of(first, second, speech_at=told([(1.0, 4.0), (5.0, 6.0)], [(2.0, 3.0)]))
+    assert_close(found[0], [(1.0, 3.0), (5.0, 6.0)])
+    (second,) = found[1]
+    assert 2.0 <= second.start_s < 2.5  # levels are compared over a second
+    assert second.end_s == pytest.approx(4.0, abs=0.04)
+
+
+def test_where_all_talk_at_once_a_moment_that_sounds_like_one_takes_nobody_away():
+    first, second = bursts((0.0, 6.0)), 0.7 * bursts((0.0, 6.0))
+    found = stretches_of(first, second, speech_at=told([(0.0, 6.0)], [(0.0, 2.5), (3.0, 6.0)]))
+    assert_close(found[0], [(0.0, 6.0)])
+    assert_close(found[1], [(0.0, 6.0)])
+
+
+def test_noise_in_the_stem_of_a_voice_is_not_heard():
+    noisy = bursts((1.0, 3.0)) + bursts((0.0, 6.0), level=0.1)
+    assert_close(stretches_of(noisy)[0], [(0.0, 6.0)])
+    assert_close(stretches_of(noisy, speech_at=told([(1.0, 3.0)]))[0], [(1.0, 3.0)])
+
+
+def test_a_sound_is_heard_though_nobody_speaks():
+    voice, dog = bursts((0.0, 2.0)), bursts((3.0, 6.0))
+    found = stretches_of(voice, dog, speech_at=told([(0.0, 2.0)]))
+    assert_close(found[0], [(0.0, 2.0)])
+    assert_close(found[1], [(3.0, 6.0)])
+    assert stretches_of(dog, speech_at=told([])) == stretches_of(dog)
