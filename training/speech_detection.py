@@ -42,6 +42,7 @@ CONDITIONS = Conditions(
     band_chance=0.15,
     equaliser_chance=0.2,
 )
+MOST_ROOMS = 60
 SILENT_DB = -25.0
 """Of a source, relative to its own loud moments."""
 PENALTY = 0.045
@@ -111,7 +112,7 @@ def _mixtures(data: Path, sample_rate: int, count: int) -> Iterator[Recorded]:
     generator = torch.Generator().manual_seed(SEED)
     most = min(len(MIXTURES.num_sources), int(corpus.is_speech.sum()))
     config = dataclasses.replace(MIXTURES, num_sources=MIXTURES.num_sources[:most])
-    surroundings = find_surroundings(CONDITIONS, data, corpus, most, generator, rooms=60)
+    surroundings = find_surroundings(CONDITIONS, data, corpus, most, generator, min(MOST_ROOMS, count))
     sampler = MixtureSampler(corpus, config, generator)
     samples = round(MIXTURE_S * sample_rate)
     for _ in range(count):

@@ -66,6 +66,8 @@ class SpeechTrack:
         self._hop_s = config.hop / config.sample_rate
         self._found: list[LogOdds] = []
         """(1 + QUESTIONS, blocks) of each segment: the middle of each block in seconds, and the log odds there."""
+        self._whole = True
+        """Whether all segments so far are in it."""
 
     def push(self, first_frame: int, embedded: Embedded) -> None:
         """Take in a segment."""
@@ -77,10 +79,11 @@ class SpeechTrack:
     def extend(self, later: SpeechTrack) -> None:
         """Take in what follows."""
         self._found += later._found
+        self._whole &= later._whole
 
     def at(self, seconds: NDArray[np.float64]) -> LogOdds | None:
-        """(QUESTIONS, len(seconds)) log odds at these times; None where nothing was found out."""
-        if not self._found:
+        """(QUESTIONS, len(seconds)) log odds at these times; None where nothing, or not all, was found out."""
+        if not self._found or not self._whole:
             return None
         found = np.concatenate(self._found, axis=1)
         found = found[:, np.argsort(found[0], kind="stable")]  # neighbouring segments overlap
@@ -92,6 +95,7 @@ class SpeechTrack:
         return {"found": np.concatenate((nothing, *self._found), axis=1)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take what was written down, in place of what was found."""
-        found = arrays["found"]
-        self._found = [found] if found.size else []
+        """Take what was written down, in place of what was found. Versions before there was a track wrote nothing."""
+        found = arrays.get("found")
+        self._whole = found is not None
+        self._found = [] if found is None or not found.size else [found]

@@ -64,6 +64,14 @@ def test_parts_that_are_written_down_and_joined_say_what_the_whole_says(taught):
     assert np.ptp(whole.at(seconds), axis=1).min() > 0
 
 
+def test_with_a_part_that_an_older_version_wrote_nothing_is_said(taught):
+    track, older = speech.SpeechTrack(taught), speech.SpeechTrack(taught)
+    track.push(0, some_embeddings(100))
+    older.restore({})
+    track.extend(older)
+    assert track.at(np.array([0.1])) is None
+
+
 def test_less_than_a_block_is_a_block(taught):
     track = speech.SpeechTrack(taught)
     track.push(0, some_embeddings(5))
