@@ -1344,7 +1344,7 @@ export interface operations {
                      *       "recording": null,
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "sample_rate": 16000,
                      *       "channels": 1,
@@ -1984,7 +1984,7 @@ export interface operations {
                      *         "recording": null,
                      *         "model": {
                      *           "name": "unmingle-6",
-                     *           "hash": "b60d9fae30ae"
+                     *           "hash": "bc626444d48e"
                      *         },
                      *         "sample_rate": 16000,
                      *         "channels": 1,
@@ -2446,7 +2446,7 @@ export interface operations {
                      *       "recording": null,
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "sample_rate": 16000,
                      *       "channels": 1,
@@ -3310,7 +3310,7 @@ export interface operations {
                      *       "recording": null,
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "sample_rate": 16000,
                      *       "channels": 1,
@@ -3436,7 +3436,7 @@ export interface operations {
                      *       "recording": null,
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "sample_rate": 16000,
                      *       "channels": 1,
@@ -4047,7 +4047,7 @@ export interface operations {
                      *       "status": "ok",
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "provider": "CPUExecutionProvider",
                      *       "fallback": null,
@@ -4075,7 +4075,7 @@ export interface operations {
                      *       "status": "starting",
                      *       "model": {
                      *         "name": "unmingle-6",
-                     *         "hash": "b60d9fae30ae"
+                     *         "hash": "bc626444d48e"
                      *       },
                      *       "provider": "CPUExecutionProvider",
                      *       "fallback": null,
@@ -4189,7 +4189,7 @@ export interface operations {
                      *       "models": [
                      *         {
                      *           "name": "unmingle-6",
-                     *           "hash": "b60d9fae30ae",
+                     *           "hash": "bc626444d48e",
                      *           "sample_rate": 16000,
                      *           "max_sources": 8,
                      *           "max_channels": 8,
