@@ -62,8 +62,8 @@ def run(settings: Settings) -> None:
     except _StoppedError:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):  # who asks again does not want to wait
+            signal.signal(number, signal.SIG_DFL)
         serve.shutdown()
 
 

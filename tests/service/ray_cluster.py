@@ -51,6 +51,8 @@ class RayCluster:
             # Ray Serve would replace its proxy again and again where the machine is busy with others.
             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
             "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+            # Workers would stand back behind all other tests, and fronts of a server with them.
+            "RAY_worker_niceness": "0",
         }
         with log.open("wb") as errors:
             self._process = subprocess.Popen(

@@ -32,7 +32,7 @@ def untaught(tmp_path) -> Path:
     return path
 
 
-FEW = ("--conversations", "2")
+FEW = ("--conversations", "1")
 
 
 def corpus(folder: Path, valid: int) -> Path:

@@ -71,7 +71,7 @@ def config_of(path: Path) -> ModelConfig:
 
 def test_a_published_model_counts_after_one_command(trained, capsys):
     corpus = str(ROOT / "examples" / "training")
-    path = published(trained, "counts", "--int8", "--calibrate", corpus, "--mixtures", "6", "--conversations", "2")
+    path = published(trained, "counts", "--int8", "--calibrate", corpus, "--mixtures", "6", "--conversations", "1")
     assert counting.counts_up_to(config_of(path).count_weights) == 3
     assert config_of(path).speech_weights
     told = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_a_published_model_counts_after_one_command(trained, capsys):
 
 def test_with_too_few_speakers_the_old_counting_is_kept_and_marked(trained, capsys):
     corpus = str(ROOT / "examples" / "training")
-    old = published(trained, "old", "--calibrate", corpus, "--mixtures", "6", "--conversations", "2")
+    old = published(trained, "old", "--calibrate", corpus, "--mixtures", "6", "--conversations", "1")
     path = published(trained, "tuned", "--calibrate", corpus, "--keep-counting", str(old))
     assert config_of(path).count_weights == config_of(old).count_weights != ()
     assert config_of(path).speech_weights == config_of(old).speech_weights != ""
