@@ -118,7 +118,7 @@ def until(what: Callable[[], object]) -> None:
     give_up = time.monotonic() + WITHIN_S
     while not what():
         assert time.monotonic() < give_up
-        time.sleep(0.02)
+        time.sleep(0.1)  # a look costs the server some of the time that it is waited for
 
 
 def files_of(answer: httpx.Response) -> dict[str, bytes]:

@@ -37,7 +37,7 @@ def wait(server: RunningServer, location: str, *states: str, within_s: float = 9
     give_up = time.monotonic() + within_s
     while (body := server.http.get(location).json())["state"] not in states:
         assert time.monotonic() < give_up, body
-        time.sleep(0.05)
+        time.sleep(0.1)
     return body
 
 
