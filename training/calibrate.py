@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from tqdm import tqdm
 
 from unmingle.model.clustering import background, counting
@@ -39,6 +38,7 @@ from unmingle.training.augment.surroundings import find_surroundings
 from unmingle.training.corpus import Corpus, read_corpus, speakers_of
 from unmingle.training.errors import TrainingError
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
+from unmingle.training.regression import logistic_regression
 
 SPLIT = "valid"
 SHORT_S = (3.0, 5.0, 8.0)
@@ -290,26 +290,9 @@ def fit(observed: Sequence[Observed], penalty: float = PENALTY) -> counting.Weig
                     inputs.append(o.evidence[q - 1])
                     more.append(o.number > q)
                     weight.append(m)
-        rows.append(_regression(np.array(inputs), np.array(more, float), np.array(weight), penalty))
+        row = logistic_regression(np.array(inputs), np.array(more, float), np.array(weight), penalty)
+        rows.append(tuple(row.tolist()))
     return tuple(rows)
-
-
-def _regression(inputs: Floats, wanted: Floats, weight: Floats, penalty: float) -> tuple[float, ...]:
-    """Weights of a logistic regression, and at the end its constant."""
-    mean, deviation = inputs.mean(0), np.maximum(inputs.std(0), 1e-6)
-    columns = np.column_stack(((inputs - mean) / deviation, np.ones(len(inputs))))
-    weight = weight / weight.sum()
-
-    def loss(row: Floats) -> tuple[float, Floats]:
-        score = columns @ row
-        value = float(weight @ (np.logaddexp(0.0, score) - wanted * score)) + penalty * float(np.square(row[:-1]).sum())
-        slope = columns.T @ (weight * (1.0 / (1.0 + np.exp(-score)) - wanted))
-        slope[:-1] += 2 * penalty * row[:-1]
-        return value, slope
-
-    row = minimize(loss, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
-    scaled = row[:-1] / deviation
-    return (*map(float, scaled), float(row[-1] - scaled @ mean))
 
 
 @dataclasses.dataclass(frozen=True)

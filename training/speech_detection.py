@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from tqdm import tqdm
 
 from unmingle.model.clustering import speech
+from unmingle.model.embedding.embedded import block_means, blocks_of
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.recording import ArrayRecording, Samples
 from unmingle.model.signal import features, segments
@@ -28,6 +28,7 @@ from unmingle.training.augment.surroundings import find_surroundings
 from unmingle.training.corpus import read_corpus
 from unmingle.training.evaluation.conversations import Material, converse
 from unmingle.training.mixtures import MixtureConfig, MixtureSampler
+from unmingle.training.regression import logistic_regression
 
 SPLIT, SEED = "train", 11
 MIXTURES_PER_CONVERSATION = 8
@@ -47,6 +48,7 @@ SILENT_DB = -25.0
 """Of a source, relative to its own loud moments."""
 PENALTY = 0.045
 """Times the squared weights of standardised inputs."""
+ITERATIONS = 100
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -142,14 +144,13 @@ def observe(embedder: OnnxEmbedder, samples: Samples, heard: Flags, is_speech: F
     """
     config = embedder.config
     magnitudes = segments.heard_magnitude(ArrayRecording(samples[None], config.sample_rate), config)
-    block = speech.BLOCK_FRAMES
     means, shares = [], []
     for segment in segments.cut(magnitudes, segments.SegmentLayout()):
         embedded = embedder.embed(features.log_magnitude(segment.magnitude, config.floor_db)[None])[0]
-        blocks = len(embedded) // block
-        means.append(embedded[: blocks * block].reshape(blocks, block, -1).mean(1))
-        at = (segment.start + np.arange(blocks * block)) * config.hop
-        shares.append(heard[:, at.clip(max=heard.shape[1] - 1)].reshape(len(heard), blocks, block).mean(2) > 0.5)
+        means.append(block_means(embedded, speech.BLOCK_FRAMES))
+        blocks, frames = blocks_of(len(embedded), speech.BLOCK_FRAMES)
+        at = (segment.start + np.arange(blocks * frames)) * config.hop
+        shares.append(heard[:, at.clip(max=heard.shape[1] - 1)].reshape(len(heard), blocks, frames).mean(2) > 0.5)
     there = np.concatenate(shares, axis=1)
     spoken = np.asarray(there[is_speech].any(0))
     return Observed(np.concatenate(means), spoken, np.asarray(spoken & (there.sum(0) > 1)))
@@ -159,21 +160,7 @@ def fit(observed: Sequence[Observed]) -> Floats:
     """(inputs + 1, QUESTIONS) weights."""
     means = np.concatenate([o.means for o in observed])
     spoken, several = (np.concatenate([getattr(o, name) for o in observed]) for name in ("speech", "several"))
-    return np.stack((_regression(means, spoken), _regression(means[spoken], several[spoken])), axis=1)
-
-
-def _regression(inputs: NDArray[np.float32], wanted: NDArray[np.bool_]) -> Floats:
-    """Weights of a logistic regression, and at the end its constant."""
-    mean, deviation = inputs.mean(0), np.maximum(inputs.std(0), 1e-6)
-    scaled = (inputs - mean) / deviation
-
-    def loss(row: Floats) -> tuple[float, Floats]:
-        score = scaled @ row[:-1].astype(np.float32) + row[-1]
-        value = float((np.logaddexp(0.0, score) - wanted * score).mean() + PENALTY * np.square(row[:-1]).sum())
-        missed = (1.0 / (1.0 + np.exp(-score)) - wanted) / len(scaled)
-        slope = np.append(missed.astype(np.float32) @ scaled + 2.0 * PENALTY * row[:-1], missed.sum())
-        return value, np.asarray(slope, np.float64)
-
-    row = minimize(loss, np.zeros(inputs.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
-    weights = row[:-1] / deviation
-    return np.asarray(np.append(weights, row[-1] - weights @ mean), np.float64)
+    columns = []
+    for inputs, wanted in ((means, spoken), (means[spoken], several[spoken])):
+        columns.append(logistic_regression(inputs, wanted, np.ones(len(inputs)), PENALTY, ITERATIONS))
+    return np.stack(columns, axis=1)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from unmingle.model.config import ModelConfig
+from unmingle.model.config import TAUGHT_LATER, ModelConfig
 from unmingle.model.errors import ModelError
 from unmingle.training.augment.conditions import Conditions
 from unmingle.training.errors import TrainingError
@@ -128,7 +128,8 @@ class TrainConfig:
             fields: dict[str, Any] = json.loads(text)
             mixtures = fields.pop("mixtures")
             mixtures["num_sources"] = tuple(mixtures["num_sources"])
-            network = ModelConfig(**{**fields.pop("network"), "count_weights": (), "speech_weights": ""})
+            known = fields.pop("network").items()
+            network = ModelConfig(**{name: value for name, value in known if name not in TAUGHT_LATER})
             fields.setdefault("loss_share", 1.0)  # runs from before there was a choice took all bands
             # Runs from before there were any, or by their earlier name.
             conditions = Conditions(**fields.pop("conditions", fields.pop("surroundings", {})))

@@ -3,7 +3,7 @@
 The mean of a band's embeddings over a third of a second is long where one source goes on in it, and lies elsewhere for
 voices than for noise. A logistic regression on the means of all bands answers both questions, as detectors of speech
 and of overlapping speech do for diarisation (Bullock, Bredin and Garcia-Perera, "Overlap-aware diarization", ICASSP
-2020). It is taught by training/speech_detection.py, on any conversations, and no more knows a voice than k-means does.
+2020). training/speech_detection.py teaches it. It recognises nobody.
 """
 
 from __future__ import annotations

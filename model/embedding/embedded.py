@@ -115,9 +115,7 @@ class OnHost:
 
     def block_scores(self, weights: Vectors, frames: int) -> Vectors:
         """(blocks, columns)."""
-        blocks, frames = blocks_of(len(self.vectors), frames)
-        means = self.vectors[: blocks * frames].reshape(blocks, frames, -1).mean(1)
-        return np.asarray(means @ weights)
+        return np.asarray(block_means(self.vectors, frames) @ weights)
 
     def first(self, frames: int) -> OnHost:
         """A view."""
@@ -163,6 +161,12 @@ class AsBytes:
         vectors = self.steps.astype(np.float32)
         vectors *= 1.0 / _STEPS
         return OnHost(vectors)
+
+
+def block_means(vectors: Vectors, frames: int) -> Vectors:
+    """(frames, bands, dim) -> (blocks, bands * dim): the means over blocks of so many frames."""
+    blocks, frames = blocks_of(len(vectors), frames)
+    return np.asarray(vectors[: blocks * frames].reshape(blocks, frames, -1).mean(1))
 
 
 def blocks_of(there: int, frames: int) -> tuple[int, int]:

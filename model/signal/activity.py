@@ -164,7 +164,7 @@ def active_blocks(stems: NDArray[np.float64], background: NDArray[np.float64], r
     present = (everybody >= _loud(everybody) * _ratio(rule.below_voices_db)) & (
         everybody >= behind * _ratio(rule.below_background_db)
     )
-    own = stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db)
+    own = _beside_itself(stems, rule)
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
     return np.asarray(present & own & strong & (stems > 0))
@@ -184,10 +184,15 @@ def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule:
     several = speech[1] > rule.overlap_log_odds
     if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
         several[:] = True
-    own = stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db)
+    own = _beside_itself(stems, rule)
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.where(several, np.sqrt(_ratio(rule.below_strongest_db)), 1.0)
     return np.asarray(spoken & own & strong & (stems > 0))
+
+
+def _beside_itself(stems: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
+    """Where each stem is loud enough beside its own loud moments."""
+    return np.asarray(stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db))
 
 
 def _ratio(decibels: float) -> float:

@@ -74,17 +74,23 @@ def test_the_server_behind_ray_serve_stops(serve: RunningServer, cluster: RayClu
         serve.http.get("/livez")
 
 
-def test_several_fronts_behind_ray_serve_share_their_jobs(
-    cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
-) -> None:
+def two_fronts(cluster: RayCluster, postgresql: Postgresql, directory: Path, more: dict[str, str]) -> RunningServer:
+    """A server behind Ray Serve, of which one front at the least is ready."""
     environment = {
         "UNMINGLE_MODEL": str(SMALL_MODEL),
         "UNMINGLE_RAY_ADDRESS": cluster.address,
         "UNMINGLE_RAY_FRONTS": "2",
         "UNMINGLE_DATABASE_URL": postgresql.database(),
-        "UNMINGLE_STORE_URL": (tmp_path / "store").as_uri(),
+        "UNMINGLE_STORE_URL": (directory / "store").as_uri(),
+        **more,
     }
-    running = RunningServer(tmp_path, environment, options=("--ray",), start_s=240)
+    return RunningServer(directory, environment, options=("--ray",), start_s=240)
+
+
+def test_several_fronts_behind_ray_serve_share_their_jobs(
+    cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    running = two_fronts(cluster, postgresql, tmp_path, {})
     try:
         until(lambda: "unmingle_servers 2.0" in running.http.get("/metrics").text)
         location = submit(running, noise(1)).headers["location"]
@@ -101,16 +107,8 @@ def test_ray_serve_stops_while_a_front_waits_for_room(
     cluster: RayCluster, postgresql: Postgresql, tmp_path: Path
 ) -> None:
     """The cluster has room for one of them and its worker."""
-    environment = {
-        "UNMINGLE_MODEL": str(SMALL_MODEL),
-        "UNMINGLE_RAY_ADDRESS": cluster.address,
-        "UNMINGLE_RAY_START_S": str(START_S),
-        "UNMINGLE_RAY_CPUS": str(max(CPUS) - 2),
-        "UNMINGLE_RAY_FRONTS": "2",
-        "UNMINGLE_DATABASE_URL": postgresql.database(),
-        "UNMINGLE_STORE_URL": (tmp_path / "store").as_uri(),
-    }
-    running = RunningServer(tmp_path, environment, options=("--ray",), start_s=START_S)
+    more = {"UNMINGLE_RAY_START_S": str(START_S), "UNMINGLE_RAY_CPUS": str(max(CPUS) - 2)}
+    running = two_fronts(cluster, postgresql, tmp_path, more)
     try:
         assert post(running, noise(1)).status_code == 200
         running.terminate()
