@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from unmingle.model.recording import Samples
 
+_TURN_BLOCKS = 4
+_UNSPOKEN = 0.05
+"""What a moment in which nobody speaks counts for in telling whose turn it is."""
+
 SpeechAt = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
 
 
@@ -30,9 +34,9 @@ class ActivityRule:
     whatever is loud enough beside its own loud moments and, over a second, nearly as loud as the strongest stem:
     what is fainter is mostly the leak of something else.
 
-    Where a model tells speech, that decides when voices are heard, and not how loud it is; and as long as one person
-    speaks at a time, as people do who take turns, it is the one with the strongest stem. A stem that is loud while
-    nobody speaks is no voice.
+    Where a model tells speech, that decides when voices are heard, and not how loud it is. People who talk take turns:
+    one has the floor at a time, whose stem is the strongest most of that time, and where several speak, one other. A
+    stem that is loud while nobody speaks is no voice.
     """
 
     block_s: float = 0.032
@@ -49,12 +53,18 @@ class ActivityRule:
     """Of a stem, relative to the strongest stem."""
     turn_s: float = 1.0
     """Over which stems are averaged for that."""
-    speech_log_odds: float = 0.0
+    speech_log_odds: float = -0.5
     """Of somebody speaking."""
     overlap_log_odds: float = -1.0
     """Of several people speaking, where somebody does."""
     overlapping_share: float = 0.5
     """Of the time in which somebody speaks: where several likely do for more of it, nobody takes turns."""
+    change_cost: float = 6.0
+    """Of somebody else taking the turn: what the logarithms of the stems' shares must gain by it, over all blocks."""
+    least_share: float = 0.1
+    """Added to a stem's share before its logarithm is taken: moments without a stem do not end its turn."""
+    audible_db: float = -50.0
+    """Relative to the stem's own loud blocks. Below it, nobody is heard, whoever has the turn."""
     voice_share: float = 0.5
     """Of the energy of a stem, while somebody speaks: with less, it is no voice."""
     bridged_s: float = 0.25
@@ -164,7 +174,7 @@ def active_blocks(stems: NDArray[np.float64], background: NDArray[np.float64], r
     present = (everybody >= _loud(everybody) * _ratio(rule.below_voices_db)) & (
         everybody >= behind * _ratio(rule.below_background_db)
     )
-    own = _beside_itself(stems, rule)
+    own = _beside_itself(stems, rule.below_loud_db)
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
     return np.asarray(present & own & strong & (stems > 0))
@@ -182,17 +192,46 @@ def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule:
         return np.zeros(stems.shape, bool)
     spoken = speech[0] > rule.speech_log_odds
     several = speech[1] > rule.overlap_log_odds
-    if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
-        several[:] = True
-    own = _beside_itself(stems, rule)
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
-    strong = amplitude >= amplitude.max(0) * np.where(several, np.sqrt(_ratio(rule.below_strongest_db)), 1.0)
-    return np.asarray(spoken & own & strong & (stems > 0))
+    strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
+    strong &= _beside_itself(stems, rule.below_loud_db) & (stems > 0)
+    if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
+        return np.asarray(spoken & strong)
+    voice, turn = np.arange(len(stems))[:, None], turns(stems, spoken, rule)
+    amplitude[turn, np.arange(stems.shape[1])] = -1.0
+    beside = several & strong & (voice == amplitude.argmax(0))
+    return np.asarray(spoken & (beside | ((voice == turn) & _beside_itself(stems, rule.audible_db) & (stems > 0))))
 
 
-def _beside_itself(stems: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
-    """Where each stem is loud enough beside its own loud moments."""
-    return np.asarray(stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(rule.below_loud_db))
+def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityRule) -> NDArray[np.int64]:
+    """Who has the turn in each block: (voices, blocks) energies and (blocks,) flags -> (blocks,) indices of voices.
+
+    The path with the largest sum of log shares of the amplitude, less what each change costs (Viterbi, IEEE TIT 1967).
+    Times in which nobody speaks count little.
+    """
+    voices, blocks = stems.shape
+    amplitude = np.sqrt(stems)
+    share = amplitude / np.maximum(amplitude.sum(0), np.finfo(np.float64).tiny)
+    gain = np.log(share + rule.least_share) * np.where(spoken, 1.0, _UNSPOKEN)
+    # Several blocks at a time: a loop over all of an hour would take seconds.
+    steps = -(-blocks // _TURN_BLOCKS)
+    gain = np.pad(gain, ((0, 0), (0, steps * _TURN_BLOCKS - blocks))).reshape(voices, steps, _TURN_BLOCKS).sum(2)
+    best, before = gain[:, 0], np.empty((steps, voices), np.int64)
+    stay = np.arange(voices)
+    for step in range(1, steps):
+        leader = int(best.argmax())
+        before[step] = np.where(best >= best[leader] - rule.change_cost, stay, leader)
+        best = np.maximum(best, best[leader] - rule.change_cost) + gain[:, step]
+    path = np.empty(steps, np.int64)
+    path[-1] = best.argmax()
+    for step in range(steps - 1, 0, -1):
+        path[step - 1] = before[step, path[step]]
+    return path.repeat(_TURN_BLOCKS)[:blocks]
+
+
+def _beside_itself(stems: NDArray[np.float64], decibels: float) -> NDArray[np.bool_]:
+    """Where each stem is no further than so far below its own loud moments."""
+    return np.asarray(stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(decibels))
 
 
 def _ratio(decibels: float) -> float:

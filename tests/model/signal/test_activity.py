@@ -122,6 +122,25 @@ def test_voices_at_once_are_heard_at_once():
     assert second.end_s == pytest.approx(4.0, abs=0.04)
 
 
+def test_where_people_take_turns_no_more_than_two_are_heard_at_once():
+    """The stems of a noisy room are often all alike, and a meeting does not become a choir by that."""
+    speaking = bursts((0.0, 6.0))
+    others = [level * speaking for level in (0.95, 0.9, 0.85)]
+    found = stretches_of(speaking, *others, speech_at=told([(0.0, 6.0)], [(2.0, 4.0)]))
+    assert_close(found[0], [(0.0, 6.0)])
+    assert_close(found[1], [(2.0, 4.0)])
+    assert found[2:] == ((), ())
+
+
+def test_a_moment_in_which_a_leak_is_louder_does_not_end_a_turn():
+    speaking = bursts((1.0, 4.0))
+    speaking[:, int(2.4 * RATE) : int(2.6 * RATE)] *= 0.01
+    leaking = bursts((2.4, 2.6), level=0.1) + bursts((4.5, 6.0))
+    found = stretches_of(speaking, leaking, speech_at=told([(1.0, 6.0)]))
+    assert_close(found[0], [(1.0, 4.0)])
+    assert_close(found[1], [(4.5, 6.0)])
+
+
 def test_where_all_talk_at_once_a_moment_that_sounds_like_one_takes_nobody_away():
     first, second = bursts((0.0, 6.0)), 0.7 * bursts((0.0, 6.0))
     found = stretches_of(first, second, speech_at=told([(0.0, 6.0)], [(0.0, 2.5), (3.0, 6.0)]))

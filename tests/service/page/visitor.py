@@ -82,6 +82,10 @@ _OF_RESULTS = (
     "import('/page/files/player.js').then((module) => module.Player.prototype)",
 )
 
+# The browser's collector spares whatever an address on the native stack points at, even one that a call which has
+# returned left behind. Without this, each look would find the same one again.
+_OVERWRITE_THE_STACK = "(function dive(depth) { return depth ? 1 + dive(depth - 1) : 0; })(3000)"
+
 
 def _count(session: CDPSession, prototype: str) -> int:
     """Objects with this prototype that are left once the browser has freed what it can."""
@@ -177,6 +181,7 @@ class Visitor:
         while (found := {kind: _count(session, kind) for kind in _OF_RESULTS}) != wanted:
             assert time.monotonic() < give_up, f"{found}; expected {wanted}"
             self.page.wait_for_timeout(200)
+            self.page.evaluate(_OVERWRITE_THE_STACK)
         session.detach()
 
     def held(self, routes: list[Route]) -> Route:
