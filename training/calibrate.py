@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +25,7 @@ from unmingle.model.clustering import background, counting
 from unmingle.model.clustering.kmeans import EmbeddingSample
 from unmingle.model.embedding.embedded import OnHost
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.network.export import describe
+from unmingle.model.network.export import redescribe
 from unmingle.model.options import MAX_SOURCES
 from unmingle.model.recording import ArrayRecording, Samples
 from unmingle.model.signal import features, segments
@@ -144,10 +142,7 @@ def calibrate(
     if conversations:
         config = dataclasses.replace(config, speech_weights=speech_detection.teach(embedder, data, conversations))
     for file in (model, *also):
-        temporary = file.with_suffix(".onnx.partial")
-        shutil.copyfile(file, temporary)
-        describe(temporary, config.to_json())
-        os.replace(temporary, file)
+        redescribe(file, config.to_json())
 
 
 def _counting(embedder: OnnxEmbedder, data: Path, mixtures: int, diagram: Path | None) -> counting.Weights:

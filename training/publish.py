@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnx
-
 from unmingle.model.clustering import counting
 from unmingle.model.config import TAUGHT_LATER, ModelConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
-from unmingle.model.network.export import describe, export, export_float16, export_int8
+from unmingle.model.network.export import export, export_float16, export_int8, redescribe
 from unmingle.model.network.trunk import make_network
 from unmingle.training import calibrate, checkpoint, command
 from unmingle.training.errors import TrainingError
@@ -101,14 +97,7 @@ def _count_as(output: Path, other: ModelConfig) -> None:
     """Give a model file what another model was taught, and say in its metadata whose that is."""
     taught = {name: getattr(other, name) for name in TAUGHT_LATER}
     config = dataclasses.replace(OnnxEmbedder(output, "cpu").config, **taught)
-    temporary = output.with_suffix(".onnx.partial")
-    shutil.copyfile(output, temporary)
-    describe(temporary, config.to_json())
-    graph = onnx.load(str(temporary))
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = COUNTING_OF_KEY, other.name
-    onnx.save(graph, str(temporary))
-    os.replace(temporary, output)
+    redescribe(output, config.to_json(), {COUNTING_OF_KEY: other.name})
 
 
 if __name__ == "__main__":

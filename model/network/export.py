@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,11 +79,20 @@ def export_float16(network: EmbeddingNet, path: Path) -> None:
         describe(temporary, network.config.to_json(), "float16")
 
 
-def describe(path: Path, config_json: str, precision: Precision | None = None) -> None:
+def redescribe(path: Path, config_json: str, more: Mapping[str, str] | None = None) -> None:
+    """Put another ModelConfig, and further entries, into the metadata of a model file, which changes whole or not."""
+    with appearing(path) as temporary:
+        shutil.copyfile(path, temporary)
+        describe(temporary, config_json, more=more)
+
+
+def describe(
+    path: Path, config_json: str, precision: Precision | None = None, more: Mapping[str, str] | None = None
+) -> None:
     """Put a ModelConfig into the metadata of an ONNX file, in place; without a precision, that of the file stays."""
     graph = onnx.load(str(path))
     described = {entry.key: entry.value for entry in graph.metadata_props if entry.key == PRECISION_KEY}
-    described |= {CONFIG_KEY: config_json} | ({PRECISION_KEY: precision} if precision else {})
+    described |= {CONFIG_KEY: config_json} | ({PRECISION_KEY: precision} if precision else {}) | dict(more or {})
     del graph.metadata_props[:]
     for key, value in sorted(described.items()):
         entry = graph.metadata_props.add()
