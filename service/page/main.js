@@ -90,7 +90,9 @@ async function undertake(name, task, isExample = false) {
   /** @type {Session | null} */
   let session = null;
   try {
-    const opening = new Opening(api, await settings, abort.signal, {
+    const known = await settings;
+    if (state.run !== run) return;
+    const opening = new Opening(api, known, abort.signal, {
       report: (report) => tell({ type: "told", run, ...report }),
       busy: (seconds) => tell({ type: "busy", run, until: performance.now() + 1000 * seconds }),
       accepted: (jobId) => tell({ type: "accepted", run, jobId }),
@@ -268,12 +270,14 @@ function openAddress({ kind, id, name }) {
 
 /** @param {string} name */
 async function openExample(name) {
+  const { run } = state;
   try {
     const response = await fetch(`page/files/examples/${name}.flac`);
     const file = new File([await response.blob()], `${name}.flac`, { type: "audio/flac" });
-    await open(file, true);
+    // Whoever has opened something meanwhile wants that.
+    if (state.run === run) await open(file, true);
   } catch {
-    complain(new Failure("The server does not answer.", "Is it still running, and are you connected? Then try again."));
+    complain(new Failure("The server does not answer.", "Is it still running, and are you connected? Then try again."), run);
   }
 }
 
@@ -370,9 +374,7 @@ addEventListener("popstate", () => {
   if (!state.shown?.isExample) openExample(EXAMPLE);
 });
 at("key-row").addEventListener("submit", (event) => event.preventDefault());
-input("key").addEventListener("change", () => {
-  if (!state.work && !state.shown) begin();
-});
+input("key").addEventListener("change", begin);
 addEventListener("pagehide", () => {
   if (state.shown?.isExample) letGo(state.shown);
 });
@@ -388,7 +390,9 @@ wireRecent(openExample, (entry) => {
 wireRecord((file) => openAll([file]), complain);
 wireKeys(studio);
 
+/** What is there before anybody has chosen anything. */
 async function begin() {
+  if (state.work || state.shown) return;
   const wanted = asked(location.hash);
   if (wanted) await openAddress(wanted);
   else await openExample(EXAMPLE);

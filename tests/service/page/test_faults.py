@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.service.harness import StartServer, encoded, noise
+from tests.service.harness import RunningServer, StartServer, encoded, noise
 from tests.service.page.visitor import Visitor
 
 pytestmark = pytest.mark.slow
@@ -28,6 +28,29 @@ def test_a_wrong_second_file_leaves_the_first_result(quick: Visitor, two_speaker
     expect(quick.page.get_by_role("alert")).to_contain_text("In the server's log: request ")
     quick.opened(two_speakers)
     expect(quick.page.get_by_role("alert")).to_be_hidden()  # it does not stay when something better was chosen
+
+
+@pytest.mark.parametrize("slow", ["**/page/files/examples/*.flac", "**/page/settings"])
+def test_a_file_that_is_opened_before_the_example_is_there_is_not_replaced_by_it(
+    page: Page, small_server: RunningServer, two_speakers: Path, slow: str
+) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route(slow, hold)
+    visitor = Visitor(page, small_server, wait=False)
+    route = visitor.held(waiting)
+    visitor.open(two_speakers)
+    expect(page.locator("#work")).to_be_visible()
+    route.continue_()
+    expect(page.locator("#chip-name")).to_have_text(two_speakers.name)
+    visitor.wait_for_result(2)
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#chip-name")).to_have_text(two_speakers.name)
+    assert [url.endswith("/recordings") for url in visitor.posts("recordings")] == [True, False]  # sent, separated
+    visitor.saw_no_faults()
 
 
 def test_a_photo_is_refused_at_once(quick: Visitor, tmp_path: Path) -> None:
