@@ -12,7 +12,7 @@ PIP_ARGS ?=
 
 # Many tests wait for processes and clocks, so several files run side by side, those with slow tests first (see
 # tests/conftest.py); WORKERS= runs one after the other.
-WORKERS ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
+WORKERS ?= --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN := $(VENV)/bin
