@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unmingle.model.recording import Samples
 
 _TURN_BLOCKS = 4
+"""After which somebody else may take the turn."""
 _UNSPOKEN = 0.05
 """What a moment in which nobody speaks counts for in telling whose turn it is."""
 
@@ -213,7 +214,7 @@ def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityR
     amplitude = np.sqrt(stems)
     share = amplitude / np.maximum(amplitude.sum(0), np.finfo(np.float64).tiny)
     gain = np.log(share + rule.least_share) * np.where(spoken, 1.0, _UNSPOKEN)
-    # Several blocks at a time: a loop over all of an hour would take seconds.
+    # Steps of several blocks: a loop over all blocks of an hour would take seconds.
     steps = -(-blocks // _TURN_BLOCKS)
     gain = np.pad(gain, ((0, 0), (0, steps * _TURN_BLOCKS - blocks))).reshape(voices, steps, _TURN_BLOCKS).sum(2)
     best, before = gain[:, 0], np.empty((steps, voices), np.int64)
