@@ -18,22 +18,18 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for the command and the server, see service/cli/command.py
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.frames import frames_of, heard_frames
 from benchmarks.measuring import ROOT, Row, positive, report
 from unmingle.model.errors import UnmingleError
-from unmingle.model.recording import Samples
 from unmingle.model.separator import Separator
-from unmingle.model.signal.activity import Stretch
 from unmingle.training.evaluation.asking import options
 from unmingle.training.evaluation.measures import assign
 from unmingle.training.evaluation.mixture_list import ListedMixture, load_mixture, read_list
 
 FRAME_S = 0.032
 HEARD_DB = -30.0
-
-Flags = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,24 +96,9 @@ def look(listed: ListedMixture, separator: Separator) -> Found:
     mixture, sources, rate = load_mixture(listed)
     separated = separator.separate(mixture, rate, options=options(separator, len(sources)))
     stem_of = assign(separated.stems, sources, mixture)
-    true = heard_frames(sources, rate)
-    said = np.stack([frames_of(separated.reports[k].active, true.shape[1]) for k in stem_of])
+    true = heard_frames(sources, rate, FRAME_S, HEARD_DB)
+    said = np.stack([frames_of(separated.reports[k].active, true.shape[1], FRAME_S) for k in stem_of])
     return Found(listed.pairing, int((true & said).sum()), int(true.sum()), int(said.sum()))
-
-
-def heard_frames(sources: Samples, sample_rate: int) -> Flags:
-    """(sources, samples) -> (sources, frames): where each is heard; nowhere, if it is silent."""
-    frame = max(1, round(FRAME_S * sample_rate))
-    whole = sources.shape[1] // frame * frame
-    energy = np.square(sources[:, :whole], dtype=np.float64).reshape(len(sources), -1, frame).sum(2)
-    loud = np.percentile(energy, 95, axis=1, keepdims=True)
-    return np.asarray((energy > 0) & (energy >= loud * 10.0 ** (HEARD_DB / 10.0)))
-
-
-def frames_of(stretches: Sequence[Stretch], frames: int) -> Flags:
-    """(frames,): whether the middle of each is within a stretch."""
-    middle = (np.arange(frames) + 0.5) * FRAME_S
-    return np.asarray(sum(((s.start_s <= middle) & (middle < s.end_s) for s in stretches), np.zeros(frames)) > 0)
 
 
 def _rows(found: Sequence[Found]) -> list[Row]:

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.frames import frames_of, heard_frames
 from benchmarks.long_recordings import RATE, Conversation, conversations
 from unmingle import Separator
 from unmingle.model.metrics import best_permutation, si_sdr_db
-from unmingle.model.signal.activity import Stretch
 
 PIECE_S = 10.0
 FRAME_S = 0.1
+HEARD_DB = -35.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,8 @@ def measure(separator: Separator, conversation: Conversation, split: str) -> Row
     whole = best_permutation(si_sdr_db(found.stems[None], sources[:, None]))
     stems = found.stems[whole]
     seconds = mixture.size / RATE
-    activity = spoken(sources)
-    heard = np.stack([frames_of(found.reports[i].active, activity.shape[1]) for i in whole])
+    activity = heard_frames(sources, RATE, FRAME_S, HEARD_DB)
+    heard = np.stack([frames_of(found.reports[i].active, activity.shape[1], FRAME_S) for i in whole])
     pieces, alone = [], []
     step = round(PIECE_S * RATE)
     for at in range(0, mixture.size - step + 1, step):
@@ -105,24 +106,6 @@ def order_right(stems: NDArray[np.float32], sources: NDArray[np.float32], activi
         right += bool((best_permutation(scores) == speaking).all())
         counted += 1
     return right / max(1, counted)
-
-
-def spoken(sources: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(sources, frames of FRAME_S) whether a source speaks: within 35 dB of its loud frames."""
-    step = round(FRAME_S * RATE)
-    whole = sources.shape[1] // step * step
-    energy = np.square(sources[:, :whole]).reshape(len(sources), -1, step).sum(-1)
-    loud = np.stack([np.percentile(row[row > 0], 95) for row in energy])
-    return np.asarray(energy > loud[:, None] * 10.0**-3.5)
-
-
-def frames_of(stretches: tuple[Stretch, ...], frames: int) -> NDArray[np.bool_]:
-    """Stretches -> (frames,) whether active in the middle of each frame."""
-    middle = (np.arange(frames) + 0.5) * FRAME_S
-    active = np.zeros(frames, bool)
-    for stretch in stretches:
-        active |= (middle >= stretch.start_s) & (middle < stretch.end_s)
-    return active
 
 
 def table(rows: list[Row]) -> str:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from unmingle.model.recording import Samples
 
 _TURN_BLOCKS = 4
-"""After which somebody else may take the turn."""
+"""Somebody else may take the turn after so many blocks."""
 _UNSPOKEN = 0.05
-"""What a moment in which nobody speaks counts for in telling whose turn it is."""
+"""How much a moment in which nobody speaks counts when it is decided whose turn it is."""
 
 SpeechAt = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
 
@@ -35,9 +35,9 @@ class ActivityRule:
     whatever is loud enough beside its own loud moments and, over a second, nearly as loud as the strongest stem:
     what is fainter is mostly the leak of something else.
 
-    Where a model tells speech, that decides when voices are heard, and not how loud it is. People who talk take turns:
-    one has the floor at a time, whose stem is the strongest most of that time, and where several speak, one other. A
-    stem that is loud while nobody speaks is no voice.
+    Where a model tells speech, that decides when voices are heard, and not how loud it is. People who talk take turns.
+    One of them has the turn at a time: whoever's stem is the strongest for most of it. Where several speak, one other
+    is heard as well. A stem that is loud while nobody speaks is no voice.
     """
 
     block_s: float = 0.032
@@ -61,9 +61,9 @@ class ActivityRule:
     overlapping_share: float = 0.5
     """Of the time in which somebody speaks: where several likely do for more of it, nobody takes turns."""
     change_cost: float = 6.0
-    """Of somebody else taking the turn: what the logarithms of the stems' shares must gain by it, over all blocks."""
+    """By how much the summed logarithms of the shares must grow before somebody else is given the turn."""
     least_share: float = 0.1
-    """Added to a stem's share before its logarithm is taken: moments without a stem do not end its turn."""
+    """Added to a stem's share before its logarithm is taken, so that a silent moment does not end a turn."""
     audible_db: float = -50.0
     """Relative to the stem's own loud blocks. Below it, nobody is heard, whoever has the turn."""
     voice_share: float = 0.5
@@ -175,7 +175,7 @@ def active_blocks(stems: NDArray[np.float64], background: NDArray[np.float64], r
     present = (everybody >= _loud(everybody) * _ratio(rule.below_voices_db)) & (
         everybody >= behind * _ratio(rule.below_background_db)
     )
-    own = _beside_itself(stems, rule.below_loud_db)
+    own = beside_itself(stems, rule.below_loud_db)
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
     return np.asarray(present & own & strong & (stems > 0))
@@ -195,13 +195,13 @@ def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule:
     several = speech[1] > rule.overlap_log_odds
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
-    strong &= _beside_itself(stems, rule.below_loud_db) & (stems > 0)
+    strong &= beside_itself(stems, rule.below_loud_db) & (stems > 0)
     if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
         return np.asarray(spoken & strong)
     voice, turn = np.arange(len(stems))[:, None], turns(stems, spoken, rule)
     amplitude[turn, np.arange(stems.shape[1])] = -1.0
     beside = several & strong & (voice == amplitude.argmax(0))
-    return np.asarray(spoken & (beside | ((voice == turn) & _beside_itself(stems, rule.audible_db) & (stems > 0))))
+    return np.asarray(spoken & (beside | ((voice == turn) & beside_itself(stems, rule.audible_db) & (stems > 0))))
 
 
 def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityRule) -> NDArray[np.int64]:
@@ -230,7 +230,7 @@ def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityR
     return path.repeat(_TURN_BLOCKS)[:blocks]
 
 
-def _beside_itself(stems: NDArray[np.float64], decibels: float) -> NDArray[np.bool_]:
+def beside_itself(stems: NDArray[np.float64], decibels: float) -> NDArray[np.bool_]:
     """Where each stem is no further than so far below its own loud moments."""
     return np.asarray(stems >= np.array([_loud(row) for row in stems])[:, None] * _ratio(decibels))
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import activity
-from benchmarks.activity import Found
+from benchmarks.activity import FRAME_S, HEARD_DB, Found
+from benchmarks.frames import frames_of, heard_frames
 from unmingle.model.signal.activity import Stretch
 
 RATE = 8_000
@@ -17,16 +18,16 @@ RATE = 8_000
 def test_a_source_is_heard_where_it_is_no_more_than_30_db_below_its_loud_moments():
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     loud, quiet, faint = noise, 0.1 * noise, 0.01 * noise  # 20 and 40 dB below
-    heard = activity.heard_frames(np.concatenate((loud, quiet, faint))[None], RATE)[0]
-    assert heard.sum() * activity.FRAME_S == pytest.approx(2.0, abs=0.05)
+    heard = heard_frames(np.concatenate((loud, quiet, faint))[None], RATE, FRAME_S, HEARD_DB)[0]
+    assert heard.sum() * FRAME_S == pytest.approx(2.0, abs=0.05)
     assert not heard[-30:].any()
-    assert not activity.heard_frames(np.zeros((1, RATE), np.float32), RATE).any()
+    assert not heard_frames(np.zeros((1, RATE), np.float32), RATE, FRAME_S, HEARD_DB).any()
 
 
 def test_frames_are_within_stretches_by_their_middle():
-    said = activity.frames_of([Stretch(0.0, 0.064), Stretch(0.14, 0.2)], 6)
+    said = frames_of([Stretch(0.0, 0.064), Stretch(0.14, 0.2)], 6, FRAME_S)
     assert said.tolist() == [True, True, False, False, True, True]
-    assert not activity.frames_of([], 6).any()
+    assert not frames_of([], 6, FRAME_S).any()
 
 
 def test_precision_recall_and_f1():

@@ -123,7 +123,7 @@ def test_voices_at_once_are_heard_at_once():
 
 
 def test_where_people_take_turns_no_more_than_two_are_heard_at_once():
-    """The stems of a noisy room are often all alike, and a meeting does not become a choir by that."""
+    """In a noisy room the stems are often all alike; that does not make a meeting a choir."""
     speaking = bursts((0.0, 6.0))
     others = [level * speaking for level in (0.95, 0.9, 0.85)]
     found = stretches_of(speaking, *others, speech_at=told([(0.0, 6.0)], [(2.0, 4.0)]))
