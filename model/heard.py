@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmingle.model.clustering import background, kmeans
+from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.signal.high_pass import BlockEnergy
 
 
@@ -23,6 +24,7 @@ class Heard:
         foreground: how much of the recording that is.
         energy: before and after what is too low to be heard was taken away.
         segments: how many there are.
+        turns: who speaks when, within each of them.
         rng: the generator as the first segment leaves it, for what comes after.
     """
 
@@ -31,13 +33,14 @@ class Heard:
     foreground: background.Foreground
     energy: BlockEnergy
     segments: int
+    turns: LocalTurns
     rng: np.random.Generator
 
     @classmethod
     def nothing(cls, rng: np.random.Generator, first_segment: int = 0) -> Heard:
         """Before anything is heard; `first_segment` is the number of the one that will be heard first."""
         samples = (kmeans.EmbeddingSample(first_segment=first_segment) for _ in range(2))
-        return cls(next(samples), next(samples), background.Foreground(), BlockEnergy(), 0, rng)
+        return cls(next(samples), next(samples), background.Foreground(), BlockEnergy(), 0, LocalTurns(), rng)
 
     def extend(self, later: Heard) -> None:
         """Take in what was heard in what follows in the same recording."""
@@ -46,6 +49,7 @@ class Heard:
         self.foreground.extend(later.foreground)
         self.energy.extend(later.energy)
         self.segments += later.segments
+        self.turns.extend(later.turns)
 
     def save(self, path: Path) -> None:
         """Write it into a file (NumPy's .npz)."""
@@ -60,6 +64,7 @@ class Heard:
         named: dict[str, Any] = {
             f"{which}_{name}": array for which, arrays in samples.items() for name, array in arrays.items()
         }
+        named |= {f"turns_{name}": array for name, array in self.turns.arrays().items()}
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **named)
 
@@ -68,19 +73,18 @@ class Heard:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
-            sample, foreground_sample = (
-                kmeans.EmbeddingSample.of_arrays(
-                    {name.removeprefix(which): arrays[name] for name in arrays.files if name.startswith(which)}
-                )
-                for which in ("all_", "foreground_")
-            )
+            parts = {
+                which: {name.removeprefix(which): arrays[name] for name in arrays.files if name.startswith(which)}
+                for which in ("all_", "foreground_", "turns_")
+            }
         rng = np.random.default_rng()
         rng.bit_generator.state = facts["rng"]
         return cls(
-            sample,
-            foreground_sample,
+            kmeans.EmbeddingSample.of_arrays(parts["all_"]),
+            kmeans.EmbeddingSample.of_arrays(parts["foreground_"]),
             background.Foreground(facts["foreground"]),
             BlockEnergy(facts["first_block"], facts["energy"]),
             facts["segments"],
+            LocalTurns.of_arrays(parts["turns_"]),
             rng,
         )

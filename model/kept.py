@@ -183,7 +183,10 @@ class KeptRecording:
         return KeptOnDisk(self._directory, self._config, expected_bytes(self._recording, self._config))
 
     def _listening(self, recording: Recording, kept: KeptOnDisk) -> Listening:
-        return Listening(recording, self._separator.embedder, self._separator.layout, StageClock(), kept)
+        separator = self._separator
+        return Listening(
+            recording, separator.embedder, separator.layout, StageClock(), kept, diariser=separator.diariser
+        )
 
     def _heard(self) -> Heard:
         return Heard.load(self._directory / _HEARD)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from unmingle.model.clustering import background, counting, kmeans
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.local import Diariser
+from unmingle.model.diarisation.overheard import Overheard
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each
 from unmingle.model.embedding.keeping import Keeping, Keeps
@@ -56,16 +58,19 @@ class Listening:
         clock: StageClock,
         keeping: Keeps | None = None,
         wanted: segments.SegmentRange | None = None,
+        diariser: Diariser | None = None,
     ) -> None:
         """Args:
         keeping: where embeddings wait for the second pass; by default in memory, where they have room.
         wanted: the segments to listen to, of a `Seekable` recording at the model's rate; None is all.
+        diariser: tells who speaks within a segment, where there are several.
         """
         self._recording = recording
         self._embedder = embedder
         self._layout = layout
         self._clock = clock
         self._wanted = wanted
+        self._diariser = diariser
         self.heard = Heard.nothing(np.random.default_rng())
         self._all_expected = False
         frames = wanted.frames if wanted else expected_frames(recording, embedder.config)
@@ -85,7 +90,15 @@ class Listening:
 
         high_pass = self._high_pass()
         heard.energy = high_pass.energy
-        for segment, embedded in self._embed(high_pass, tell):
+        diariser = self._diariser if self._is_talk else None
+        overheard = Overheard(high_pass.reads_from)
+        for segment, embedded in self._embed(high_pass, tell, overheard.push if diariser else None):
+            if diariser:
+                with self._clock.stage("diarise"):
+                    hop = self._embedder.config.hop
+                    start, end = segment.start * hop, (segment.start + len(segment.magnitude)) * hop
+                    chances = diariser.chances(overheard.taken(start, end))
+                    heard.turns.add(diariser.config, start, chances)
             number = first + heard.segments
             # What is drawn in a segment does not depend on what was drawn before, so it can be done anywhere.
             rng = _generator(seed, number) if number else heard.rng
@@ -103,6 +116,15 @@ class Listening:
             del embedded  # what is not kept shall be gone before there is more
             tell(0)
 
+    @property
+    def _is_talk(self) -> bool:
+        """Whether people may take turns that the stems alone do not tell: in more than one segment, at its rate."""
+        config, layout = self._embedder.config, self._layout
+        one = layout.frames + (layout.frames - layout.overlap) // 2
+        if self._diariser is None or expected_frames(self._recording, config) <= one:
+            return False
+        return self._diariser.config.sample_rate == config.sample_rate
+
     def remember(self, heard: Heard) -> None:
         """Take what an earlier listening to the same recording found out, instead of listening."""
         self.heard = heard
@@ -110,7 +132,8 @@ class Listening:
     def plan(self, centroids: kmeans.Vectors, count_chance: float | None) -> Plan:
         """What the second pass is to do, once all was listened to and `settle` or `take_all` called."""
         rumbles = self.heard.energy.removed > _RUMBLE
-        return Plan(centroids, count_chance, self.has_background, rumbles, self.heard.segments)
+        heard = self.heard
+        return Plan(centroids, count_chance, self.has_background, rumbles, heard.segments, heard.turns)
 
     @property
     def has_background(self) -> bool:
@@ -214,12 +237,12 @@ class Listening:
         return HighPass(config.sample_rate, self._recording.channels, first)
 
     def _embed(
-        self, high_pass: HighPass, heard_more: Callable[[int], None]
+        self, high_pass: HighPass, heard_more: Callable[[int], None], overhear: segments.Overhear | None = None
     ) -> Iterator[tuple[segments.Segment, Embedded]]:
         config = self._embedder.config
 
         def pieces() -> Iterator[segments.Magnitude]:
-            for piece in self._magnitude(high_pass):
+            for piece in self._magnitude(high_pass, overhear):
                 heard_more(len(piece))
                 yield piece
 
@@ -232,11 +255,12 @@ class Listening:
             yield from zip(batch, embedded, strict=True)
             del embedded
 
-    def _magnitude(self, high_pass: HighPass) -> Iterator[segments.Magnitude]:
+    def _magnitude(self, high_pass: HighPass, overhear: segments.Overhear | None) -> Iterator[segments.Magnitude]:
         config, recording, clock = self._embedder.config, self._recording, self._clock
         if self._wanted is None:
-            return segments.heard_magnitude(recording, config, clock, high_pass)
-        return segments.heard_magnitude_from(self._wanted.start, seekable(recording), config, clock, high_pass)
+            return segments.heard_magnitude(recording, config, clock, high_pass, overhear)
+        start = self._wanted.start
+        return segments.heard_magnitude_from(start, seekable(recording), config, clock, high_pass, overhear)
 
 
 def _generator(seed: int, segment: int) -> np.random.Generator:

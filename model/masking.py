@@ -79,7 +79,7 @@ class Masking:
 
     def run(self, sink: Sink, progress: Progress) -> Outcome:
         """Send the stems to `sink`, in the order of the centroids, and say what they are."""
-        return self.measured(sink, progress).outcome(self._plan.centroids, self._plan.count_chance, self._background)
+        return self.measured(sink, progress).outcome(self._plan, self._background)
 
     def measured(self, sink: Sink, progress: Progress) -> Measured:
         """Send the stems, or the part of them that is wanted, to `sink`, and say what was measured on them."""

@@ -12,12 +12,14 @@ import numpy as np
 
 from unmingle.model.clustering.speech import SpeechTrack
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.options import Background
 from unmingle.model.overview import Gathering
+from unmingle.model.parts import Plan
 from unmingle.model.recording import Recording
 from unmingle.model.results import Outcome, StemReport
 from unmingle.model.signal.activity import EnergyTrack
-from unmingle.model.signal.masks import Clarity, Vectors
+from unmingle.model.signal.masks import Clarity
 from unmingle.model.spatial.blocks import SpatialReport
 from unmingle.model.stage_clock import StageClock
 
@@ -67,15 +69,15 @@ class Measured:
         self.stage_seconds = added(self.stage_seconds, later.stage_seconds)
         self.samples += later.samples
 
-    def outcome(self, centroids: Vectors, count_chance: float | None, background: Background) -> Outcome:
-        """Of a separation with these centroids."""
-        order, reports = _reports(self.track, self.clarity, self.speech)
-        overview = self.gathering.finish(centroids, order) if self.gathering else None
+    def outcome(self, plan: Plan, background: Background) -> Outcome:
+        """Of a separation by this plan."""
+        order, reports = _reports(self.track, self.clarity, self.speech, plan.turns)
+        overview = self.gathering.finish(plan.centroids, order) if self.gathering else None
         return Outcome(
             order,
             background,
             reports,
-            count_chance,
+            plan.count_chance,
             self.samples,
             self.stage_seconds,
             spatial=self.spatial,
@@ -115,12 +117,12 @@ def _of(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reports(
-    track: EnergyTrack, clarity: Clarity, speech: SpeechTrack
+    track: EnergyTrack, clarity: Clarity, speech: SpeechTrack, turns: LocalTurns
 ) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
     """The order of the stems, loudest first, and a report on each in that order."""
     energy = track.totals()
     order = np.argsort(-energy, kind="stable").tolist()
     total = float(energy.sum())
-    stretches, confidence = track.stretches(speech.at), clarity.per_source()
+    stretches, confidence = track.stretches(speech.at, turns.windows), clarity.per_source()
     reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
     return tuple(order), tuple(reports)

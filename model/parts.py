@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.signal import segments, stft
 from unmingle.model.signal.activity import block_samples
 from unmingle.model.signal.masks import Vectors
@@ -65,6 +66,7 @@ class Plan:
         has_background: whether some of the recording is background, beside what is to be separated.
         rumbles: whether much of it is too low for anybody to hear.
         segments: how many there are in all.
+        turns: who speaks when, within each of them.
     """
 
     centroids: Vectors
@@ -72,6 +74,7 @@ class Plan:
     has_background: bool
     rumbles: bool
     segments: int
+    turns: LocalTurns
 
 
 def cut_into_parts(

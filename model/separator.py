@@ -14,6 +14,7 @@ import numpy as np
 from unmingle.model.abilities import UNCOUNTED, Abilities
 from unmingle.model.analysis import Analysis, analyse
 from unmingle.model.apart import separate_channels
+from unmingle.model.diarisation.local import Diariser, bundled_diariser
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError
@@ -41,13 +42,21 @@ DEFAULT_OPTIONS = SeparationOptions()
 class Separator:
     """Separates recordings with one embedder. Holds no state between calls; safe to call from several threads."""
 
-    def __init__(self, embedder: Embedder, layout: SegmentLayout | None = None, refiner: Refiner | None = None) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        layout: SegmentLayout | None = None,
+        refiner: Refiner | None = None,
+        diariser: Diariser | None = None,
+    ) -> None:
         """Args:
         refiner: makes soft masks better, for quality="high".
+        diariser: tells who speaks within a segment of a longer recording; by default that of the package.
         """
         self.embedder = embedder
         self.layout = layout or SegmentLayout()
         self.refiner = refiner
+        self.diariser = diariser or bundled_diariser()
 
     @classmethod
     def load(
@@ -193,7 +202,8 @@ class Separator:
         overview: bool,
     ) -> Outcome:
         clock = StageClock()
-        listening = Listening(what_the_network_hears(recording, surveyed), self.embedder, self.layout, clock)
+        heard = what_the_network_hears(recording, surveyed)
+        listening = Listening(heard, self.embedder, self.layout, clock, diariser=self.diariser)
         listening.listen(options.seed, tell)
         plan = self.planned(listening, options)
         background = self.background_of(options)

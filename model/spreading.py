@@ -118,7 +118,7 @@ class Spreading:
         found = self._measured(plan, self.parts[0])
         for part in self.parts[1:]:
             found.extend(self._measured(plan, part))
-        outcome = found.outcome(plan.centroids, plan.count_chance, self.separator.background_of(self.options))
+        outcome = found.outcome(plan, self.separator.background_of(self.options))
         return dataclasses.replace(
             outcome,
             stage_seconds=added(stage_seconds, outcome.stage_seconds),
@@ -129,7 +129,9 @@ class Spreading:
     def _listening(self, wanted: SegmentRange | None, clock: StageClock) -> Listening:
         separator = self.separator
         forgetting = Forgetting(expected_bytes(self.recording, separator.embedder.config))
-        return Listening(self.heard, separator.embedder, separator.layout, clock, forgetting, wanted)
+        return Listening(
+            self.heard, separator.embedder, separator.layout, clock, forgetting, wanted, separator.diariser
+        )
 
     def _measured(self, plan: Plan, part: Part) -> Measured:
         sources = len(plan.centroids)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.paper.rows import Row
 from unmingle.model.network.trunk import EmbeddingNet
-from unmingle.training import checkpoint, train
+from unmingle.training import checkpoint, machine, train
 from unmingle.training.augment.scene import Surroundings
 from unmingle.training.checkpoint import LATEST, State
 from unmingle.training.corpus import Corpus
@@ -69,7 +69,8 @@ def _steps(
     saved_at = began
     state.network.train()
     profile = Profile(torch.device("cpu"), wanted=False)
-    stepper = Stepper(config, state, sampler, Surroundings(), torch.float32, Processes(), profile, row.objective)
+    precision = machine.choose_precision(config.precision, torch.device("cpu"))
+    stepper = Stepper(config, state, sampler, Surroundings(), precision, Processes(), profile, row.objective)
     quiet_s = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=config.steps, initial=state.step, desc=row.name, unit="step", mininterval=quiet_s) as bar:
         while state.step < config.steps and not interruption:

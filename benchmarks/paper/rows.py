@@ -10,7 +10,7 @@ from benchmarks.paper.heads import Activation, PaperNet
 from unmingle.model.config import ModelConfig
 from unmingle.training.mixtures import MixtureConfig, Weighting
 from unmingle.training.objectives import Objective, parse_objective
-from unmingle.training.train_config import TrainConfig
+from unmingle.training.train_config import Precision, TrainConfig
 
 SAMPLE_RATE = 8_000
 FRAMES = 100
@@ -39,6 +39,8 @@ class Row:
         sharpness: of the masks in the objective.
         hidden: cells of each layer and direction.
         activation, unit_norm: of the embeddings.
+        speed_range: voices are played faster or slower by up to this fraction in training.
+        precision: of the network's arithmetic in training.
         lists: what it is tested on, by the list's name.
     """
 
@@ -56,6 +58,8 @@ class Row:
     hidden: int = 128
     activation: Activation = "none"
     unit_norm: bool = True
+    speed_range: float = 0.0
+    precision: Precision = "float32"
     lists: tuple[str, ...] = ("valid_closed_2mix", "test_2mix")
 
     def config(self, data: str, hours: float, seed: int) -> TrainConfig:
@@ -83,8 +87,8 @@ class Row:
             learning_rate=self.learning_rate,
             seed=seed,
             device="cpu",
-            precision="float32",
-            mixtures=MixtureConfig(self.num_sources, sound_chance=0.0),
+            precision=self.precision,
+            mixtures=MixtureConfig(self.num_sources, sound_chance=0.0, speed_range=self.speed_range),
             network=network,
         )
         return dataclasses.replace(config, steps=max(1, round(self.share * hours * 3600.0 / config.seconds_per_step)))
@@ -100,6 +104,14 @@ _THEN: dict[str, Any] = {"after": "dc-20", "share": 0.5, "learning_rate": 1e-3, 
 """A second stage, as the shipped model has them: objectives that learn little from random weights."""
 _PAPER: dict[str, Any] = {"hidden": 300, "activation": "tanh", "share": 6.0, "learning_rate": 1.5e-3, "lists": _THREE}
 """Of the paper's size: two layers of 600, 300 in each direction; and more to hear."""
+_LONGER: dict[str, Any] = _PAPER | {
+    "after": "paper-size",
+    "share": 8.0,
+    "learning_rate": 1e-3,
+    "speed_range": 0.1,
+    "precision": "bfloat16",
+}
+"""More of the same, once the network knows the voices that there are: at other speeds, they are other voices."""
 
 ROWS = (
     Row("dc-20", "deep clustering, D = 20", 20, _AFFINITY, lists=_THREE),
@@ -146,6 +158,7 @@ ROWS = (
     Row(
         "paper-size-equal", "the paper's size, D = 40, bins weigh the same", 40, _AFFINITY, weighting="equal", **_PAPER
     ),
+    Row("paper-size-longer", "the paper's size, D = 40, then longer", 40, _AFFINITY, **_LONGER),
 )
 """In the order in which they are trained: what the others are compared with comes first."""
 

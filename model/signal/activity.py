@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.recording import Samples
+from unmingle.model.signal.turn_taking import Window, agreed, grouped
 
 _TURN_BLOCKS = 4
 """Somebody else may take the turn after so many blocks."""
@@ -17,6 +18,7 @@ _UNSPOKEN = 0.05
 """How much a moment in which nobody speaks counts when it is decided whose turn it is."""
 
 SpeechAt = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
+WindowsAt = Callable[[NDArray[np.float64]], tuple[Window, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +126,26 @@ class EnergyTrack:
             return np.zeros(self._sources)
         return np.asarray(self._blocks()[: self._sources].sum(-1))
 
-    def stretches(self, speech_at: SpeechAt = lambda _: None) -> tuple[tuple[Stretch, ...], ...]:
+    def stretches(
+        self, speech_at: SpeechAt = lambda _: None, windows_at: WindowsAt = lambda _: ()
+    ) -> tuple[tuple[Stretch, ...], ...]:
         """For each stem, the stretches in which it is heard.
 
         Args:
             speech_at: seconds -> log odds of speech, and of several people speaking, there; None where nobody can tell.
+            windows_at: seconds -> who speaks there, in windows within which people are told apart.
         """
         if self._waiting is None:
             return ()
         energy = self._blocks()
         stems, behind = energy[: self._sources], energy[self._sources :].sum(0)
-        speech = speech_at((np.arange(stems.shape[1]) + 0.5) * self._block / self._sample_rate)
+        middles = (np.arange(stems.shape[1]) + 0.5) * self._block / self._sample_rate
+        windows = windows_at(middles)
+        speech = agreed(speech_at(middles), windows, len(middles))
         active = active_blocks(stems, behind, self._rule)
         if speech is not None:
             voices = are_voices(stems, speech, self._rule)
-            active[voices] = active_voices(stems[voices], speech, self._rule)
+            active[voices] = active_voices(stems[voices], speech, self._rule, windows)
         return tuple(self._stretches(blocks) for blocks in active)
 
     def _blocks(self) -> NDArray[np.float64]:
@@ -187,7 +194,9 @@ def are_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule: Ac
     return np.asarray(stems[:, spoken].sum(1) > rule.voice_share * stems.sum(1))
 
 
-def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule: ActivityRule) -> NDArray[np.bool_]:
+def active_voices(
+    stems: NDArray[np.float64], speech: NDArray[np.float64], rule: ActivityRule, windows: Sequence[Window] = ()
+) -> NDArray[np.bool_]:
     """Who speaks in each block: (voices, blocks) energies and (2, blocks) log odds -> (voices, blocks)."""
     if not len(stems):
         return np.zeros(stems.shape, bool)
@@ -198,13 +207,15 @@ def active_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule:
     strong &= beside_itself(stems, rule.below_loud_db) & (stems > 0)
     if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
         return np.asarray(spoken & strong)
-    voice, turn = np.arange(len(stems))[:, None], turns(stems, spoken, rule)
+    voice, turn = np.arange(len(stems))[:, None], turns(stems, spoken, rule, windows)
     amplitude[turn, np.arange(stems.shape[1])] = -1.0
     beside = several & strong & (voice == amplitude.argmax(0))
     return np.asarray(spoken & (beside | ((voice == turn) & beside_itself(stems, rule.audible_db) & (stems > 0))))
 
 
-def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityRule) -> NDArray[np.int64]:
+def turns(
+    stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityRule, windows: Sequence[Window] = ()
+) -> NDArray[np.int64]:
     """Who has the turn in each block: (voices, blocks) energies and (blocks,) flags -> (blocks,) indices of voices.
 
     The path with the largest sum of log shares of the amplitude, less what each change costs (Viterbi, IEEE TIT 1967).
@@ -213,7 +224,7 @@ def turns(stems: NDArray[np.float64], spoken: NDArray[np.bool_], rule: ActivityR
     voices, blocks = stems.shape
     amplitude = np.sqrt(stems)
     share = amplitude / np.maximum(amplitude.sum(0), np.finfo(np.float64).tiny)
-    gain = np.log(share + rule.least_share) * np.where(spoken, 1.0, _UNSPOKEN)
+    gain = grouped(np.log(share + rule.least_share), windows) * np.where(spoken, 1.0, _UNSPOKEN)
     # Steps of several blocks: a loop over all blocks of an hour would take seconds.
     steps = -(-blocks // _TURN_BLOCKS)
     gain = np.pad(gain, ((0, 0), (0, steps * _TURN_BLOCKS - blocks))).reshape(voices, steps, _TURN_BLOCKS).sum(2)

@@ -21,6 +21,7 @@ from unmingle.model.stage_clock import StageClock
 
 Magnitude = NDArray[np.float32]
 Masks = NDArray[np.float32]
+Overhear = Callable[[Samples], None]
 
 _FRAMES_AT_ONCE = 128
 """Of one channel; what is worked on in pieces so small stays in the processor's cache."""
@@ -67,19 +68,30 @@ class SegmentRange:
 
 
 def heard_magnitude(
-    recording: Recording, config: ModelConfig, clock: StageClock | None = None, high_pass: HighPass | None = None
+    recording: Recording,
+    config: ModelConfig,
+    clock: StageClock | None = None,
+    high_pass: HighPass | None = None,
+    overhear: Overhear | None = None,
 ) -> Iterator[Magnitude]:
     """What the network hears of a recording, piece by piece: band magnitudes of all channels together.
 
     The power of the channels is averaged, so that a source that is in one channel only is heard as well as any.
+    `overhear` is given the samples that they are made from, before the magnitudes come.
     """
     clock = clock or StageClock()
     high_pass = high_pass or HighPass(config.sample_rate, recording.channels)
-    return _magnitude(at_rate(recording, config.sample_rate, clock), recording.channels, config, clock, high_pass)
+    heard = at_rate(recording, config.sample_rate, clock)
+    return _magnitude(_overheard(heard, overhear), recording.channels, config, clock, high_pass)
 
 
 def heard_magnitude_from(
-    frame: int, recording: Seekable, config: ModelConfig, clock: StageClock, high_pass: HighPass
+    frame: int,
+    recording: Seekable,
+    config: ModelConfig,
+    clock: StageClock,
+    high_pass: HighPass,
+    overhear: Overhear | None = None,
 ) -> Iterator[Magnitude]:
     """What `heard_magnitude` gives of a recording at the model's rate, to the last bit, but from a frame of it on.
 
@@ -89,14 +101,22 @@ def heard_magnitude_from(
         config: of the model.
         clock: counts the time.
         high_pass: from `first_sample_of(frame, config)` on.
+        overhear: is given the samples, from the high-pass's `reads_from` on.
     """
-    heard = clock.around("read", recording.blocks_from(high_pass.reads_from))
+    heard = _overheard(clock.around("read", recording.blocks_from(high_pass.reads_from)), overhear)
     # The analyser begins as if there was nothing before; the frames which that is wrong for are left out.
     early = frame - max(0, frame - config.window // config.hop + 1)
     skip = first_sample_of(frame, config) - high_pass.gives_from
     for magnitude in _magnitude(heard, recording.channels, config, clock, high_pass, skip):
         yield magnitude[early:]
         early = max(0, early - len(magnitude))
+
+
+def _overheard(blocks: Iterable[Samples], overhear: Overhear | None) -> Iterator[Samples]:
+    for block in blocks:
+        if overhear:
+            overhear(block)
+        yield block
 
 
 def first_sample_of(frame: int, config: ModelConfig) -> int:

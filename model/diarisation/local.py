@@ -1,0 +1,154 @@
+"""Local diarisation: samples of one segment -> who speaks in each of its moments.
+
+A network gives each frame a chance for every set of at most three people of whom at most two speak at once (the power
+set of Plaquet and Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization", Interspeech 2023).
+It tells people apart within the segment only: who of them is whom in the next one, the stems have to say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from unmingle.model.embedding.onnx_session import open_session
+from unmingle.model.embedding.runtime_check import check_installation
+from unmingle.model.errors import ModelError
+from unmingle.model.threads import usable_cores
+from unmingle.model.weights.bundled import WEIGHTS
+
+Chances = NDArray[np.float32]
+
+CONFIG_KEY = "unmingle.diarisation"
+"""Metadata key of the ONNX file under which its DiarisationConfig lies."""
+INPUT, OUTPUT = "samples", "chances"
+
+
+@dataclasses.dataclass(frozen=True)
+class DiarisationConfig:
+    """What a network hears, and what its numbers mean.
+
+    Attributes:
+        name: of the network.
+        sample_rate: Hz, of what it hears.
+        first: sample in the middle of its first frame.
+        step: samples from one frame to the next.
+        sets: for each of its numbers, the people who speak.
+    """
+
+    name: str
+    sample_rate: int
+    first: int
+    step: int
+    sets: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return json.dumps({"version": 1, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> DiarisationConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: it is of another version, or damaged.
+        """
+        try:
+            read = json.loads(text)
+            if read.pop("version") != 1:
+                raise ModelError("The diarisation network is of another version of Unmingle; write its file again.")
+            return cls(**{**read, "sets": tuple(map(tuple, read["sets"]))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"The configuration of the diarisation network is damaged ({error}).") from error
+
+    @property
+    def membership(self) -> NDArray[np.float64]:
+        """(sets, people): 1 where somebody is in a set."""
+        people = 1 + max(max(s, default=-1) for s in self.sets)
+        return np.array([[float(person in s) for person in range(people)] for s in self.sets])
+
+
+class Diariser(Protocol):
+    """Whatever tells who speaks within a segment."""
+
+    @property
+    def config(self) -> DiarisationConfig:
+        """What it hears, and what its numbers mean."""
+        ...
+
+    def chances(self, samples: NDArray[np.float32]) -> Chances:
+        """(samples,) at its rate -> (frames, sets), which sum to 1 over the sets."""
+        ...
+
+
+class OnnxDiariser:
+    """A network in an ONNX file, which is opened when it is used for the first time. Safe to call from any thread."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Args: threads: by default all cores that this process may use."""
+        self._path, self._threads = path, threads
+        self._lock = threading.Lock()
+
+    @property
+    def config(self) -> DiarisationConfig:
+        """As `Diariser.config`.
+
+        Raises:
+            ModelError: the file is missing, damaged, or something else.
+        """
+        return self._opened[1]
+
+    def chances(self, samples: NDArray[np.float32]) -> Chances:
+        """As `Diariser.chances`.
+
+        Raises:
+            ModelError: the file is missing, damaged, or something else.
+        """
+        session, config = self._opened
+        # What it says must not depend on the level. It takes the variance out itself, but not of whispers.
+        peak = float(np.abs(samples).max(initial=0.0))
+        given = np.zeros((1, 1, max(len(samples), 2 * config.first + 1)), np.float32)
+        given[0, 0, : len(samples)] = samples / np.float32(peak) if peak > 0 else samples
+        return np.asarray(session.run([OUTPUT], {INPUT: given})[0][0], np.float32)
+
+    @property
+    def _opened(self) -> tuple[onnxruntime.InferenceSession, DiarisationConfig]:
+        with self._lock:
+            return self._open
+
+    @functools.cached_property
+    def _open(self) -> tuple[onnxruntime.InferenceSession, DiarisationConfig]:
+        check_installation()
+        try:
+            content = self._path.read_bytes()
+            # Its LSTMs are in 8 bits, which are for CPUs.
+            session = open_session(content, False, self._threads or usable_cores(), by_shape=False)
+        except OSError as error:
+            raise ModelError(f"The diarisation network {self._path} cannot be read ({error.strerror}).") from error
+        except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
+            raise ModelError(f"{self._path} is not a usable ONNX model: {error}") from error
+        metadata = session.get_modelmeta().custom_metadata_map
+        if CONFIG_KEY not in metadata:
+            raise ModelError(
+                f"{self._path} is an ONNX model but no diarisation network of Unmingle's: it has no '{CONFIG_KEY}' in "
+                "its metadata. Expected a file that training/import_diarisation.py wrote."
+            )
+        config = DiarisationConfig.from_json(metadata[CONFIG_KEY])
+        shapes: Sequence[Sequence[object]] = [x.shape for x in (*session.get_inputs(), *session.get_outputs())]
+        if len(shapes) != 2 or shapes[1][-1] != len(config.sets):
+            raise ModelError(f"{self._path} does not fit its own configuration; write it again.")
+        return session, config
+
+
+@functools.cache
+def bundled_diariser() -> OnnxDiariser:
+    """The one that comes with the package."""
+    return OnnxDiariser(WEIGHTS / "diarisation.onnx")

