@@ -57,7 +57,7 @@ class LocalTurns:
         windows = []
         for first_s, kept in self.found:
             times = first_s + frame_s * np.arange(len(kept))
-            begin, end = np.searchsorted(seconds, (times[0] - frame_s, times[-1] + frame_s))
+            begin, end = np.searchsorted(seconds, (times[0] - 2 * frame_s, times[-1] + 2 * frame_s))
             here = seconds[begin:end]
             if not len(here):
                 continue
