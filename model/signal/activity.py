@@ -140,8 +140,10 @@ class EnergyTrack:
         energy = self._blocks()
         stems, behind = energy[: self._sources], energy[self._sources :].sum(0)
         middles = (np.arange(stems.shape[1]) + 0.5) * self._block / self._sample_rate
-        windows = windows_at(middles)
-        speech = agreed(speech_at(middles), windows, len(middles))
+        speech = speech_at(middles)
+        # A network for conversations misses much of what is said where everybody talks at once.
+        windows = () if speech is not None and at_once(speech, self._rule) else windows_at(middles)
+        speech = agreed(speech, windows, len(middles))
         active = active_blocks(stems, behind, self._rule)
         if speech is not None:
             voices = are_voices(stems, speech, self._rule)
@@ -194,6 +196,12 @@ def are_voices(stems: NDArray[np.float64], speech: NDArray[np.float64], rule: Ac
     return np.asarray(stems[:, spoken].sum(1) > rule.voice_share * stems.sum(1))
 
 
+def at_once(speech: NDArray[np.float64], rule: ActivityRule) -> bool:
+    """Whether several people speak for so much of the time that nobody takes turns, by (2, blocks) log odds."""
+    spoken = speech[0] > rule.speech_log_odds
+    return bool((speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum())
+
+
 def active_voices(
     stems: NDArray[np.float64], speech: NDArray[np.float64], rule: ActivityRule, windows: Sequence[Window] = ()
 ) -> NDArray[np.bool_]:
@@ -205,7 +213,7 @@ def active_voices(
     amplitude = _smoothed(np.sqrt(stems), rule.turn_s / rule.block_s)
     strong = amplitude >= amplitude.max(0) * np.sqrt(_ratio(rule.below_strongest_db))
     strong &= beside_itself(stems, rule.below_loud_db) & (stems > 0)
-    if (speech[1][spoken] > 0).sum() > rule.overlapping_share * spoken.sum():
+    if at_once(speech, rule):
         return np.asarray(spoken & strong)
     voice, turn = np.arange(len(stems))[:, None], turns(stems, spoken, rule, windows)
     amplitude[turn, np.arange(stems.shape[1])] = -1.0
