@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from unmingle.model.diarisation.local import CONFIG_KEY, INPUT, OUTPUT, DiarisationConfig
-from unmingle.model.weights.bundled import WEIGHTS
+from unmingle.model.diarisation.config import DiarisationConfig
+from unmingle.model.diarisation.local import BUNDLED, CONFIG_KEY, INPUT, OUTPUT
 from unmingle.training import command
 from unmingle.training.errors import TrainingError
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-o",
         "--output",
         type=Path,
-        default=WEIGHTS / "diarisation.onnx",
+        default=BUNDLED,
         help="the ONNX file to write (default: that of the package)",
     )
     asked = parser.parse_args(argv)

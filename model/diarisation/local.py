@@ -7,9 +7,7 @@ It tells people apart within the segment only: who of them is whom in the next o
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,61 +17,17 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from unmingle.model.diarisation.config import Chances, DiarisationConfig
 from unmingle.model.embedding.onnx_session import open_session
 from unmingle.model.embedding.runtime_check import check_installation
 from unmingle.model.errors import ModelError
 from unmingle.model.threads import usable_cores
-from unmingle.model.weights.bundled import WEIGHTS
-
-Chances = NDArray[np.float32]
 
 CONFIG_KEY = "unmingle.diarisation"
 """Metadata key of the ONNX file under which its DiarisationConfig lies."""
 INPUT, OUTPUT = "samples", "chances"
-
-
-@dataclasses.dataclass(frozen=True)
-class DiarisationConfig:
-    """What a network hears, and what its numbers mean.
-
-    Attributes:
-        name: of the network.
-        sample_rate: Hz, of what it hears.
-        first: sample in the middle of its first frame.
-        step: samples from one frame to the next.
-        sets: for each of its numbers, the people who speak.
-    """
-
-    name: str
-    sample_rate: int
-    first: int
-    step: int
-    sets: tuple[tuple[int, ...], ...]
-
-    def to_json(self) -> str:
-        """As `from_json` reads it."""
-        return json.dumps({"version": 1, **dataclasses.asdict(self)})
-
-    @classmethod
-    def from_json(cls, text: str) -> DiarisationConfig:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ModelError: it is of another version, or damaged.
-        """
-        try:
-            read = json.loads(text)
-            if read.pop("version") != 1:
-                raise ModelError("The diarisation network is of another version of Unmingle; write its file again.")
-            return cls(**{**read, "sets": tuple(map(tuple, read["sets"]))})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"The configuration of the diarisation network is damaged ({error}).") from error
-
-    @property
-    def membership(self) -> NDArray[np.float64]:
-        """(sets, people): 1 where somebody is in a set."""
-        people = 1 + max(max(s, default=-1) for s in self.sets)
-        return np.array([[float(person in s) for person in range(people)] for s in self.sets])
+BUNDLED = Path(__file__).with_name("segmentation.onnx")
+"""The one that comes with the package; README.md beside it says whose it is."""
 
 
 class Diariser(Protocol):
@@ -150,5 +104,5 @@ class OnnxDiariser:
 
 @functools.cache
 def bundled_diariser() -> OnnxDiariser:
-    """The one that comes with the package."""
-    return OnnxDiariser(WEIGHTS / "diarisation.onnx")
+    """The one that comes with the package, for all who use it."""
+    return OnnxDiariser(BUNDLED)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unmingle.model.diarisation.local import Chances, DiarisationConfig
+from unmingle.model.diarisation.config import Chances, DiarisationConfig
 from unmingle.model.signal.turn_taking import Window
 
 _MERGED = 2
@@ -56,6 +56,8 @@ class LocalTurns:
         at_once = member.sum(1)
         windows = []
         for first_s, kept in self.found:
+            if not len(kept):
+                continue
             times = first_s + frame_s * np.arange(len(kept))
             begin, end = np.searchsorted(seconds, (times[0] - 2 * frame_s, times[-1] + 2 * frame_s))
             here = seconds[begin:end]

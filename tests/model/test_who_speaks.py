@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unmingle import Separator
-from unmingle.model.diarisation.local import DiarisationConfig
+from unmingle.model.diarisation.config import DiarisationConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
 from unmingle.model.options import SeparationOptions
 from unmingle.model.results import Separation

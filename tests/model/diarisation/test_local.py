@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from unmingle.model.diarisation.local import CONFIG_KEY, DiarisationConfig, OnnxDiariser, bundled_diariser
+from unmingle.model.diarisation.config import DiarisationConfig
+from unmingle.model.diarisation.local import BUNDLED, CONFIG_KEY, OnnxDiariser, bundled_diariser
 from unmingle.model.errors import ModelError
 from unmingle.model.weights.bundled import WEIGHTS
 
@@ -77,11 +78,7 @@ def test_the_same_samples_give_the_same_bytes(diariser, example):
     mixture = example("two_speakers").mixture
     first = diariser.chances(mixture).tobytes()
     diariser.chances(mixture[:RATE])
-    assert (
-        diariser.chances(mixture).tobytes()
-        == first
-        == OnnxDiariser(WEIGHTS / "diarisation.onnx", 1).chances(mixture).tobytes()
-    )
+    assert diariser.chances(mixture).tobytes() == first == OnnxDiariser(BUNDLED, 1).chances(mixture).tobytes()
 
 
 def refused(path: Path) -> str:
@@ -107,13 +104,13 @@ def test_what_is_no_such_network_is_refused_in_words(tmp_path):
     ],
 )
 def test_a_wrong_description_is_refused_in_words(tmp_path, changed, words):
-    model = onnx.load(WEIGHTS / "diarisation.onnx")
+    model = onnx.load(BUNDLED)
     helper.set_model_props(model, {CONFIG_KEY: changed})
     onnx.save(model, tmp_path / "wrong.onnx")
     assert words in refused(tmp_path / "wrong.onnx")
 
 
 def test_its_licence_comes_with_it():
-    text = (WEIGHTS / "DIARISATION.md").read_text()
+    text = BUNDLED.with_name("README.md").read_text()
     assert "Copyright (c) 2023 CNRS" in text
     assert "Permission is hereby granted, free of charge" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unmingle.model.diarisation.local import DiarisationConfig
+from unmingle.model.diarisation.config import DiarisationConfig
 from unmingle.model.diarisation.track import LocalTurns
 
 RATE = 16_000

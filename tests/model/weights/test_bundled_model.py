@@ -23,7 +23,7 @@ def separator():
 
 def test_it_is_small_enough_for_a_repository():
     sizes = {file.name: file.stat().st_size for file in WEIGHTS.glob("*.onnx")}
-    assert set(sizes) == {"unmingle.onnx", "unmingle-float16.onnx", "diarisation.onnx"}
+    assert set(sizes) == {"unmingle.onnx", "unmingle-float16.onnx"}
     assert sum(sizes.values()) < LIMIT_BYTES
 
 

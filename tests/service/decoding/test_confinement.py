@@ -86,7 +86,11 @@ def test_a_decoder_has_no_secrets_and_limits_and_ends_with_the_server(start_serv
 
 
 def test_a_job_that_stands_still_holds_up_no_request_and_they_share_a_fork_server(start_server: StartServer) -> None:
-    server = start_server(UNMINGLE_API_KEYS=f"alice={hashed('a')}", UNMINGLE_DECODERS="1")
+    server = start_server(
+        UNMINGLE_API_KEYS=f"alice={hashed('a')}",
+        UNMINGLE_DECODERS="1",
+        UNMINGLE_KEY_REQUESTS_PER_MINUTE="1e6",  # as above
+    )
     decoder = decoder_at_work(server)
     [fork_server] = fork_servers_of(server.process.pid)
     answer = server.http.post("/separate", files={"file": noise(1)}, headers=ALICE)

@@ -86,6 +86,9 @@ _OF_RESULTS = (
 # returned left behind. Without this, each look would find the same one again.
 _OVERWRITE_THE_STACK = "(function dive(depth) { return depth ? 1 + dive(depth - 1) : 0; })(3000)"
 
+# What lies under the pointer, and what was drawn last, the browser holds until it draws again.
+_DRAW = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+
 
 def _count(session: CDPSession, prototype: str) -> int:
     """Objects with this prototype that are left once the browser has freed what it can."""
@@ -181,6 +184,8 @@ class Visitor:
         while (found := {kind: _count(session, kind) for kind in _OF_RESULTS}) != wanted:
             assert time.monotonic() < give_up, f"{found}; expected {wanted}"
             self.page.wait_for_timeout(200)
+            self.page.mouse.move(0, 0)
+            self.page.evaluate(_DRAW)
             self.page.evaluate(_OVERWRITE_THE_STACK)
         session.detach()
 
