@@ -30,6 +30,7 @@ STAGES = {
     "decode": ("decode", "read"),
     "resample": ("resample",),
     "STFT": ("listen", "stft"),
+    "diarise": ("diarise",),
     "embed": ("embed",),
     "keep": ("keep",),
     "cluster": ("cluster", "count"),
