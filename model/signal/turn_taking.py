@@ -19,7 +19,7 @@ _SPEECH_BIAS, _OVERLAP_BIAS = -0.25, -1.0
 _SURE = 1e-3
 """No chance is nearer to 0 or to 1."""
 _LEAST_ALONE = 10.0
-"""Somebody who speaks alone for fewer blocks of a window is known by all blocks in which he speaks."""
+"""Whoever speaks alone for fewer blocks of a window is known by all the blocks in which they speak."""
 
 
 @dataclasses.dataclass(frozen=True)
