@@ -21,10 +21,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from unmingle.model.diarisation.config import DiarisationConfig
 from unmingle.model.diarisation.local import BUNDLED, CONFIG_KEY, INPUT, OUTPUT
+from unmingle.model.network.export import appearing, quantise
 from unmingle.training import command
 from unmingle.training.errors import TrainingError
 
@@ -96,25 +96,16 @@ def read_weights(path: Path) -> dict[str, Array]:
 def write(weights: Mapping[str, Array], name: str, path: Path) -> None:
     """Write the network with its LSTMs in 8 bits. It is run with one segment at a time, so scales may be dynamic.
 
-    Weights take 7 of the 8 bits, as those of the embedding network do (model/network/export.py).
+    The file appears whole or not at all.
     """
     config = DiarisationConfig(name, SAMPLE_RATE, FIRST, FILTER_STEP * POOLED**3, SETS)
-    with tempfile.TemporaryDirectory() as folder:
-        whole, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
         onnx.save(network(weights), whole)
-        quantize_dynamic(
-            whole,
-            small,
-            op_types_to_quantize=["LSTM"],
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-        )
-        model = onnx.load(small)
-    helper.set_model_props(model, {CONFIG_KEY: config.to_json()})
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(model.SerializeToString(deterministic=True))
-    partial.replace(path)
+        quantise(whole, temporary, ["LSTM"])
+        model = onnx.load(temporary)
+        helper.set_model_props(model, {CONFIG_KEY: config.to_json()})
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def network(weights: Mapping[str, Array]) -> onnx.ModelProto:

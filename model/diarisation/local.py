@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from unmingle.model.diarisation.config import Chances, DiarisationConfig
-from unmingle.model.embedding.onnx_session import open_session
+from unmingle.model.embedding.onnx_session import load_session
 from unmingle.model.embedding.runtime_check import check_installation
 from unmingle.model.errors import ModelError
 from unmingle.model.threads import usable_cores
@@ -81,14 +81,8 @@ class OnnxDiariser:
     @functools.cached_property
     def _open(self) -> tuple[onnxruntime.InferenceSession, DiarisationConfig]:
         check_installation()
-        try:
-            content = self._path.read_bytes()
-            # Its LSTMs are in 8 bits, which are for CPUs.
-            session = open_session(content, False, self._threads or usable_cores(), by_shape=False)
-        except OSError as error:
-            raise ModelError(f"The diarisation network {self._path} cannot be read ({error.strerror}).") from error
-        except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
-            raise ModelError(f"{self._path} is not a usable ONNX model: {error}") from error
+        # Its LSTMs are in 8 bits, which are for CPUs.
+        session = load_session(self._path, "diarisation network", False, self._threads or usable_cores())
         metadata = session.get_modelmeta().custom_metadata_map
         if CONFIG_KEY not in metadata:
             raise ModelError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from unmingle.model.embedding.runtime_check import CUDA
+from unmingle.model.errors import ModelError
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -54,6 +56,25 @@ def open_session(
     if on_gpu:
         providers.insert(0, (CUDA, cuda_options(gpu_memory_bytes)))
     return onnxruntime.InferenceSession(content, options, providers=providers)
+
+
+def load_session(
+    path: Path, what: str, on_gpu: bool, threads: int, gpu_memory_bytes: int = GPU_MEMORY_BYTES
+) -> onnxruntime.InferenceSession:
+    """A session for a file whose inputs vary too much in length for memory to be laid out by shape.
+
+    Args:
+        what: it is, for messages.
+
+    Raises:
+        ModelError: it cannot be read, or is not ONNX.
+    """
+    try:
+        return open_session(path.read_bytes(), on_gpu, threads, gpu_memory_bytes, by_shape=False)
+    except OSError as error:
+        raise ModelError(f"The {what} {path} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
+        raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
 
 
 def cuda_options(memory_bytes: int) -> dict[str, str]:

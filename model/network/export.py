@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,29 +44,35 @@ def export(network: EmbeddingNet, path: Path) -> None:
 def export_int8(network: EmbeddingNet, path: Path) -> None:
     """Write `network` with weights and activations in 8 bits, for CPUs. What is embedded together does not matter.
 
-    Weights have a scale per output, and take 7 of the 8 bits: processors without VNNI add products of 8 and 8 bits in
-    pairs, in 16 bits, and what does not fit is cut off. With the eighth bit that happens often enough to cost quality,
-    and differently so on one machine than on another.
-
     The file appears whole or not at all.
     """
     with appearing(path) as temporary, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
         _trace(anchored(network), network.config, whole)
-        logging.getLogger().addFilter(_not_preprocessed)
-        try:
-            quantize_dynamic(
-                whole,
-                temporary,
-                op_types_to_quantize=["LSTM", "MatMul"],
-                nodes_to_exclude=IN_FLOATS if isinstance(network, DualPathNet) else [],
-                per_channel=True,
-                reduce_range=True,
-                weight_type=QuantType.QInt8,
-            )
-        finally:
-            logging.getLogger().removeFilter(_not_preprocessed)
+        quantise(whole, temporary, ["LSTM", "MatMul"], IN_FLOATS if isinstance(network, DualPathNet) else [])
         describe(temporary, network.config.to_json(), "int8")
+
+
+def quantise(whole: Path, target: Path, kinds: Sequence[str], in_floats: Sequence[str] = ()) -> None:
+    """Write an ONNX file in float32 with the operations of some kinds in 8 bits, but for those named in `in_floats`.
+
+    Weights have a scale per output, and take 7 of the 8 bits: processors without VNNI add products of 8 and 8 bits in
+    pairs, in 16 bits, and what does not fit is cut off. With the eighth bit that happens often enough to cost quality,
+    and differently so on one machine than on another.
+    """
+    logging.getLogger().addFilter(_not_preprocessed)
+    try:
+        quantize_dynamic(
+            whole,
+            target,
+            op_types_to_quantize=list(kinds),
+            nodes_to_exclude=list(in_floats),
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.getLogger().removeFilter(_not_preprocessed)
 
 
 def export_float16(network: EmbeddingNet, path: Path) -> None:

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from unmingle.model.embedding.device import Device
-from unmingle.model.embedding.onnx_session import GPU_MEMORY_BYTES, open_session
+from unmingle.model.embedding.onnx_session import GPU_MEMORY_BYTES, load_session
 from unmingle.model.embedding.runtime_check import check_installation, cuda_trouble
 from unmingle.model.errors import ModelError
 from unmingle.model.refining.config import RefinerConfig
@@ -78,14 +78,7 @@ class OnnxRefiner:
         """
         check_installation()
         on_gpu = device != "cpu" and cuda_trouble() is None
-        try:
-            content = path.read_bytes()
-            # Lengths and numbers of sources vary too much for memory to be laid out by shape.
-            self._session = open_session(content, on_gpu, threads or usable_cores(), gpu_memory_bytes, by_shape=False)
-        except OSError as error:
-            raise ModelError(f"The refiner {path} cannot be read ({error.strerror}).") from error
-        except Exception as error:  # onnxruntime raises its own unrelated types for every kind of damage
-            raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
+        self._session = load_session(path, "refiner", on_gpu, threads or usable_cores(), gpu_memory_bytes)
         self.config, self.trunks = _read_metadata(self._session, path)
         self._path = path
         # One call takes all cores by itself, and some tens of megabytes.
