@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.service.harness import RunningServer, StartServer, encoded, noise
-from tests.service.page.visitor import Visitor
+from tests.service.page.visitor import CONTEXTS, Visitor
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +164,7 @@ def test_results_that_are_replaced_leave_nothing_behind(quick: Visitor, two_spea
         page.locator("#play").click()
         expect(page.locator("#play")).to_have_text("Pause")
         page.locator("#play").click()
+        assert quick.holds(CONTEXTS)[CONTEXTS]
         page.emulate_media(color_scheme="light")
     quick.opened(two_speakers)
     quick.number(2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from playwright.sync_api import CDPSession, ConsoleMessage, Locator, Page, Request, Route, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
 from tests.service.harness import RunningServer
+from tests.service.page.heap import Kind, held
 
 WAIT_S = 240.0  # the machine may be busy with others
 
@@ -73,31 +74,9 @@ const { data } = context.getImageData(0, 0, copy.width, copy.height);
 return data.some((value, i) => i % 4 < 3 && value > 60);
 """
 
-# What belongs to a result, as prototypes: decoded sounds, pictures, and what holds them.
-_OF_RESULTS = (
-    "AudioBuffer.prototype",
-    "ImageBitmap.prototype",
-    "AudioContext.prototype",
-    "import('/page/files/session.js').then((module) => module.Session.prototype)",
-    "import('/page/files/player.js').then((module) => module.Player.prototype)",
-)
-
-# The browser's collector spares whatever an address on the native stack points at, even one that a call which has
-# returned left behind. Without this, each look would find the same one again.
-_OVERWRITE_THE_STACK = "(function dive(depth) { return depth ? 1 + dive(depth - 1) : 0; })(3000)"
-
-# What lies under the pointer, and what was drawn last, the browser holds until it draws again.
-_DRAW = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
-
-
-def _count(session: CDPSession, prototype: str) -> int:
-    """Objects with this prototype that are left once the browser has freed what it can."""
-    found = session.send("Runtime.evaluate", {"expression": prototype, "awaitPromise": True})["result"]
-    objects = session.send("Runtime.queryObjects", {"prototypeObjectId": found["objectId"]})["objects"]["objectId"]
-    length = {"functionDeclaration": "function () { return this.length; }", "returnByValue": True}
-    count = session.send("Runtime.callFunctionOn", {"objectId": objects, **length})["result"]["value"]
-    session.send("Runtime.releaseObject", {"objectId": objects})
-    return int(count)
+# What belongs to a result: decoded sounds, pictures, and what holds them. A Player is an EventTarget to a snapshot.
+SOUNDS, PICTURES, CONTEXTS = ("native", "AudioBuffer"), ("native", "ImageBitmap"), ("native", "AudioContext")
+SESSIONS, PLAYERS = ("object", "Session"), ("native", "EventTarget")
 
 
 class Visitor:
@@ -178,16 +157,18 @@ class Visitor:
         self.page.evaluate("window.played = []; window.meter = null; window.contexts = [];")
         voices, sounds = self.page.locator(".lane .mute").count(), self.lanes.count()
         pictures = 1 + sounds  # of all together, and of each
-        wanted = dict(zip(_OF_RESULTS, (voices, pictures, 0, 1, 1), strict=True))
-        session = self.page.context.new_cdp_session(self.page)
+        wanted = {SOUNDS: voices, PICTURES: pictures, CONTEXTS: 0, SESSIONS: 1, PLAYERS: 1}
         give_up = time.monotonic() + WAIT_S / 4
-        while (found := {kind: _count(session, kind) for kind in _OF_RESULTS}) != wanted:
-            assert time.monotonic() < give_up, f"{found}; expected {wanted}"
+        while wrong := {kind: ways for kind, ways in self.holds(*wanted).items() if len(ways) != wanted[kind]}:
+            assert time.monotonic() < give_up, f"expected {wanted}; held otherwise: {wrong}"
             self.page.wait_for_timeout(200)
-            self.page.mouse.move(0, 0)
-            self.page.evaluate(_DRAW)
-            self.page.evaluate(_OVERWRITE_THE_STACK)
+
+    def holds(self, *kinds: Kind) -> dict[Kind, list[str]]:
+        """For every object of these kinds that the page holds, the way to it."""
+        session = self.page.context.new_cdp_session(self.page)
+        found = held(session, *kinds)
         session.detach()
+        return found
 
     def held(self, routes: list[Route]) -> Route:
         """The first request that a handler of routes has kept, once it is there."""
