@@ -112,6 +112,8 @@ _LONGER: dict[str, Any] = _PAPER | {
     "precision": "bfloat16",
 }
 """More of the same, once the network knows the voices that there are: at other speeds, they are other voices."""
+_LONGEST = _LONGER | {"after": "paper-size-longer", "speed_range": 0.15}
+"""And as much again."""
 
 ROWS = (
     Row("dc-20", "deep clustering, D = 20", 20, _AFFINITY, lists=_THREE),
@@ -159,6 +161,7 @@ ROWS = (
         "paper-size-equal", "the paper's size, D = 40, bins weigh the same", 40, _AFFINITY, weighting="equal", **_PAPER
     ),
     Row("paper-size-longer", "the paper's size, D = 40, then longer", 40, _AFFINITY, **_LONGER),
+    Row("paper-size-longest", "the paper's size, D = 40, then longer again", 40, _AFFINITY, **_LONGEST),
 )
 """In the order in which they are trained: what the others are compared with comes first."""
 
