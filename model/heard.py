@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmingle.model.clustering import background, kmeans
+from unmingle.model.diarisation.people import People
 from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.signal.high_pass import BlockEnergy
 
@@ -25,6 +26,7 @@ class Heard:
         energy: before and after what is too low to be heard was taken away.
         segments: how many there are.
         turns: who speaks when, within each of them.
+        people: who they are.
         rng: the generator as the first segment leaves it, for what comes after.
     """
 
@@ -34,13 +36,15 @@ class Heard:
     energy: BlockEnergy
     segments: int
     turns: LocalTurns
+    people: People
     rng: np.random.Generator
 
     @classmethod
     def nothing(cls, rng: np.random.Generator, first_segment: int = 0) -> Heard:
         """Before anything is heard; `first_segment` is the number of the one that will be heard first."""
         samples = (kmeans.EmbeddingSample(first_segment=first_segment) for _ in range(2))
-        return cls(next(samples), next(samples), background.Foreground(), BlockEnergy(), 0, LocalTurns(), rng)
+        foreground, energy = background.Foreground(), BlockEnergy()
+        return cls(next(samples), next(samples), foreground, energy, 0, LocalTurns(), People(), rng)
 
     def extend(self, later: Heard) -> None:
         """Take in what was heard in what follows in the same recording."""
@@ -50,6 +54,7 @@ class Heard:
         self.energy.extend(later.energy)
         self.segments += later.segments
         self.turns.extend(later.turns)
+        self.people.extend(later.people)
 
     def save(self, path: Path) -> None:
         """Write it into a file (NumPy's .npz)."""
@@ -65,6 +70,7 @@ class Heard:
             f"{which}_{name}": array for which, arrays in samples.items() for name, array in arrays.items()
         }
         named |= {f"turns_{name}": array for name, array in self.turns.arrays().items()}
+        named |= {f"people_{name}": array for name, array in self.people.arrays().items()}
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **named)
 
@@ -75,7 +81,7 @@ class Heard:
             facts = json.loads(str(arrays["facts"]))
             parts = {
                 which: {name.removeprefix(which): arrays[name] for name in arrays.files if name.startswith(which)}
-                for which in ("all_", "foreground_", "turns_")
+                for which in ("all_", "foreground_", "turns_", "people_")
             }
         rng = np.random.default_rng()
         rng.bit_generator.state = facts["rng"]
@@ -86,5 +92,6 @@ class Heard:
             BlockEnergy(facts["first_block"], facts["energy"]),
             facts["segments"],
             LocalTurns.of_arrays(parts["turns_"]),
+            People.of_arrays(parts["people_"]),
             rng,
         )

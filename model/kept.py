@@ -107,8 +107,9 @@ class KeptRecording:
             self.check_centroids(centroids)
         given = 1 if centroids is None else len(centroids)
         listening, rng = self._expecting(wish.num_sources or (max(groups) + 1 if groups else given), self._heard())
+        talk = None
         if centroids is None:
-            centroids = listening.centroids(wish.num_sources or 1, rng)
+            centroids, talk = listening.sources(wish.num_sources or 1, rng)
         arrangement = None
         if groups is not None or wish.box is not None:
             arrangement = Arrangement(self._config, groups or range(len(centroids)), wish.box)
@@ -116,7 +117,7 @@ class KeptRecording:
         masking = Masking(
             self._recording,
             listening,
-            listening.plan(centroids, None),
+            listening.plan(centroids, None, talk),
             self._separator.embedder,
             StageClock(),
             options.mask_kind,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unmingle.model.clustering import background, counting, kmeans
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.linking import Talk, chances_of, link
 from unmingle.model.diarisation.local import Diariser
 from unmingle.model.diarisation.overheard import Overheard
 from unmingle.model.embedding.embedded import Embedded
@@ -29,6 +30,12 @@ _MOSTLY_BACKGROUND = 0.5
 """Part of a recording that is not background. With less, noise drowns the voices and sounds like one of two sources."""
 _SURELY_FEWER = 0.6
 """In place of _FEWER_HEARD, where most is background."""
+_POINTS_OF_PEOPLE = 2048
+"""Embeddings of a segment by which it is known where those of its people lie."""
+_ALL_AT_ONCE = 0.5
+"""Part of the time with speech in which several speak: with more, nobody takes turns that would tell them apart."""
+_FEWEST_WHO_TALK = 2
+"""So many who take turns are known by their voices. One may speak beside other sounds: those, the embeddings tell."""
 _RUMBLE = 0.02
 """Part of a recording's energy that is too low to be heard. With more, masks would let some of it into the stems."""
 
@@ -97,7 +104,8 @@ class Listening:
                 with self._clock.stage("diarise"):
                     hop = self._embedder.config.hop
                     start, end = segment.start * hop, (segment.start + len(segment.magnitude)) * hop
-                    chances = diariser.chances(overheard.taken(start, end))
+                    samples = overheard.taken(start, end)
+                    chances = diariser.chances(samples)
                     heard.turns.add(diariser.config, start, chances)
             number = first + heard.segments
             # What is drawn in a segment does not depend on what was drawn before, so it can be done anywhere.
@@ -107,9 +115,16 @@ class Listening:
                 heard.sample.add(embedded, weights, rng)
                 behind = background.chance(embedded, self._embedder.config)
                 if behind is not None:
-                    kept = background.foreground(weights, behind)
-                    heard.foreground.add(weights, kept)
-                    heard.foreground_sample.add(embedded, kept, rng)
+                    weights, everything = background.foreground(weights, behind), weights
+                    heard.foreground.add(everything, weights)
+                    heard.foreground_sample.add(embedded, weights, rng)
+            if diariser:
+                with self._clock.stage("diarise"):
+                    points, mass, frames_of = kmeans.sampled(
+                        embedded, weights, _POINTS_OF_PEOPLE, np.random.default_rng(segment.start)
+                    )
+                    at = np.asarray(frames_of * self._embedder.config.hop, np.float64)
+                    heard.people.add(diariser, samples, chances, points, mass, at)
             with self._clock.stage("keep"):
                 self._keeping.add(segment, embedded)
             heard.segments += 1
@@ -129,11 +144,11 @@ class Listening:
         """Take what an earlier listening to the same recording found out, instead of listening."""
         self.heard = heard
 
-    def plan(self, centroids: kmeans.Vectors, count_chance: float | None) -> Plan:
+    def plan(self, centroids: kmeans.Vectors, count_chance: float | None, talk: Talk | None = None) -> Plan:
         """What the second pass is to do, once all was listened to and `settle` or `take_all` called."""
         rumbles = self.heard.energy.removed > _RUMBLE
         heard = self.heard
-        return Plan(centroids, count_chance, self.has_background, rumbles, heard.segments, heard.turns)
+        return Plan(centroids, count_chance, self.has_background, rumbles, heard.segments, heard.turns, talk)
 
     @property
     def has_background(self) -> bool:
@@ -201,8 +216,31 @@ class Listening:
 
     def centroids(self, num_sources: int, rng: np.random.Generator) -> kmeans.Vectors:
         """(sources, dim) centroids of the whole recording."""
+        return self.sources(num_sources, rng)[0]
+
+    def sources(self, num_sources: int, rng: np.random.Generator) -> tuple[kmeans.Vectors, Talk | None]:
+        """(sources, dim) centroids of the whole recording, and which source each person of a segment is.
+
+        Where people take turns, their voices say who is whom, and the embeddings of what they say alone are where the
+        clustering begins. A source that is none of them begins where the embeddings are furthest from all.
+        """
         with self._clock.stage("cluster"):
-            return kmeans.cluster(*self._clustered.all(), num_sources, rng).centroids
+            points, weights = self._clustered.all()
+            talk = self._talk(num_sources)
+            if talk is None or not len(points):
+                return kmeans.cluster(points, weights, num_sources, rng).centroids, None
+            begin = self.heard.people.centroids(talk.voices, talk.count)
+            return kmeans.cluster_from(begin, points, weights, num_sources, rng), talk
+
+    def _talk(self, most: int) -> Talk | None:
+        """Which of at most so many voices each person of a segment has; None where nobody takes turns."""
+        turns = self.heard.turns
+        if turns.config is None or not turns.is_whole or not self.heard.people.alone_s:
+            return None
+        if len(self.heard.people.alone_s) != len(turns.found) or turns.overlap > _ALL_AT_ONCE:
+            return None
+        talk = link(self.heard.people, most)
+        return talk if talk.count >= _FEWEST_WHO_TALK else None
 
     @property
     def _clustered(self) -> kmeans.EmbeddingSample:
@@ -211,9 +249,13 @@ class Listening:
     def chances(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """(counts,) chance of 1, 2, 3... sources; None of silence, or where the model cannot count."""
         weights = self._embedder.config.count_weights
-        if not len(self._clustered) or not counting.counts_up_to(weights):
+        most = counting.counts_up_to(weights)
+        if not len(self._clustered) or not most:
             return None
         with self._clock.stage("count"):
+            talk = self._talk(most)
+            if talk is not None:
+                return chances_of(talk.count, most)
             evidence = counting.Evidence(self._clustered, self.heard.foreground.share, rng)
             return counting.probabilities(evidence, weights)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from unmingle.model.clustering import background, kmeans
+from unmingle.model.diarisation.linking import Talk
 from unmingle.model.embedding.embedder import Embedder
 from unmingle.model.listening import Listening
 from unmingle.model.measured import Measured
@@ -24,6 +25,7 @@ from unmingle.model.results import Outcome
 from unmingle.model.signal import features, masks, segments, stft
 from unmingle.model.signal.arrangement import Arrangement
 from unmingle.model.signal.mixture import Mixture
+from unmingle.model.signal.turn_taking import speaking
 from unmingle.model.spatial.blocks import Locating, SpatialFilter
 from unmingle.model.stage_clock import StageClock
 
@@ -158,7 +160,10 @@ class Masking:
                     rng = np.random.default_rng(segment.start)
                     own = kmeans.local_centroids(plan.centroids, embedded, weights, rng)
             with self._clock.stage("mask"):
-                soft = self._arranged(embedded.soft_masks(own, self._config.mask_sharpness))
+                soft = embedded.soft_masks(own, self._config.mask_sharpness)
+                if plan.talk is not None:
+                    soft = masks.taken_in_turn(soft, self._speaking(plan.talk, segment))
+                soft = self._arranged(soft)
                 if measured:
                     found.clarity.push(soft, heard)
                     found.speech.push(segment.start, embedded)
@@ -176,6 +181,14 @@ class Masking:
                         self._arrangement.confine(shares, segment.start)
             del embedded
             yield segment.start, shares
+
+    def _speaking(self, talk: Talk, segment: segments.Segment) -> masks.Masks:
+        """(sources, frames) chance that each source speaks; of those that are nobody's voice, nothing is known."""
+        frames = len(segment.magnitude)
+        seconds = np.arange(segment.start, segment.start + frames, dtype=np.float64)
+        seconds *= self._config.hop / self._config.sample_rate
+        windows = self._plan.turns.windows(seconds, talk)
+        return np.asarray(speaking(windows, talk.count, len(self._plan.centroids), frames), np.float32)
 
     def _refined(
         self,

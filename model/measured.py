@@ -12,7 +12,6 @@ import numpy as np
 
 from unmingle.model.clustering.speech import SpeechTrack
 from unmingle.model.config import ModelConfig
-from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.options import Background
 from unmingle.model.overview import Gathering
 from unmingle.model.parts import Plan
@@ -71,7 +70,7 @@ class Measured:
 
     def outcome(self, plan: Plan, background: Background) -> Outcome:
         """Of a separation by this plan."""
-        order, reports = _reports(self.track, self.clarity, self.speech, plan.turns)
+        order, reports = _reports(self.track, self.clarity, self.speech, plan)
         overview = self.gathering.finish(plan.centroids, order) if self.gathering else None
         return Outcome(
             order,
@@ -117,12 +116,13 @@ def _of(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reports(
-    track: EnergyTrack, clarity: Clarity, speech: SpeechTrack, turns: LocalTurns
+    track: EnergyTrack, clarity: Clarity, speech: SpeechTrack, plan: Plan
 ) -> tuple[tuple[int, ...], tuple[StemReport, ...]]:
     """The order of the stems, loudest first, and a report on each in that order."""
     energy = track.totals()
     order = np.argsort(-energy, kind="stable").tolist()
     total = float(energy.sum())
-    stretches, confidence = track.stretches(speech.at, turns.windows), clarity.per_source()
+    stretches = track.stretches(speech.at, lambda seconds: plan.turns.windows(seconds, plan.talk))
+    confidence = clarity.per_source()
     reports = (StemReport(float(energy[i] / total) if total > 0 else 0.0, confidence[i], stretches[i]) for i in order)
     return tuple(order), tuple(reports)

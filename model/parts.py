@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.linking import Talk
 from unmingle.model.diarisation.track import LocalTurns
 from unmingle.model.signal import segments, stft
 from unmingle.model.signal.activity import block_samples
@@ -67,6 +68,7 @@ class Plan:
         rumbles: whether much of it is too low for anybody to hear.
         segments: how many there are in all.
         turns: who speaks when, within each of them.
+        talk: which source each of those people is; None where the embeddings alone tell the sources apart.
     """
 
     centroids: Vectors
@@ -75,6 +77,7 @@ class Plan:
     rumbles: bool
     segments: int
     turns: LocalTurns
+    talk: Talk | None = None
 
 
 def cut_into_parts(

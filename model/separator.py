@@ -236,7 +236,8 @@ class Separator:
         elif not isinstance(num_sources, int):
             num_sources = max(options.min_sources, min(UNCOUNTED, options.max_sources))
         listening.settle(num_sources, given=isinstance(options.num_sources, int))
-        return listening.plan(listening.centroids(num_sources, rng), chance)
+        centroids, talk = listening.sources(num_sources, rng)
+        return listening.plan(centroids, chance, talk)
 
     @property
     def abilities(self) -> Abilities:

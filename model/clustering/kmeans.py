@@ -65,6 +65,52 @@ def cluster(
     return _lloyd(points, mass, best.centroids[None], iterations)
 
 
+def cluster_from(
+    begin: Vectors,
+    embeddings: Vectors,
+    weights: Vectors,
+    num_sources: int,
+    rng: np.random.Generator,
+    *,
+    starts: int = 6,
+    iterations: int = 30,
+) -> Vectors:
+    """(sources, dim) centroids, where it is known where the first of them lie, more or less.
+
+    k-means from there on, on all embeddings, which are a sample already. What is missing begins as in `cluster`, at
+    several places, of which the best is taken. The order is that of `begin`.
+
+    Args:
+        begin: (at least one, at most `num_sources`; dim) unit norm.
+        embeddings, weights, num_sources, rng: as for `cluster`.
+    """
+    if not (weights > 0).any():
+        return np.zeros((num_sources, embeddings.shape[-1]), np.float32)
+    tried = starts if len(begin) < num_sources else 1
+    spread = np.stack([_spread_start(embeddings, weights, num_sources, rng, begin) for _ in range(tried)])
+    found = _lloyd(embeddings, weights, spread, iterations).centroids
+    # One that begins elsewhere may take another's place, which then takes a third one's.
+    similarity, place = begin @ found.T, np.full(len(begin), -1)
+    for _ in range(len(begin)):
+        known, centroid = np.unravel_index(similarity.argmax(), similarity.shape)
+        place[known] = centroid
+        similarity[known] = similarity[:, centroid] = -np.inf
+    others = np.setdiff1d(np.arange(num_sources), place)
+    return np.asarray(found[np.concatenate((place, others))], np.float32)
+
+
+def sampled(
+    embedded: Embedded, weights: Vectors, most: int, rng: np.random.Generator
+) -> tuple[Vectors, Vectors, NDArray[np.int64]]:
+    """Some bins of a segment, drawn in proportion to their (frames, bands) weights.
+
+    Returns:
+        (bins, dim) embeddings, (bins,) weights, and (bins,) the frame of each.
+    """
+    chosen, mass = _choose(weights.ravel(), most, rng)
+    return embedded.at(chosen), mass, chosen // weights.shape[1]
+
+
 def local_centroids(
     centroids: Vectors,
     embedded: Embedded,
@@ -259,11 +305,15 @@ def _split(array: NDArray[Any], lengths: NDArray[np.int64]) -> list[NDArray[Any]
     return np.split(array, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
-def _spread_start(points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator) -> Vectors:
-    """k-means++ seeding with 1 - cosine as the distance (Arthur & Vassilvitskii, 2007)."""
-    chosen = [points[_draw(mass / mass.sum(dtype=np.float64), rng)]]
+def _spread_start(
+    points: Vectors, mass: Vectors, num_sources: int, rng: np.random.Generator, begin: Vectors | None = None
+) -> Vectors:
+    """k-means++ seeding with 1 - cosine as the distance (Arthur & Vassilvitskii, 2007), after those of `begin`."""
+    chosen = [points[_draw(mass / mass.sum(dtype=np.float64), rng)]] if begin is None else list(begin)
     distance = np.full(len(points), np.inf, np.float32)
-    for _ in range(num_sources - 1):
+    for centroid in chosen[:-1]:
+        distance = np.minimum(distance, np.maximum(1.0 - points @ centroid, 0.0))
+    while len(chosen) < num_sources:
         distance = np.minimum(distance, np.maximum(1.0 - points @ chosen[-1], 0.0))
         chance = (distance * mass).astype(np.float64)
         total = chance.sum()

@@ -47,7 +47,7 @@ class DiarisationConfig:
             if read.pop("version") != 1:
                 raise ModelError("The diarisation network is of another version of Unmingle; write its file again.")
             return cls(**{**read, "sets": tuple(map(tuple, read["sets"]))})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"The configuration of the diarisation network is damaged ({error}).") from error
 
     @property

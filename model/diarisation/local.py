@@ -2,7 +2,7 @@
 
 A network gives each frame a chance for every set of at most three people of whom at most two speak at once (the power
 set of Plaquet and Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization", Interspeech 2023).
-It tells people apart within the segment only: who of them is whom in the next one, the stems have to say.
+It tells people apart within the segment only. Who of them is whom in the next one, their voices have to say.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from unmingle.model.diarisation import speaker_encoder
 from unmingle.model.diarisation.config import Chances, DiarisationConfig
+from unmingle.model.diarisation.speaker_encoder import OnnxSpeakerEncoder
 from unmingle.model.embedding.onnx_session import load_session
 from unmingle.model.embedding.runtime_check import check_installation
 from unmingle.model.errors import ModelError
@@ -42,13 +44,21 @@ class Diariser(Protocol):
         """(samples,) at its rate -> (frames, sets), which sum to 1 over the sets."""
         ...
 
+    def vector(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(samples,) of one voice, at its rate -> (numbers,) of unit norm, alike for the same voice elsewhere."""
+        ...
+
 
 class OnnxDiariser:
-    """A network in an ONNX file, which is opened when it is used for the first time. Safe to call from any thread."""
+    """Networks in ONNX files, opened when they are used for the first time. Safe to call from any thread."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Args: threads: by default all cores that this process may use."""
+    def __init__(self, path: Path, threads: int | None = None, encoder: OnnxSpeakerEncoder | None = None) -> None:
+        """Args:
+        threads: by default all cores that this process may use.
+        encoder: tells whose voice it is; by default that of the package.
+        """
         self._path, self._threads = path, threads
+        self.vector = (encoder or OnnxSpeakerEncoder(speaker_encoder.BUNDLED)).vector
         self._lock = threading.Lock()
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmingle.model.diarisation.config import Chances, DiarisationConfig
+from unmingle.model.diarisation.linking import Talk
 from unmingle.model.signal.turn_taking import Window
 
 _MERGED = 2
@@ -47,16 +48,29 @@ class LocalTurns:
         self.found += later.found
         self.is_whole &= later.is_whole
 
-    def windows(self, seconds: NDArray[np.float64]) -> tuple[Window, ...]:
-        """What was found at these times, which rise; empty where nothing, or not all, was looked at."""
-        if self.config is None or not self.is_whole:
+    @property
+    def overlap(self) -> float:
+        """Part of the time with speech in which several speak."""
+        if self.config is None or not self.found:
+            return 0.0
+        at_once = self.config.membership.sum(1)
+        total = sum(kept.sum(0, dtype=np.float64) for _, kept in self.found)
+        return float(total[at_once > 1].sum() / max(float(total[at_once > 0].sum()), 1.0))
+
+    def windows(self, seconds: NDArray[np.float64], talk: Talk | None = None) -> tuple[Window, ...]:
+        """What was found at these times, which rise; empty where nothing, or not all, was looked at.
+
+        Args: talk: which voice each of the people has.
+        """
+        if self.config is None or not self.is_whole or not len(seconds):
             return ()
         frame_s = _MERGED * self.config.step / self.config.sample_rate
         member = self.config.membership
         at_once = member.sum(1)
         windows = []
-        for first_s, kept in self.found:
-            if not len(kept):
+        for number, (first_s, kept) in enumerate(self.found):
+            ends_s = first_s + frame_s * (len(kept) + 2)
+            if not len(kept) or ends_s < seconds[0] or first_s - 2 * frame_s > seconds[-1]:
                 continue
             times = first_s + frame_s * np.arange(len(kept))
             begin, end = np.searchsorted(seconds, (times[0] - 2 * frame_s, times[-1] + 2 * frame_s))
@@ -66,7 +80,10 @@ class LocalTurns:
             chances = np.stack([np.interp(here, times, row) for row in kept.T / _LEVELS], axis=1)
             alone = chances[:, at_once == 1] @ member[at_once == 1]
             nobody, several = chances[:, at_once == 0].sum(1), chances[:, at_once > 1].sum(1)
-            windows.append(Window(int(begin), (chances @ member).T, alone.T, 1.0 - nobody, several))
+            voices = None if talk is None else talk.voices[number]
+            # Near the border, the least is known.
+            weight = np.interp(here, times, np.hanning(len(times) + 2)[1:-1] + 0.01)
+            windows.append(Window(int(begin), (chances @ member).T, alone.T, 1.0 - nobody, several, weight, voices))
         return tuple(windows)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -18,6 +18,8 @@ _SPEECH_BIAS, _OVERLAP_BIAS = -0.25, -1.0
 """Added to log odds: the rule for stems is made for those that the model itself gives, which are too low."""
 _SURE = 1e-3
 """No chance is nearer to 0 or to 1."""
+_UNKNOWN = 0.5
+"""Chance that a voice speaks of which nothing is known."""
 _LEAST_ALONE = 10.0
 """Whoever speaks alone for fewer blocks of a window is known by all the blocks in which they speak."""
 
@@ -32,6 +34,8 @@ class Window:
         alone: (people, blocks) chance that each speaks and nobody else does.
         somebody: (blocks,) chance that anybody speaks.
         several: (blocks,) chance that more than one does.
+        weight: (blocks,) what counts where windows overlap.
+        voices: (people,) number of the voice that each of them has, -1 where that is not known; None where nobody is.
     """
 
     start: int
@@ -39,11 +43,8 @@ class Window:
     alone: Array
     somebody: Array
     several: Array
-
-    @property
-    def weight(self) -> Array:
-        """(blocks,) what counts where windows overlap: little near the border, where the least is known."""
-        return np.hanning(len(self.somebody) + 2)[1:-1] + 0.01
+    weight: Array
+    voices: NDArray[np.int64] | None = None
 
     def grouped(self, gains: Array) -> Array:
         """(voices, blocks) of the window, each block with the mean over the time in which the same people speak."""
@@ -68,6 +69,23 @@ def grouped(gains: Array, windows: Sequence[Window]) -> Array:
         total[:, here] += window.weight * window.grouped(gains[:, here])
         weights[here] += window.weight
     return np.asarray(np.where(weights > 0, 0.5 * (gains + total / np.maximum(weights, _SURE)), gains))
+
+
+def speaking(windows: Sequence[Window], voices: int, sources: int, blocks: int) -> Array:
+    """(sources, blocks) chance that each source speaks, by windows that say whose voices they hear.
+
+    The first `voices` sources are those voices; of the others, nothing is known.
+    """
+    total, weights = np.zeros((sources, blocks)), np.zeros(blocks)
+    for window in windows:
+        here = slice(window.start, window.start + len(window.somebody))
+        weights[here] += window.weight
+        for person, voice in enumerate(() if window.voices is None else window.voices):
+            if voice >= 0:
+                total[voice, here] += window.weight * window.speaking[person]
+    found = np.where(weights > 0, total / np.maximum(weights, _SURE), _UNKNOWN).clip(0.0, 1.0)
+    found[voices:] = _UNKNOWN
+    return np.asarray(found)
 
 
 def agreed(own: Array | None, windows: Sequence[Window], blocks: int) -> Array | None:

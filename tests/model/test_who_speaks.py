@@ -8,8 +8,13 @@ import pytest
 from unmingle import Separator
 from unmingle.model.diarisation.config import DiarisationConfig
 from unmingle.model.embedding.embedder import OnnxEmbedder
+from unmingle.model.heard import Heard
+from unmingle.model.listening import Listening
+from unmingle.model.metrics import si_sdr_improvement_db
 from unmingle.model.options import SeparationOptions
+from unmingle.model.recording import ArrayRecording
 from unmingle.model.results import Separation
+from unmingle.model.stage_clock import StageClock
 
 RATE = 16_000
 
@@ -24,6 +29,10 @@ class Listener:
     def chances(self, samples: np.ndarray) -> np.ndarray:
         self.given.append(samples)
         return np.tile(np.array([0.0, 1.0], np.float32), (len(samples) // 270 - 3, 1))
+
+    def vector(self, samples: np.ndarray) -> np.ndarray:
+        """Knows no voice, so that who is whom is left to the embeddings."""
+        return np.zeros(4, np.float32)
 
 
 @pytest.fixture
@@ -121,3 +130,66 @@ def test_people_who_take_turns_are_heard_in_turn(bundled_model, example):
             row[round(100 * stretch.start_s) : round(100 * stretch.end_s)] = True
     wrong = min((heard[order] != truth).sum() for order in ([0, 1], [1, 0]))
     assert wrong < 0.25 * truth.sum()
+
+
+def turns_of(voices: list[np.ndarray], seconds: float) -> np.ndarray:
+    """(people, samples): people who speak one after the other, each of whom interrupts the one before."""
+    turn, length = round(2.6 * RATE), round(seconds * RATE)
+    people = np.zeros((len(voices), length), np.float32)
+    for number, start in enumerate(range(0, length - turn, round(2.3 * RATE))):
+        voice = voices[number % len(voices)]
+        begin = number * RATE // 3 % (len(voice) - turn)
+        people[number % len(voices), start : start + turn] = voice[begin : begin + turn] / np.abs(voice).max()
+    return people
+
+
+@pytest.fixture(scope="module")
+def voices(example) -> list[np.ndarray]:
+    return [v for name in ("two_speakers", "same_gender", "three_speakers") for v in example(name).sources]
+
+
+@pytest.fixture(scope="module")
+def talk(voices) -> np.ndarray:
+    """(people, samples): half a minute of three people."""
+    return turns_of([voices[number] for number in (5, 6, 2)], 34.0)
+
+
+def test_people_who_take_turns_are_counted_by_their_voices(bundled_model, talk):
+    embedder = OnnxEmbedder(bundled_model, "cpu")
+    found = Separator(embedder).separate(talk.sum(0), RATE)
+    assert len(found.stems) == 3
+    assert found.count_chance is not None
+    assert found.count_chance < 0.9  # voices are not always found
+
+
+@pytest.mark.slow
+def test_people_whom_the_embeddings_take_for_one_are_told_apart_by_their_voices(bundled_model, voices):
+    embedder = OnnxEmbedder(bundled_model, "cpu")
+    gains = []
+    for last in (5, 6):
+        people = turns_of([voices[number] for number in (0, 2, 4, last)], 46.0)
+        mixture = people.sum(0)
+        told, untold = (s.separate(mixture, RATE, 4) for s in (Separator(embedder), without(bundled_model)))
+        assert told.background is not None
+        np.testing.assert_allclose(told.stems.sum(0) + told.background, mixture, atol=1e-4)
+        gains.append([si_sdr_improvement_db(x.stems, people, mixture).mean() for x in (told, untold)])
+    by_voice, by_embedding = np.mean(gains, 0)
+    assert by_voice > 7.0
+    assert by_voice > by_embedding + 1.0
+
+
+def test_parts_take_the_same_turns(bundled_model, talk, tmp_path):
+    """A listener's findings that were written down tell as much as the listener."""
+    separator = Separator(OnnxEmbedder(bundled_model, "cpu"))
+    recording = ArrayRecording(talk.sum(0)[None], RATE)
+    listening = Listening(recording, separator.embedder, separator.layout, StageClock(), diariser=separator.diariser)
+    listening.listen(0, lambda _done: None)
+    listening.heard.save(tmp_path / "heard.npz")
+    first = separator.planned(listening, SeparationOptions())
+    listening = Listening(recording, separator.embedder, separator.layout, StageClock(), diariser=separator.diariser)
+    listening.remember(Heard.load(tmp_path / "heard.npz"))
+    second = separator.planned(listening, SeparationOptions())
+    assert first.talk is not None
+    assert second.talk is not None
+    assert first.talk.voices.tolist() == second.talk.voices.tolist()
+    assert first.centroids.tobytes() == second.centroids.tobytes()

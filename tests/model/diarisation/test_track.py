@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unmingle.model.diarisation.config import DiarisationConfig
+from unmingle.model.diarisation.linking import NOBODY, Talk
 from unmingle.model.diarisation.track import LocalTurns
 
 RATE = 16_000
@@ -89,3 +90,25 @@ def test_an_hour_takes_less_than_a_megabyte():
     for number in range(400):
         turns.add(CONFIG, 9 * RATE * number, np.repeat(chances(), 2, axis=1)[:, :7])
     assert sum(array.nbytes for array in turns.arrays().values()) < 1_000_000
+
+
+def test_overlap_is_a_part_of_the_time_with_speech():
+    turns = LocalTurns()
+    assert turns.overlap == 0.0
+    turns.add(CONFIG, 0, chances((1.0, 4.0, (0,)), (4.0, 5.0, (0, 1))))
+    assert turns.overlap == pytest.approx(0.25, abs=0.01)
+    turns.add(CONFIG, 9 * RATE, chances())
+    assert turns.overlap == pytest.approx(0.25, abs=0.01)
+
+
+def test_windows_say_whose_voices_they_hear_where_that_is_known():
+    turns = LocalTurns()
+    for number in range(3):
+        turns.add(CONFIG, 9 * RATE * number, chances((0.0, 3.0, (1,))))
+    talk = Talk(np.array([[0, NOBODY], [1, 0], [NOBODY, 1]]), 2)
+    windows = turns.windows(blocks(28.0), talk)
+    assert [window.voices.tolist() for window in windows] == talk.voices.tolist()
+    # Those of a moment are the same, whatever else is asked about.
+    later = turns.windows(blocks(28.0)[-60:], talk)
+    assert [window.voices.tolist() for window in later] == [[NOBODY, 1]]
+    assert all(window.voices is None for window in turns.windows(blocks(28.0)))

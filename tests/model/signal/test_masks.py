@@ -188,3 +188,27 @@ def test_clarity_of_silence_is_nothing():
     clarity = masks.Clarity(2)
     clarity.push(np.full((2, 3, 4), 0.5, np.float32), np.zeros((3, 4), np.float32))
     assert clarity.per_source() == (0.0, 0.0)
+
+
+def test_what_is_taken_in_turn_still_sums_to_one():
+    speaking = np.random.default_rng(1).random((3, 40)).astype(np.float32)
+    found = masks.taken_in_turn(some_masks(), speaking)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(0), 1.0, atol=1e-5)
+
+
+def test_whoever_is_silent_gives_most_of_its_share_to_whoever_speaks():
+    soft = some_masks(2)
+    speaking = np.array([[1.0] * 20 + [0.0] * 20, [0.0] * 20 + [1.0] * 20], np.float32)
+    found = masks.taken_in_turn(soft, speaking)
+    assert (found[0, :20] >= soft[0, :20]).all()
+    assert (found[1, 20:] >= soft[1, 20:]).all()
+    tie = masks.taken_in_turn(np.full_like(soft, 0.5), speaking)
+    assert 0.8 < tie[0, :20].min() < 0.95
+
+
+def test_where_all_are_as_likely_to_speak_masks_stay_what_they_are():
+    soft = some_masks()
+    for chance in (0.0, 0.5, 1.0):
+        found = masks.taken_in_turn(soft, np.full((3, 40), chance, np.float32))
+        np.testing.assert_allclose(found, soft, atol=1e-6)

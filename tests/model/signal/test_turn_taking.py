@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 
 from unmingle.model.signal.activity import ActivityRule, turns
-from unmingle.model.signal.turn_taking import Window, agreed, grouped
+from unmingle.model.signal.turn_taking import Window, agreed, grouped, speaking
 
 BLOCKS = 300
 
 
-def window(*who: int, start: int = 0) -> Window:
+def window(*who: int, start: int = 0, voices: np.ndarray | None = None) -> Window:
     """For each block the person who speaks, who is alone; -1 is nobody."""
     speaking = np.array([[float(person == p) for person in who] for p in range(3)])
     somebody = speaking.sum(0)
-    return Window(start, speaking, speaking, somebody, np.zeros(len(who)))
+    return Window(start, speaking, speaking, somebody, np.zeros(len(who)), weight(len(who)), voices)
+
+
+def weight(blocks: int) -> np.ndarray:
+    return np.hanning(blocks + 2)[1:-1] + 0.01
 
 
 def test_a_turn_is_whoevers_it_mostly_is():
@@ -59,7 +63,7 @@ def test_speech_is_what_both_say_and_overlap_what_windows_say():
     rule = ActivityRule()
     who = [0] * 100 + [-1] * 100
     at_once = np.r_[np.ones(50), np.zeros(150)]
-    told = Window(0, *window(*who).speaking[None].repeat(2, 0), window(*who).somebody, at_once)
+    told = Window(0, *window(*who).speaking[None].repeat(2, 0), window(*who).somebody, at_once, weight(len(who)))
     alone = agreed(None, [told], 200)
     assert ((alone[0] > rule.speech_log_odds) == (np.arange(200) < 100)).all()
     assert ((alone[1] > rule.overlap_log_odds) == (np.arange(200) < 50)).all()
@@ -73,3 +77,24 @@ def test_what_is_not_within_a_window_stays_as_it_is():
     found = grouped(gains, [window(*[0] * 100)])
     np.testing.assert_array_equal(found[:, 100:], gains[:, 100:])
     assert found[:, :100] != pytest.approx(gains[:, :100])
+
+
+def test_a_voice_speaks_where_whoever_has_it_does():
+    """Two people, of whom the second is the first source; then one, who is the second source."""
+    first = window(*[0] * 100, *[1] * 80, voices=np.array([1, 0, -1]))
+    second = window(*[-1] * 60, *[2] * 60, start=180, voices=np.array([-1, -1, 1]))
+    found = speaking([first, second], 2, 3, 320)
+    assert found.shape == (3, 320)
+    np.testing.assert_allclose(found[:, 50], [0, 1, 0.5])
+    np.testing.assert_allclose(found[:, 150], [1, 0, 0.5])
+    np.testing.assert_allclose(found[:, 200], [0, 0, 0.5])
+    np.testing.assert_allclose(found[:, 280], [0, 1, 0.5])
+    np.testing.assert_allclose(found[:, 310], 0.5)  # where there is no window, nothing is known
+
+
+def test_where_windows_overlap_the_middle_of_one_counts_more_than_the_border_of_the_other():
+    voices = np.array([0, 1, -1])
+    found = speaking([window(*[0] * 200, voices=voices), window(*[1] * 200, start=150, voices=voices)], 2, 2, 350)
+    assert found[0, 155] > 0.9
+    assert found[1, 195] > 0.9
+    np.testing.assert_allclose(found.sum(0), 1.0)
