@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from unmingle.model.clustering import background, counting, kmeans
 from unmingle.model.config import ModelConfig
+from unmingle.model.diarisation.config import Diariser
 from unmingle.model.diarisation.linking import Talk, chances_of, link
-from unmingle.model.diarisation.local import Diariser
 from unmingle.model.diarisation.overheard import Overheard
 from unmingle.model.embedding.embedded import Embedded
 from unmingle.model.embedding.embedder import Embedder, embed_each

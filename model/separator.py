@@ -14,7 +14,8 @@ import numpy as np
 from unmingle.model.abilities import UNCOUNTED, Abilities
 from unmingle.model.analysis import Analysis, analyse
 from unmingle.model.apart import separate_channels
-from unmingle.model.diarisation.local import Diariser, bundled_diariser
+from unmingle.model.diarisation.config import Diariser
+from unmingle.model.diarisation.local import bundled_diariser
 from unmingle.model.embedding.device import Device
 from unmingle.model.embedding.embedder import Embedder, OnnxEmbedder
 from unmingle.model.errors import ParameterError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,3 +56,20 @@ class DiarisationConfig:
         """(sets, people): 1 where somebody is in a set."""
         people = 1 + max(max(s, default=-1) for s in self.sets)
         return np.array([[float(person in s) for person in range(people)] for s in self.sets])
+
+
+class Diariser(Protocol):
+    """Whatever tells who speaks within a segment."""
+
+    @property
+    def config(self) -> DiarisationConfig:
+        """What it hears, and what its numbers mean."""
+        ...
+
+    def chances(self, samples: NDArray[np.float32]) -> Chances:
+        """(samples,) at its rate -> (frames, sets), which sum to 1 over the sets."""
+        ...
+
+    def vector(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(samples,) of one voice, at its rate -> (numbers,) of unit norm, alike for the same voice elsewhere."""
+        ...

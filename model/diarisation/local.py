@@ -11,7 +11,6 @@ import functools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -30,23 +29,6 @@ CONFIG_KEY = "unmingle.diarisation"
 INPUT, OUTPUT = "samples", "chances"
 BUNDLED = Path(__file__).with_name("segmentation.onnx")
 """The one that comes with the package; README.md beside it says whose it is."""
-
-
-class Diariser(Protocol):
-    """Whatever tells who speaks within a segment."""
-
-    @property
-    def config(self) -> DiarisationConfig:
-        """What it hears, and what its numbers mean."""
-        ...
-
-    def chances(self, samples: NDArray[np.float32]) -> Chances:
-        """(samples,) at its rate -> (frames, sets), which sum to 1 over the sets."""
-        ...
-
-    def vector(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(samples,) of one voice, at its rate -> (numbers,) of unit norm, alike for the same voice elsewhere."""
-        ...
 
 
 class OnnxDiariser:

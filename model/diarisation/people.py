@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unmingle.model.diarisation.config import Chances, DiarisationConfig
-from unmingle.model.diarisation.local import Diariser
+from unmingle.model.diarisation.config import Chances, DiarisationConfig, Diariser
 
 _LEAST_S = 0.3
 """Whoever speaks for less is not listened to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from unmingle.model.diarisation.linking import NOBODY, chances_of, link
 from unmingle.model.diarisation.people import People
@@ -75,6 +76,27 @@ def test_many_segments_are_linked_as_few_are():
     assert talk.count == 4
     voices = talk.voices.max(1)
     assert all(len(set(voices[who == w])) == 1 for w in range(4))
+
+
+def test_groups_are_those_of_average_linkage():
+    """As SciPy finds them, for people who all speak for as long."""
+    rng = np.random.default_rng(4)
+    found = people(*({0: (int(who), 3.0)} for who in rng.integers(0, 5, 60)), noise=0.25)
+    vectors = found.known()[1][:, 0]
+    expected = fcluster(linkage(vectors, "average", metric="cosine"), 1.0 - 0.4, "distance")
+    sizes = np.bincount(expected)[1:]
+    assert len(sizes) > 3
+    assert link(found, 60).count == len(sizes)
+
+
+def test_a_day_of_talk_is_linked_as_an_hour_is():
+    rng = np.random.default_rng(2)
+    who = rng.integers(0, 3, 9_000)
+    found = people(*({int(rng.integers(3)): (int(w), 4.0)} for w in who))
+    talk = link(found, 8)
+    assert talk.count == 3
+    voices = talk.voices.max(1)
+    assert all(len(set(voices[who == w])) == 1 for w in range(3))
 
 
 @pytest.mark.parametrize("found", [2, 4, 8])
