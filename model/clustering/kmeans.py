@@ -187,10 +187,9 @@ class EmbeddingSample:
 
     def add(self, embedded: Embedded, weights: Vectors, rng: np.random.Generator) -> None:
         """Take in one segment: its embeddings and (frames, bands) weights."""
-        chosen, mass = _choose(weights.ravel(), self._excerpt_size, rng)
-        points = embedded.at(chosen)
+        points, mass, frames = sampled(embedded, weights, self._excerpt_size, rng)
         if self._next_segment % self._excerpt_every == 0:
-            self._excerpts.append((self._next_segment, Excerpt(points, mass, chosen // weights.shape[1])))
+            self._excerpts.append((self._next_segment, Excerpt(points, mass, frames)))
         self._next_segment += 1
         self._points.append(points)
         self._mass.append(mass)

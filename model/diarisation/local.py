@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from unmingle.model.diarisation import speaker_encoder
 from unmingle.model.diarisation.config import Chances, DiarisationConfig
 from unmingle.model.diarisation.speaker_encoder import OnnxSpeakerEncoder
-from unmingle.model.embedding.onnx_session import load_session
+from unmingle.model.embedding.onnx_session import load_described
 from unmingle.model.embedding.runtime_check import check_installation
 from unmingle.model.errors import ModelError
 from unmingle.model.threads import usable_cores
@@ -74,14 +74,9 @@ class OnnxDiariser:
     def _open(self) -> tuple[onnxruntime.InferenceSession, DiarisationConfig]:
         check_installation()
         # Its LSTMs are in 8 bits, which are for CPUs.
-        session = load_session(self._path, "diarisation network", False, self._threads or usable_cores())
-        metadata = session.get_modelmeta().custom_metadata_map
-        if CONFIG_KEY not in metadata:
-            raise ModelError(
-                f"{self._path} is an ONNX model but no diarisation network of Unmingle's: it has no '{CONFIG_KEY}' in "
-                "its metadata. Expected a file that training/import_diarisation.py wrote."
-            )
-        config = DiarisationConfig.from_json(metadata[CONFIG_KEY])
+        threads, importer = self._threads or usable_cores(), "training/import_diarisation.py"
+        session, described = load_described(self._path, "diarisation network", CONFIG_KEY, importer, threads)
+        config = DiarisationConfig.from_json(described)
         shapes: Sequence[Sequence[object]] = [x.shape for x in (*session.get_inputs(), *session.get_outputs())]
         if len(shapes) != 2 or shapes[1][-1] != len(config.sets):
             raise ModelError(f"{self._path} does not fit its own configuration; write it again.")

@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from unmingle.model.diarisation.filter_bank import BANDS, HOP, WINDOW, log_energies
-from unmingle.model.embedding.onnx_session import load_session
+from unmingle.model.embedding.onnx_session import load_described
 from unmingle.model.embedding.runtime_check import check_installation
 from unmingle.model.errors import ModelError
 
@@ -85,14 +85,9 @@ class OnnxSpeakerEncoder:
     def _session(self) -> onnxruntime.InferenceSession:
         check_installation()
         # Among several threads, a convolution shares out its sums by their number: the bytes would depend on it.
-        session = load_session(self._path, "speaker encoder", False, 1)
-        metadata = session.get_modelmeta().custom_metadata_map
-        if CONFIG_KEY not in metadata:
-            raise ModelError(
-                f"{self._path} is an ONNX model but no speaker encoder of Unmingle's: it has no '{CONFIG_KEY}' in its "
-                "metadata. Expected a file that training/import_speaker_encoder.py wrote."
-            )
-        config = EncoderConfig.from_json(metadata[CONFIG_KEY])
+        importer = "training/import_speaker_encoder.py"
+        session, described = load_described(self._path, "speaker encoder", CONFIG_KEY, importer, 1)
+        config = EncoderConfig.from_json(described)
         shapes = [x.shape for x in (*session.get_inputs(), *session.get_outputs())]
         if len(shapes) != 2 or shapes[0][-1] != BANDS or shapes[1][-1] != config.dim:
             raise ModelError(f"{self._path} does not fit its own configuration; write it again.")

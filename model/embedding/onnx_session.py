@@ -77,6 +77,24 @@ def load_session(
         raise ModelError(f"{path} is not a usable ONNX model: {error}") from error
 
 
+def load_described(
+    path: Path, what: str, key: str, written_by: str, threads: int
+) -> tuple[onnxruntime.InferenceSession, str]:
+    """`load_session` on the CPU, and what the file says of itself under a key of its metadata.
+
+    Raises:
+        ModelError: as `load_session`, or there is nothing under that key.
+    """
+    session = load_session(path, what, False, threads)
+    metadata = session.get_modelmeta().custom_metadata_map
+    if key not in metadata:
+        raise ModelError(
+            f"{path} is an ONNX model but no {what} of Unmingle's: it has no '{key}' in its metadata. Expected a file "
+            f"that {written_by} wrote."
+        )
+    return session, str(metadata[key])
+
+
 def cuda_options(memory_bytes: int) -> dict[str, str]:
     """Options of the CUDA provider: memory that does not grow past a limit, and float32 that is float32."""
     return {
